@@ -1,0 +1,213 @@
+//! Folding an event into the facts. No rules here: what happened, happened.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::domain::account::{Account, AccountState};
+use crate::domain::caller::{Caller, Retiring};
+use crate::domain::event::{Event, KeyCreated, KeyUpdated, Recorded, Subject};
+use crate::domain::facts::FactsMut;
+use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
+use crate::domain::key::{Key, Life, Limits, Revocation, Rotation};
+use crate::domain::requests::{Remembered, RequestKey};
+use crate::domain::source::Sources;
+
+/// A record that does not follow from the records before it: the log is damaged or not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the record at position {position} does not follow from the records before it")]
+pub struct DoesNotFollow {
+    /// The record.
+    pub position: Position,
+}
+
+/// Folds one record into the facts.
+///
+/// # Errors
+/// [`DoesNotFollow`] if the record breaks its subject's chain or is about something that never came to be.
+pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFollow> {
+    let wrong = DoesNotFollow { position: fact.position };
+    if facts.last_record(&fact.subject) != fact.previous {
+        return Err(wrong);
+    }
+    match (&fact.subject, &fact.event) {
+        (Subject::Account(name), Event::AccountRegistered(state)) => {
+            put_account(facts, fact, name, state);
+        }
+        (Subject::Account(name), Event::AccountChanged { state, .. }) if fact.previous.is_some() => {
+            put_account(facts, fact, name, state);
+        }
+        (Subject::Key(account, id), Event::KeyCreated(created)) if fact.previous.is_none() => {
+            create_key(facts, fact, account, *id, created);
+        }
+        (Subject::Key(account, id), event) => {
+            let key = facts.key(id).filter(|key| key.account == *account).ok_or(wrong)?;
+            change_key(facts, fact, *id, key, event).ok_or(wrong)?;
+        }
+        (Subject::Caller(id), event) => apply_to_caller(facts, fact, *id, event).ok_or(wrong)?,
+        (Subject::Service, event) => apply_to_service(facts, fact, event).ok_or(wrong)?,
+        (Subject::Account(_), _) => return Err(wrong),
+    }
+    remember(facts, fact);
+    Ok(())
+}
+
+fn remember(facts: &mut impl FactsMut, fact: &Recorded) {
+    if let (Some(request), Some(caller)) = (&fact.request, fact.actor.caller) {
+        let key = RequestKey { caller, method: request.method, id: request.id };
+        let subject = fact.subject.clone();
+        let did = Remembered { digest: request.digest, position: fact.position, subject, time: fact.time };
+        facts.remember(key, did);
+    }
+}
+
+fn put_account(facts: &mut impl FactsMut, fact: &Recorded, name: &Arc<AccountRef>, state: &AccountState) {
+    let before = facts.account(name);
+    let same_status = before.as_ref().filter(|before| before.state.status == state.status);
+    let account = Account {
+        state: state.clone(),
+        create_time: before.as_ref().map_or(fact.time, |before| before.create_time),
+        update_time: fact.time,
+        position: fact.position,
+        status_position: same_status.map_or(fact.position, |before| before.status_position),
+    };
+    facts.put_account(name, account);
+}
+
+fn create_key(
+    facts: &mut impl FactsMut,
+    fact: &Recorded,
+    account: &Arc<AccountRef>,
+    id: KeyId,
+    created: &KeyCreated,
+) {
+    let limited =
+        created.scopes.is_some() || created.expire_time.is_some() || created.sources != Sources::Any;
+    let limits = limited.then(|| {
+        Arc::new(Limits {
+            scopes: created.scopes.clone(),
+            sources: created.sources.clone(),
+            expire_time: created.expire_time,
+            set_at: fact.position,
+        })
+    });
+    let life = created.replaces.map(|replaces| {
+        Arc::new(Life {
+            position: fact.position,
+            personal_at: fact.position,
+            replaces: Some(replaces),
+            disabled_at: None,
+            rotation: None,
+            revocation: None,
+        })
+    });
+    let key = Key {
+        tag: created.tag.tag.clone(),
+        account: Arc::clone(account),
+        create_time: fact.time,
+        created: fact.position,
+        limits,
+        life,
+        created_by: fact.actor.caller,
+        pepper: created.tag.pepper,
+        environment: created.environment,
+    };
+    facts.put_key(id, key);
+    facts.open_key(account, id, created.expire_time);
+}
+
+fn change_key(
+    facts: &mut impl FactsMut,
+    fact: &Recorded,
+    id: KeyId,
+    mut key: Key,
+    event: &Event,
+) -> Option<()> {
+    let counted = key.counts().then(|| key.expire_time());
+    let mut life = key.life_from(fact.position);
+    match event {
+        Event::KeyUpdated(updated) => {
+            life.personal_at = fact.position;
+            key.limits = Some(Arc::new(limits_after(updated, fact.position)));
+        }
+        Event::KeyDisabled => life.disabled_at = Some(fact.position),
+        Event::KeyEnabled => life.disabled_at = None,
+        Event::KeyRotated { successor, retire_time, .. } => {
+            let (position, successor, retire_time) = (fact.position, *successor, *retire_time);
+            life.rotation = Some(Rotation { position, successor, retire_time });
+        }
+        Event::KeyRevoked { reason, .. } => {
+            let (position, time, reason) = (fact.position, fact.time, *reason);
+            life.revocation = Some(Revocation { position, time, reason });
+        }
+        _ => return None,
+    }
+    key.life = Some(Arc::new(life));
+    let counts = key.counts().then(|| key.expire_time());
+    let account = Arc::clone(&key.account);
+    facts.put_key(id, key);
+    if counted != counts {
+        if let Some(expire_time) = counted {
+            facts.close_key(&account, id, expire_time);
+        }
+        if let Some(expire_time) = counts {
+            facts.open_key(&account, id, expire_time);
+        }
+    }
+    Some(())
+}
+
+fn limits_after(updated: &KeyUpdated, position: Position) -> Limits {
+    Limits {
+        scopes: updated.scopes.clone(),
+        sources: updated.sources.clone(),
+        expire_time: updated.expire_time,
+        set_at: position,
+    }
+}
+
+fn apply_to_caller(
+    facts: &mut impl FactsMut,
+    fact: &Recorded,
+    id: CallerId,
+    event: &Event,
+) -> Option<()> {
+    let before = facts.caller(&id);
+    let caller = match (event, before) {
+        (Event::CallerCreated(created), None) => Caller {
+            tag: created.tag.clone(),
+            retiring: None,
+            roles: created.roles,
+            tenants: Arc::clone(&created.tenants),
+            create_time: fact.time,
+            expire_time: created.expire_time,
+            revoke_time: None,
+            position: fact.position,
+            personal_at: fact.position,
+        },
+        (Event::CallerRotated { tag, retire_time }, Some(before)) => Caller {
+            tag: tag.clone(),
+            retiring: Some(Retiring { tag: before.tag.clone(), retire_time: *retire_time }),
+            position: fact.position,
+            ..Caller::clone(&before)
+        },
+        (Event::CallerRevoked, Some(before)) => {
+            let (revoke_time, position) = (Some(fact.time), fact.position);
+            Caller { revoke_time, position, ..Caller::clone(&before) }
+        }
+        _ => return None,
+    };
+    facts.put_caller(id, caller);
+    Some(())
+}
+
+fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -> Option<()> {
+    match event {
+        Event::PolicyChanged(policy) => facts.put_policy(policy.clone()),
+        Event::PepperRotated { version, check } => facts.put_pepper(*version, *check),
+        Event::ClockStepped { .. } => {}
+        _ => return None,
+    }
+    facts.put_service_position(fact.position);
+    Some(())
+}

@@ -1,0 +1,125 @@
+//! Commands: what may be asked of the writer, and the one door to deciding them.
+
+use crate::domain::account::{self, PutAccount};
+use crate::domain::caller::{self, CreateCaller, RevokeCaller, RotateCaller};
+use crate::domain::event::{Actor, Event, Proposal, Subject};
+use crate::domain::facts::Facts;
+use crate::domain::ids::{PepperVersion, TraceId};
+use crate::domain::key_rules::{self, CreateKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
+use crate::domain::policy::Policy;
+use crate::domain::refusal::Refusal;
+use crate::domain::requests::{Remembered, Request, RequestKey};
+use crate::domain::tag::PepperCheck;
+use crate::domain::time::Time;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Register or change an account.
+    PutAccount(PutAccount),
+    /// Create a key.
+    CreateKey(CreateKey),
+    /// Change a key's name, metadata, scopes, expiry or sources.
+    UpdateKey(UpdateKey),
+    /// Stop a key until it is enabled.
+    DisableKey(SwitchKey),
+    /// Let a disabled key work again.
+    EnableKey(SwitchKey),
+    /// Give a key a successor.
+    RotateKey(RotateKey),
+    /// Stop a key for ever.
+    RevokeKey(RevokeKey),
+    /// Make a caller.
+    CreateCaller(CreateCaller),
+    /// Give a caller a new secret.
+    RotateCaller(RotateCaller),
+    /// Stop a caller for ever.
+    RevokeCaller(RevokeCaller),
+    /// Put plans and roles in force.
+    SetPolicy(Policy),
+    /// Put a pepper in force.
+    RegisterPepper {
+        /// The pepper's number.
+        version: PepperVersion,
+        /// Tells a wrong pepper at start.
+        check: PepperCheck,
+    },
+}
+
+/// What is asked, by whom, as part of what.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// What is asked.
+    pub act: Act,
+    /// By whom.
+    pub actor: Actor,
+    /// The trace the call is part of.
+    pub trace_id: Option<TraceId>,
+    /// The call's own name, if it has one.
+    pub request: Option<Request>,
+}
+
+impl Command {
+    /// What the command's request id is unique within; none if it has none or no caller asks.
+    #[must_use]
+    pub fn request_key(&self) -> Option<RequestKey> {
+        let request = self.request.as_ref()?;
+        Some(RequestKey { caller: self.actor.caller?, method: request.method, id: request.id })
+    }
+}
+
+/// What follows from a command.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// These events, in this order; none: nothing has to change.
+    Events(Vec<Proposal>),
+    /// The call came before; this is what it did then.
+    Repeat(Remembered),
+}
+
+/// Decides a command on the facts so far. Pure: `now` is the time the events will carry.
+///
+/// # Errors
+/// [`Refusal`] says why nothing happens.
+pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decision, Refusal> {
+    if let (Some(key), Some(request)) = (command.request_key(), &command.request)
+        && let Some(found) = facts.remembered(&key, now)
+    {
+        let same = found.digest == request.digest;
+        return if same { Ok(Decision::Repeat(found)) } else { Err(Refusal::RequestIdReused) };
+    }
+    let actor = &command.actor;
+    match &command.act {
+        Act::PutAccount(put) => account::decide_put(facts, put),
+        Act::CreateKey(create) => key_rules::decide_create(facts, create, now),
+        Act::UpdateKey(update) => key_rules::decide_update(facts, update, now),
+        Act::DisableKey(switch) => key_rules::decide_disable(facts, switch, now),
+        Act::EnableKey(switch) => key_rules::decide_enable(facts, switch, now),
+        Act::RotateKey(rotate) => key_rules::decide_rotate(facts, rotate, now),
+        Act::RevokeKey(revoke) => key_rules::decide_revoke(facts, revoke),
+        Act::CreateCaller(create) => caller::decide_create(facts, actor, create, now),
+        Act::RotateCaller(rotate) => caller::decide_rotate(facts, actor, rotate, now),
+        Act::RevokeCaller(revoke) => caller::decide_revoke(facts, actor, revoke, now),
+        Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
+        Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
+    }
+    .map(Decision::Events)
+}
+
+fn set_policy(facts: &impl Facts, policy: &Policy) -> Vec<Proposal> {
+    if *facts.policy() == *policy {
+        return Vec::new();
+    }
+    vec![service(Event::PolicyChanged(policy.clone()))]
+}
+
+fn register_pepper(facts: &impl Facts, version: PepperVersion, check: PepperCheck) -> Vec<Proposal> {
+    if facts.has_pepper(version) {
+        return Vec::new();
+    }
+    vec![service(Event::PepperRotated { version, check })]
+}
+
+fn service(event: Event) -> Proposal {
+    Proposal { subject: Subject::Service, event, private: None }
+}

@@ -1,0 +1,272 @@
+//! Events: facts in the past tense, and what is known of each besides.
+
+use std::sync::Arc;
+
+use crate::domain::account::AccountState;
+use crate::domain::caller::Roles;
+use crate::domain::ids::{
+    AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
+};
+use crate::domain::key_format::Environment;
+use crate::domain::permission::Permissions;
+use crate::domain::policy::Policy;
+use crate::domain::requests::Request;
+use crate::domain::sealed::Private;
+use crate::domain::source::Sources;
+use crate::domain::tag::{PepperCheck, Tag};
+use crate::domain::time::Time;
+
+/// Why a key was rotated or revoked, after RFC 5280.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevokeReason {
+    /// No reason was given.
+    #[default]
+    Unspecified,
+    /// The secret is or may be known to others.
+    KeyCompromise,
+    /// Another key has taken its place.
+    Superseded,
+    /// What it was for has ended.
+    CessationOfOperation,
+    /// Its holder belongs elsewhere now.
+    AffiliationChanged,
+    /// Its holder may no longer do what it allows.
+    PrivilegeWithdrawn,
+}
+
+/// A tag and the pepper it was computed under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTag {
+    /// The pepper.
+    pub pepper: PepperVersion,
+    /// The tag.
+    pub tag: Tag,
+}
+
+/// What is new about a key that came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCreated {
+    /// Recognises the secret.
+    pub tag: KeyTag,
+    /// Live or test.
+    pub environment: Environment,
+    /// Narrows the account's permissions; none: all of the account's.
+    pub scopes: Option<Permissions>,
+    /// From when it no longer works; none: never.
+    pub expire_time: Option<Time>,
+    /// Where it may be used from. The record holds only whether it is bound; the ranges are sealed.
+    pub sources: Sources,
+    /// The key it succeeds.
+    pub replaces: Option<KeyId>,
+}
+
+/// A key's changeable fields, whole, as they are from here on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUpdated {
+    /// Narrows the account's permissions; none: all of the account's.
+    pub scopes: Option<Permissions>,
+    /// From when it no longer works; none: never.
+    pub expire_time: Option<Time>,
+    /// Where it may be used from. The record holds only whether it is bound; the ranges are sealed.
+    pub sources: Sources,
+    /// The fields that differ from before.
+    pub changed: Vec<String>,
+}
+
+/// What is new about a caller that came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerCreated {
+    /// Recognises the secret.
+    pub tag: KeyTag,
+    /// What it may do.
+    pub roles: Roles,
+    /// The tenants it is bound to, sorted; empty: all.
+    pub tenants: Arc<[TenantId]>,
+    /// From when its credential no longer works; none: never.
+    pub expire_time: Option<Time>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An account came to be.
+    AccountRegistered(AccountState),
+    /// An account has a new state.
+    AccountChanged {
+        /// The state from here on.
+        state: AccountState,
+        /// The fields that differ from before.
+        changed: Vec<String>,
+    },
+    /// A key came to be.
+    KeyCreated(KeyCreated),
+    /// A key's changeable fields changed.
+    KeyUpdated(KeyUpdated),
+    /// A key stopped working until it is enabled.
+    KeyDisabled,
+    /// A disabled key works again.
+    KeyEnabled,
+    /// A key was given a successor.
+    KeyRotated {
+        /// The new key.
+        successor: KeyId,
+        /// From when the old key no longer works.
+        retire_time: Time,
+        /// Why.
+        reason: RevokeReason,
+    },
+    /// A key stopped working for ever.
+    KeyRevoked {
+        /// Why.
+        reason: RevokeReason,
+        /// Whether someone who presented its secret reported it.
+        leaked: bool,
+    },
+    /// A caller came to be.
+    CallerCreated(CallerCreated),
+    /// A caller was given a new secret.
+    CallerRotated {
+        /// Recognises the new secret.
+        tag: KeyTag,
+        /// From when the secret before no longer works.
+        retire_time: Time,
+    },
+    /// A caller's credential stopped working for ever.
+    CallerRevoked,
+    /// Plans and roles in force from here on.
+    PolicyChanged(Policy),
+    /// Tags are computed under this pepper from here on.
+    PepperRotated {
+        /// The pepper's number.
+        version: PepperVersion,
+        /// Tells a wrong pepper at start.
+        check: PepperCheck,
+    },
+    /// The wall clock jumped.
+    ClockStepped {
+        /// What it shows after the step.
+        wall: Time,
+        /// What it would have shown without the step.
+        expected: Time,
+    },
+}
+
+macro_rules! kinds {
+    ($($name:ident = $number:literal),+ $(,)?) => {
+        /// Which event: its number in the record format, which never changes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "named as the variants of Event")]
+        pub enum EventKind {
+            $($name = $number),+
+        }
+    };
+}
+
+kinds! {
+    AccountRegistered = 20,
+    AccountChanged = 21,
+    KeyCreated = 30,
+    KeyUpdated = 31,
+    KeyDisabled = 32,
+    KeyEnabled = 33,
+    KeyRotated = 34,
+    KeyRevoked = 35,
+    CallerCreated = 50,
+    CallerRotated = 51,
+    CallerRevoked = 52,
+    PolicyChanged = 60,
+    PepperRotated = 61,
+    ClockStepped = 62,
+}
+
+impl Event {
+    /// Which event it is.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Event::AccountRegistered(_) => EventKind::AccountRegistered,
+            Event::AccountChanged { .. } => EventKind::AccountChanged,
+            Event::KeyCreated(_) => EventKind::KeyCreated,
+            Event::KeyUpdated(_) => EventKind::KeyUpdated,
+            Event::KeyDisabled => EventKind::KeyDisabled,
+            Event::KeyEnabled => EventKind::KeyEnabled,
+            Event::KeyRotated { .. } => EventKind::KeyRotated,
+            Event::KeyRevoked { .. } => EventKind::KeyRevoked,
+            Event::CallerCreated(_) => EventKind::CallerCreated,
+            Event::CallerRotated { .. } => EventKind::CallerRotated,
+            Event::CallerRevoked => EventKind::CallerRevoked,
+            Event::PolicyChanged(_) => EventKind::PolicyChanged,
+            Event::PepperRotated { .. } => EventKind::PepperRotated,
+            Event::ClockStepped { .. } => EventKind::ClockStepped,
+        }
+    }
+}
+
+/// Whom or what an event is about; its records form one chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A key of an account.
+    Key(Arc<AccountRef>, KeyId),
+    /// An account itself.
+    Account(Arc<AccountRef>),
+    /// A caller.
+    Caller(CallerId),
+    /// The service.
+    Service,
+}
+
+/// How an actor was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The service acted by itself.
+    Service,
+    /// A caller presented its bearer credential.
+    Bearer,
+    /// An operator ran an offline command on the data directory.
+    Offline,
+}
+
+/// Who caused an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The caller; none if the service itself or an offline command acted.
+    pub caller: Option<CallerId>,
+    /// How it was recognised.
+    pub mechanism: Mechanism,
+}
+
+/// An event that a decision asks for.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// Whom or what it is about.
+    pub subject: Subject,
+    /// What happens.
+    pub event: Event,
+    /// Its sealed personal fields.
+    pub private: Option<Private>,
+}
+
+/// An event with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its place in the global order.
+    pub position: Position,
+    /// Its random name.
+    pub event_id: EventId,
+    /// When it was recorded.
+    pub time: Time,
+    /// The subject's record before this one.
+    pub previous: Option<Position>,
+    /// Who caused it.
+    pub actor: Actor,
+    /// The trace the causing call was part of.
+    pub trace_id: Option<TraceId>,
+    /// The call that caused it, if it named itself.
+    pub request: Option<Request>,
+    /// Whom or what it is about.
+    pub subject: Subject,
+    /// What happened.
+    pub event: Event,
+    /// Its sealed personal fields.
+    pub private: Option<Private>,
+}

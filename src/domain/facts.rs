@@ -1,0 +1,68 @@
+//! What rules may read, and what applying an event may write. Implemented by the key table, by the
+//! overlay of a group of commands, and by tests.
+
+use std::sync::Arc;
+
+use crate::domain::account::Account;
+use crate::domain::caller::Caller;
+use crate::domain::event::Subject;
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
+use crate::domain::key::Key;
+use crate::domain::policy::Policy;
+use crate::domain::requests::{Remembered, RequestKey};
+use crate::domain::tag::PepperCheck;
+use crate::domain::time::Time;
+
+/// The facts so far, as rules read them.
+pub trait Facts {
+    /// The key of that id.
+    fn key(&self, id: &KeyId) -> Option<Key>;
+    /// The account of that name.
+    fn account(&self, account: &AccountRef) -> Option<Arc<Account>>;
+    /// How many of the account's keys count to its plan's cap at `now`: neither rotated, revoked nor expired.
+    fn open_keys(&self, account: &AccountRef, now: Time) -> u32;
+    /// The caller of that id.
+    fn caller(&self, id: &CallerId) -> Option<Arc<Caller>>;
+    /// Every caller, revoked ones included.
+    fn callers(&self) -> Vec<(CallerId, Arc<Caller>)>;
+    /// The plans and roles in force; empty before the first.
+    fn policy(&self) -> Arc<Policy>;
+    /// Whether a pepper of that version is in force.
+    fn has_pepper(&self, version: PepperVersion) -> bool;
+    /// What a call did when it first came, if that is remembered at `now`.
+    fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered>;
+    /// The last record about the service itself.
+    fn service_position(&self) -> Option<Position>;
+
+    /// The last record of a subject.
+    fn last_record(&self, subject: &Subject) -> Option<Position> {
+        match subject {
+            Subject::Key(_, id) => self.key(id).map(|key| key.position()),
+            Subject::Account(account) => self.account(account).map(|account| account.position),
+            Subject::Caller(id) => self.caller(id).map(|caller| caller.position),
+            Subject::Service => self.service_position(),
+        }
+    }
+}
+
+/// The facts so far, as applying an event changes them.
+pub trait FactsMut: Facts {
+    /// Replaces a key whole.
+    fn put_key(&mut self, id: KeyId, key: Key);
+    /// Replaces an account whole.
+    fn put_account(&mut self, name: &Arc<AccountRef>, account: Account);
+    /// A key begins to count to its account's cap until `expire_time`.
+    fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>);
+    /// A key that counted until `expire_time` no longer counts.
+    fn close_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>);
+    /// Replaces a caller whole.
+    fn put_caller(&mut self, id: CallerId, caller: Caller);
+    /// Replaces plans and roles whole.
+    fn put_policy(&mut self, policy: Policy);
+    /// Puts a pepper in force.
+    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck);
+    /// Remembers what a call did.
+    fn remember(&mut self, key: RequestKey, did: Remembered);
+    /// Notes the last record about the service itself.
+    fn put_service_position(&mut self, position: Position);
+}

@@ -1,0 +1,171 @@
+//! The key as the key table holds it: what deciding needs, and the positions of the records with the rest.
+
+use std::sync::Arc;
+
+use crate::domain::event::RevokeReason;
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
+use crate::domain::key_format::Environment;
+use crate::domain::permission::Permissions;
+use crate::domain::source::Sources;
+use crate::domain::tag::Tag;
+use crate::domain::time::Time;
+
+/// A key. What most keys never have is behind a pointer, so that a row stays small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Recognises the secret.
+    pub tag: Tag,
+    /// Who owns it.
+    pub account: Arc<AccountRef>,
+    /// When it was created.
+    pub create_time: Time,
+    /// The record of its creation.
+    pub created: Position,
+    /// Scopes, sources and expiry; none if it has none of them.
+    pub limits: Option<Arc<Limits>>,
+    /// What happened to it since its creation; none if nothing.
+    pub life: Option<Arc<Life>>,
+    /// Who created it.
+    pub created_by: Option<CallerId>,
+    /// The pepper of its tag.
+    pub pepper: PepperVersion,
+    /// Live or test.
+    pub environment: Environment,
+}
+
+/// What narrows a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Narrows the account's permissions; none: all of the account's.
+    pub scopes: Option<Permissions>,
+    /// Where it may be used from.
+    pub sources: Sources,
+    /// From when it no longer works; none: never.
+    pub expire_time: Option<Time>,
+    /// The record that set these limits.
+    pub set_at: Position,
+}
+
+/// What happened to a key since its creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// The last record of the key.
+    pub position: Position,
+    /// The record with its sealed name and metadata in force.
+    pub personal_at: Position,
+    /// The key it succeeds.
+    pub replaces: Option<KeyId>,
+    /// The record that disabled it; none if it is not disabled.
+    pub disabled_at: Option<Position>,
+    /// Its rotation.
+    pub rotation: Option<Rotation>,
+    /// Its revocation.
+    pub revocation: Option<Revocation>,
+}
+
+/// A key was given a successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The record of the rotation.
+    pub position: Position,
+    /// The new key.
+    pub successor: KeyId,
+    /// From when the old key no longer works.
+    pub retire_time: Time,
+}
+
+/// A key stopped working for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// The record of the revocation.
+    pub position: Position,
+    /// When.
+    pub time: Time,
+    /// Why.
+    pub reason: RevokeReason,
+}
+
+/// What a key is at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// It works.
+    Active,
+    /// It does not work until it is enabled.
+    Disabled,
+    /// It has a successor and works until the overlap ends.
+    Retiring,
+    /// It has a successor and the overlap has ended.
+    Superseded,
+    /// Its time is over.
+    Expired,
+    /// It was revoked; final.
+    Revoked,
+}
+
+impl Key {
+    /// The state at `now`. What is final comes before what can still change.
+    #[must_use]
+    pub fn state_at(&self, now: Time) -> KeyState {
+        let life = self.life.as_deref();
+        let rotation = life.and_then(|life| life.rotation.as_ref());
+        if life.is_some_and(|life| life.revocation.is_some()) {
+            KeyState::Revoked
+        } else if rotation.is_some_and(|rotation| rotation.retire_time <= now) {
+            KeyState::Superseded
+        } else if self.expire_time().is_some_and(|time| time <= now) {
+            KeyState::Expired
+        } else if life.is_some_and(|life| life.disabled_at.is_some()) {
+            KeyState::Disabled
+        } else if rotation.is_some() {
+            KeyState::Retiring
+        } else {
+            KeyState::Active
+        }
+    }
+
+    /// The record of the last change.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.life.as_ref().map_or(self.created, |life| life.position)
+    }
+
+    /// The record with the sealed name, metadata and address ranges in force.
+    #[must_use]
+    pub fn personal_at(&self) -> Position {
+        self.life.as_ref().map_or(self.created, |life| life.personal_at)
+    }
+
+    /// From when the key no longer works; none: never.
+    #[must_use]
+    pub fn expire_time(&self) -> Option<Time> {
+        self.limits.as_ref().and_then(|limits| limits.expire_time)
+    }
+
+    /// What narrows the account's permissions; none: nothing.
+    #[must_use]
+    pub fn scopes(&self) -> Option<&Permissions> {
+        self.limits.as_ref().and_then(|limits| limits.scopes.as_ref())
+    }
+
+    /// Whether the key counts to its plan's cap, expiry aside: neither rotated nor revoked.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.life.as_ref().is_none_or(|life| life.rotation.is_none() && life.revocation.is_none())
+    }
+
+    /// The life of the key so far, to be changed by the record at `position`.
+    #[must_use]
+    pub fn life_from(&self, position: Position) -> Life {
+        match &self.life {
+            Some(life) => Life { position, ..Life::clone(life) },
+            None => Life {
+                position,
+                personal_at: self.created,
+                replaces: None,
+                disabled_at: None,
+                rotation: None,
+                revocation: None,
+            },
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The rules of keyledger, pure: no I/O, no clock, no random source, no async runtime.
+//!
+//! [`command::decide`] turns a command and the facts so far into events or a refusal;
+//! [`apply::apply`] folds an event into the facts and has no rules of its own;
+//! [`verdict::judge`] is the verdict of Authenticate.
+
+pub mod account;
+pub mod apply;
+pub mod base62;
+pub mod caller;
+pub mod command;
+pub mod event;
+pub mod facts;
+pub mod ids;
+pub mod key;
+pub mod key_format;
+pub mod key_rules;
+pub mod open_keys;
+pub mod overlay;
+pub mod permission;
+pub mod personal;
+pub mod policy;
+pub mod refusal;
+pub mod requests;
+pub mod sealed;
+pub mod source;
+pub mod tag;
+pub mod time;
+pub mod verdict;

@@ -1,0 +1,156 @@
+//! The facts as they will be once a group of commands is durable: speculative, and never seen by readers.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::domain::account::Account;
+use crate::domain::caller::Caller;
+use crate::domain::facts::{Facts, FactsMut};
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
+use crate::domain::key::Key;
+use crate::domain::policy::Policy;
+use crate::domain::requests::{Remembered, RequestKey};
+use crate::domain::tag::PepperCheck;
+use crate::domain::time::Time;
+
+/// What one group changes about the keys that count to an account's cap.
+#[derive(Clone, Debug, Default)]
+struct OpenKeys {
+    lasting: i64,
+    opened: BTreeSet<(Time, KeyId)>,
+    closed: BTreeSet<(Time, KeyId)>,
+}
+
+/// Facts layered over others, holding only what differs.
+#[derive(Debug)]
+pub struct Overlay<'a, F> {
+    base: &'a F,
+    keys: HashMap<KeyId, Key>,
+    accounts: HashMap<Arc<AccountRef>, Arc<Account>>,
+    open: HashMap<Arc<AccountRef>, OpenKeys>,
+    callers: HashMap<CallerId, Arc<Caller>>,
+    policy: Option<Arc<Policy>>,
+    peppers: HashMap<PepperVersion, PepperCheck>,
+    requests: HashMap<RequestKey, Remembered>,
+    service_position: Option<Position>,
+}
+
+impl<'a, F: Facts> Overlay<'a, F> {
+    /// An overlay that differs in nothing yet.
+    pub fn new(base: &'a F) -> Self {
+        Overlay {
+            base,
+            keys: HashMap::new(),
+            accounts: HashMap::new(),
+            open: HashMap::new(),
+            callers: HashMap::new(),
+            policy: None,
+            peppers: HashMap::new(),
+            requests: HashMap::new(),
+            service_position: None,
+        }
+    }
+}
+
+impl<F: Facts> Facts for Overlay<'_, F> {
+    fn key(&self, id: &KeyId) -> Option<Key> {
+        self.keys.get(id).cloned().or_else(|| self.base.key(id))
+    }
+
+    fn account(&self, account: &AccountRef) -> Option<Arc<Account>> {
+        self.accounts.get(account).cloned().or_else(|| self.base.account(account))
+    }
+
+    fn open_keys(&self, account: &AccountRef, now: Time) -> u32 {
+        let base = i64::from(self.base.open_keys(account, now));
+        let Some(open) = self.open.get(account) else {
+            return u32::try_from(base).unwrap_or(u32::MAX);
+        };
+        let unexpired = |set: &BTreeSet<(Time, KeyId)>| {
+            i64::try_from(set.iter().filter(|(time, _)| *time > now).count()).unwrap_or(i64::MAX)
+        };
+        let open = base + open.lasting + unexpired(&open.opened) - unexpired(&open.closed);
+        u32::try_from(open.max(0)).unwrap_or(u32::MAX)
+    }
+
+    fn caller(&self, id: &CallerId) -> Option<Arc<Caller>> {
+        self.callers.get(id).cloned().or_else(|| self.base.caller(id))
+    }
+
+    fn callers(&self) -> Vec<(CallerId, Arc<Caller>)> {
+        let mut all = self.base.callers();
+        all.retain(|(id, _)| !self.callers.contains_key(id));
+        all.extend(self.callers.iter().map(|(id, caller)| (*id, Arc::clone(caller))));
+        all
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.policy.clone().unwrap_or_else(|| self.base.policy())
+    }
+
+    fn has_pepper(&self, version: PepperVersion) -> bool {
+        self.peppers.contains_key(&version) || self.base.has_pepper(version)
+    }
+
+    fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered> {
+        self.requests.get(key).cloned().or_else(|| self.base.remembered(key, now))
+    }
+
+    fn service_position(&self) -> Option<Position> {
+        self.service_position.or_else(|| self.base.service_position())
+    }
+}
+
+impl<F: Facts> FactsMut for Overlay<'_, F> {
+    fn put_key(&mut self, id: KeyId, key: Key) {
+        self.keys.insert(id, key);
+    }
+
+    fn put_account(&mut self, name: &Arc<AccountRef>, account: Account) {
+        self.accounts.insert(Arc::clone(name), Arc::new(account));
+    }
+
+    fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
+        let open = self.open.entry(Arc::clone(account)).or_default();
+        match expire_time {
+            None => open.lasting += 1,
+            Some(time) => {
+                if !open.closed.remove(&(time, key)) {
+                    open.opened.insert((time, key));
+                }
+            }
+        }
+    }
+
+    fn close_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
+        let open = self.open.entry(Arc::clone(account)).or_default();
+        match expire_time {
+            None => open.lasting -= 1,
+            Some(time) => {
+                if !open.opened.remove(&(time, key)) {
+                    open.closed.insert((time, key));
+                }
+            }
+        }
+    }
+
+    fn put_caller(&mut self, id: CallerId, caller: Caller) {
+        self.callers.insert(id, Arc::new(caller));
+    }
+
+    fn put_policy(&mut self, policy: Policy) {
+        self.policy = Some(Arc::new(policy));
+    }
+
+    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
+        self.peppers.insert(version, check);
+    }
+
+    fn remember(&mut self, key: RequestKey, did: Remembered) {
+        self.requests.insert(key, did);
+    }
+
+    fn put_service_position(&mut self, position: Position) {
+        self.service_position = Some(position);
+    }
+}
