@@ -1,0 +1,157 @@
+//! Small files that survive power loss: written aside, synced, renamed, their directory synced.
+//!
+//! A file made here is whole or absent, never partial. The caller MUST be the only writer of the
+//! directory, by a lock of its own.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Advice;
+
+/// What is added to a name while its file is being written.
+const UNFINISHED: &str = ".tmp";
+
+/// Makes the file `path` hold `bytes`, readable as `mode` says (less the process's umask). When
+/// this returns, the file survives power loss. What an earlier call left unfinished is replaced.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if `path` exists: it is not touched. Otherwise whatever the
+/// file system answers; `path` may then exist, whole, but be lost again with the power.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let unfinished = unfinished_name(path);
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    sync_parent(path)
+}
+
+/// Makes the names in the directory `path` durable.
+///
+/// # Errors
+/// If the directory cannot be opened or synced.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Makes the name `path` durable: [`sync_dir`] of the directory it stands in.
+///
+/// # Errors
+/// As [`sync_dir`].
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    sync_dir(parent_of(path))
+}
+
+/// Makes the directory `path`, and each one above it that is missing, for their owner alone (0700),
+/// and their names durable. A directory that is there already is left as it is.
+///
+/// # Errors
+/// If one cannot be made or synced.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    let parent = parent_of(path);
+    if !parent.try_exists()? {
+        create_private_dir(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_dir(parent),
+    }
+}
+
+/// Makes later reads of `file` come from the disk: what the cache holds is written out, synced and
+/// dropped. After a failed sync the cache may hold, as clean, what the disk does not.
+///
+/// # Errors
+/// If the sync or the advice fails.
+pub fn settle(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
+/// The directory `path` stands in.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn unfinished_name(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(UNFINISHED);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_new_file_has_its_bytes_and_mode_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_new(&path, b"one", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_existing_file_or_dangling_link_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_new(&path, b"one", 0o600).unwrap();
+        let again = write_new(&path, b"two", 0o600).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let through = write_new(&link, b"two", 0o600).unwrap_err();
+        assert_eq!(through.kind(), io::ErrorKind::AlreadyExists);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_an_interrupted_write_left_is_replaced_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(unfinished_name(&path), b"half of a much longer text").unwrap();
+        write_new(&path, b"whole", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!unfinished_name(&path).exists());
+    }
+
+    #[test]
+    fn a_private_directory_is_for_its_owner_and_making_it_again_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = dir.path().join("deep/keys");
+        create_private_dir(&keys).unwrap();
+        for made in [keys.as_path(), keys.parent().unwrap()] {
+            assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        fs::write(keys.join("a"), b"").unwrap();
+        create_private_dir(&keys).unwrap();
+        assert!(keys.join("a").exists());
+    }
+
+    #[test]
+    fn settling_keeps_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, b"kept").unwrap();
+        settle(&File::open(&path).unwrap()).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+    }
+}

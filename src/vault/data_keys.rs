@@ -1,0 +1,322 @@
+//! Data keys: one per scope, wrapped by a key-encryption key, kept in one file of slots.
+//!
+//! The file `<data-dir>/datakeys` only grows. A data key leaves [`DataKeys::ensure`] after its slot
+//! is durable, so a slot that power loss tears was never used. Slots written together carry the
+//! number of the first of them, their *batch*; the next batch is written after the one before is
+//! synced. So of a slot that is torn and followed by one of a later batch it is known that it was
+//! durable once: that is damage. At the end of the file the same cannot be told from a torn append,
+//! and the slots are cut off: whoever replays the log MUST hold each data key id it meets against
+//! [`DataKeys::is_known`] before the first [`DataKeys::ensure`], which may give the number anew.
+//!
+//! The caller MUST hold the lock of the data directory.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+
+use quick_cache::sync::Cache;
+
+use crate::domain::sealed::DataKeyId;
+use crate::durable_file;
+use crate::random::Random;
+use crate::vault::error::VaultError;
+use crate::vault::kek_ring::KekRing;
+use crate::vault::secret_key::SecretKey;
+use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotFault, SlotHead};
+
+/// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
+const CACHED_KEYS: usize = 10_000;
+
+/// Owner reads and writes.
+const MODE: u32 = 0o600;
+
+/// The data key of the service, there from the first: shows at once whether the key-encryption key
+/// is the right one.
+const FIRST: DataKeyId = DataKeyId(1);
+
+/// All data keys. Memory: about 200 bytes a key, and the unwrapped keys in use.
+pub struct DataKeys {
+    path: PathBuf,
+    file: File,
+    keks: KekRing,
+    durable: RwLock<Durable>,
+    queue: Mutex<Queue>,
+    written: Condvar,
+    cache: Cache<DataKeyId, Arc<SecretKey>>,
+}
+
+/// The slots that are on disk.
+#[derive(Default)]
+struct Durable {
+    slots: Vec<Slot>,
+    by_scope: HashMap<ScopeName, DataKeyId>,
+    /// A write or sync has failed: nothing more is answered.
+    poisoned: bool,
+}
+
+/// The slots on their way there. Taken before [`Durable`] where both are held.
+struct Queue {
+    /// The slots of the next batch.
+    pending: Vec<Slot>,
+    /// The scopes of the next batch and of the one being written.
+    announced: HashSet<ScopeName>,
+    next_id: u64,
+    /// A thread is writing a batch.
+    writing: bool,
+}
+
+impl DataKeys {
+    /// Makes the file `path` with the service's data key, durable when this returns.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] if the file exists or cannot be made.
+    pub fn create(path: &Path, keks: &KekRing, random: &dyn Random) -> Result<(), VaultError> {
+        let (kek_version, kek) = keks.current();
+        let scope = ScopeName::from(&Scope::Service);
+        let slot = Slot::new(SlotHead { id: FIRST, batch: FIRST, kek_version, scope }, kek, random);
+        durable_file::write_new(path, slot.bytes(), MODE).map_err(VaultError::io("write", path))
+    }
+
+    /// Reads the file `path` and checks every slot, and that `keks` has each key-encryption key the
+    /// slots name. What an append left unfinished at its end is cut off, with a warning; nothing
+    /// else is repaired. All that is read is durable when this returns.
+    ///
+    /// # Errors
+    /// The first fault found, by slot or by key-encryption key; the file is then untouched.
+    pub fn open(path: &Path, keks: KekRing) -> Result<Self, VaultError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(VaultError::io("open", path))?;
+        durable_file::settle(&file).map_err(VaultError::io("sync", path))?;
+        durable_file::sync_parent(path).map_err(VaultError::io("sync the directory of", path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(VaultError::io("read", path))?;
+        let slots = whole_slots(&bytes)?;
+        check_keks(&slots, &keks)?;
+        let durable = Durable::new(slots)?;
+        let whole = durable.slots.len() * SLOT_BYTES;
+        if whole < bytes.len() {
+            let unfinished = bytes.len() - whole;
+            tracing::warn!(
+                unfinished,
+                "data key file: cutting off the bytes of an unfinished append"
+            );
+            file.set_len(whole as u64).map_err(VaultError::io("shorten", path))?;
+            file.sync_all().map_err(VaultError::io("sync", path))?;
+        }
+        let queue = Queue {
+            pending: Vec::new(),
+            announced: HashSet::new(),
+            next_id: durable.slots.len() as u64 + 1,
+            writing: false,
+        };
+        Ok(DataKeys {
+            path: path.to_owned(),
+            file,
+            keks,
+            durable: RwLock::new(durable),
+            queue: Mutex::new(queue),
+            written: Condvar::new(),
+            cache: Cache::new(CACHED_KEYS),
+        })
+    }
+
+    /// The data key of `scope`, if it has one.
+    #[must_use]
+    pub fn find(&self, scope: &Scope) -> Option<DataKeyId> {
+        self.durable().by_scope.get(&ScopeName::from(scope)).copied()
+    }
+
+    /// Whether a slot has the data key `id`.
+    #[must_use]
+    pub fn is_known(&self, id: DataKeyId) -> bool {
+        self.durable().slot(id).is_some()
+    }
+
+    /// The data key of `scope`, made now if it has none; durable when this returns. Blocks for a
+    /// disk sync if it is made: call it from a thread that may block. Calls at the same time share
+    /// writes and syncs.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] if a write or sync fails, [`VaultError::Poisoned`] from then on, whatever
+    /// the scope: the caller MUST end the process, for the disk may hold less than memory.
+    pub fn ensure(&self, scope: &Scope, random: &dyn Random) -> Result<DataKeyId, VaultError> {
+        let scope = ScopeName::from(scope);
+        if let Some(id) = self.durable().find(&scope)? {
+            return Ok(id);
+        }
+        let mut queue = self.queue();
+        loop {
+            if let Some(id) = self.durable().find(&scope)? {
+                return Ok(id);
+            }
+            if !queue.announced.contains(&scope) {
+                self.announce(&mut queue, scope, random);
+            }
+            queue = if queue.writing {
+                self.written.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.write_batch(queue)?
+            };
+        }
+    }
+
+    /// The unwrapped data key `id`.
+    pub(super) fn key(&self, id: DataKeyId) -> Result<Arc<SecretKey>, VaultError> {
+        if let Some(key) = self.cache.get(&id) {
+            return Ok(key);
+        }
+        let durable = self.durable();
+        let slot = durable.slot(id).ok_or(VaultError::UnknownDataKey { id })?;
+        let kek = self.keks.get(slot.kek_version())?;
+        let key = slot.unwrap_key(kek).ok_or(VaultError::DamagedSlot { slot: id.0 })?;
+        let key = Arc::new(key);
+        self.cache.insert(id, Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// Puts a new data key for `scope` into the next batch.
+    fn announce(&self, queue: &mut Queue, scope: ScopeName, random: &dyn Random) {
+        let (kek_version, kek) = self.keks.current();
+        let id = DataKeyId(queue.next_id);
+        let batch = queue.pending.first().map_or(id, Slot::id);
+        let slot = Slot::new(SlotHead { id, batch, kek_version, scope }, kek, random);
+        queue.pending.push(slot);
+        queue.announced.insert(scope);
+        queue.next_id += 1;
+    }
+
+    /// Writes and syncs the next batch without the lock, then makes it known or, if that failed,
+    /// poisons. Only called while no other thread writes.
+    fn write_batch<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue>,
+    ) -> Result<MutexGuard<'a, Queue>, VaultError> {
+        queue.writing = true;
+        let batch = std::mem::take(&mut queue.pending);
+        drop(queue);
+        let written = self.append(&batch);
+        let mut queue = self.queue();
+        queue.writing = false;
+        let mut durable = self.durable_mut();
+        if written.is_ok() {
+            for slot in batch {
+                queue.announced.remove(&slot.scope());
+                durable.add(slot);
+            }
+        } else {
+            durable.poisoned = true;
+        }
+        drop(durable);
+        self.written.notify_all();
+        written.map(|()| queue)
+    }
+
+    fn append(&self, batch: &[Slot]) -> Result<(), VaultError> {
+        let Some(first) = batch.first() else { return Ok(()) };
+        let at = (first.id().0 - 1) * SLOT_BYTES as u64;
+        let bytes = batch.iter().flat_map(|slot| *slot.bytes()).collect::<Vec<_>>();
+        self.file.write_all_at(&bytes, at).map_err(VaultError::io("write", &self.path))?;
+        self.file.sync_data().map_err(VaultError::io("sync", &self.path))
+    }
+
+    // A panic under a lock leaves what it guards as it was: each change below is of whole fields
+    // and nothing between them can panic.
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn durable(&self) -> RwLockReadGuard<'_, Durable> {
+        self.durable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn durable_mut(&self) -> RwLockWriteGuard<'_, Durable> {
+        self.durable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for DataKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.durable().slots.len();
+        f.debug_struct("DataKeys").field("keys", &keys).finish_non_exhaustive()
+    }
+}
+
+impl Durable {
+    fn new(slots: Vec<Slot>) -> Result<Self, VaultError> {
+        let mut durable = Durable::default();
+        for slot in slots {
+            if durable.by_scope.contains_key(&slot.scope()) {
+                return Err(VaultError::RepeatedScope { slot: slot.id().0 });
+            }
+            durable.add(slot);
+        }
+        Ok(durable)
+    }
+
+    fn add(&mut self, slot: Slot) {
+        self.by_scope.insert(slot.scope(), slot.id());
+        self.slots.push(slot);
+    }
+
+    fn slot(&self, id: DataKeyId) -> Option<&Slot> {
+        self.slots.get(usize::try_from(id.0.checked_sub(1)?).ok()?)
+    }
+
+    fn find(&self, scope: &ScopeName) -> Result<Option<DataKeyId>, VaultError> {
+        if self.poisoned {
+            return Err(VaultError::Poisoned);
+        }
+        Ok(self.by_scope.get(scope).copied())
+    }
+}
+
+/// The slots of the file, without what an unfinished append left at its end.
+fn whole_slots(bytes: &[u8]) -> Result<Vec<Slot>, VaultError> {
+    let (chunks, _partial) = bytes.as_chunks::<SLOT_BYTES>();
+    let mut slots = Vec::with_capacity(chunks.len());
+    for (chunk, id) in chunks.iter().zip((1..).map(DataKeyId)) {
+        match Slot::read(chunk, id) {
+            Ok(slot) => slots.push(slot),
+            Err(SlotFault::Torn) if never_synced(&chunks[slots.len()..], id) => break,
+            Err(fault) => return Err(fault.at(id)),
+        }
+    }
+    // The first slot came into being with the file, by a rename: it cannot be torn.
+    if slots.is_empty() { Err(SlotFault::Damaged.at(FIRST)) } else { Ok(slots) }
+}
+
+/// Whether nothing from the torn slot `id` on shows that it was synced: no later slot of a later
+/// batch, and none that is damaged.
+fn never_synced(from_torn: &[[u8; SLOT_BYTES]], id: DataKeyId) -> bool {
+    let ids = (id.0..).map(DataKeyId);
+    from_torn.iter().zip(ids).all(|(chunk, later)| match Slot::read(chunk, later) {
+        Ok(slot) => slot.batch() <= id,
+        Err(fault) => fault == SlotFault::Torn,
+    })
+}
+
+/// Checks each key-encryption key that the slots name on the first slot that names it.
+fn check_keks(slots: &[Slot], keks: &KekRing) -> Result<(), VaultError> {
+    let mut checked = BTreeSet::new();
+    for slot in slots {
+        let version = slot.kek_version();
+        if checked.insert(version) && slot.unwrap_key(keks.get(version)?).is_none() {
+            return Err(VaultError::WrongKek { version });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "data_keys_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,73 @@
+//! The key-encryption keys: each wraps data keys, the highest version those to come.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::random::Random;
+use crate::vault::error::VaultError;
+use crate::vault::key_file::{self, Role};
+use crate::vault::secret_key::SecretKey;
+
+/// All key-encryption keys by version; never empty.
+#[derive(Debug)]
+pub struct KekRing {
+    keks: BTreeMap<u16, SecretKey>,
+}
+
+impl KekRing {
+    /// Makes key-encryption key version 1 in `keys_dir` if none of any version is there. The caller
+    /// MUST know that no data key has been wrapped yet.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed or the file not be made durable.
+    pub fn create_first(keys_dir: &Path, random: &dyn Random) -> Result<(), VaultError> {
+        key_file::create_first(keys_dir, Role::Kek, random)
+    }
+
+    /// Reads every `kek-<n>.key` in `keys_dir`.
+    ///
+    /// # Errors
+    /// [`VaultError::MissingKek`] if there is none; whatever makes one of them unfit.
+    pub fn open(keys_dir: &Path) -> Result<Self, VaultError> {
+        Ok(KekRing { keks: key_file::read_all(keys_dir, Role::Kek)? })
+    }
+
+    /// The highest version and its key: for new data keys.
+    pub(super) fn current(&self) -> (u16, &SecretKey) {
+        let (version, kek) = self.keks.last_key_value().expect("open refuses an empty directory");
+        (*version, kek)
+    }
+
+    /// The key of `version`.
+    pub(super) fn get(&self, version: u16) -> Result<&SecretKey, VaultError> {
+        self.keks.get(&version).ok_or(VaultError::MissingKek { version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SeededRandom;
+
+    #[test]
+    fn without_any_key_the_message_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(
+            KekRing::open(dir.path()).unwrap_err().to_string(),
+            "key-encryption key version 1 is missing: expected kek-1.key in the keys directory"
+        );
+    }
+
+    #[test]
+    fn the_first_key_is_made_once_and_the_highest_is_current() {
+        let dir = tempfile::tempdir().unwrap();
+        KekRing::create_first(dir.path(), &SeededRandom::new(1)).unwrap();
+        let first = *KekRing::open(dir.path()).unwrap().current().1.bytes();
+        key_file::tests::write_key(dir.path(), Role::Kek, 2, 2);
+        KekRing::create_first(dir.path(), &SeededRandom::new(3)).unwrap();
+        let ring = KekRing::open(dir.path()).unwrap();
+        assert_eq!(ring.current().0, 2);
+        assert_eq!(*ring.get(1).unwrap().bytes(), first);
+        assert!(matches!(ring.get(3), Err(VaultError::MissingKek { version: 3 })));
+    }
+}

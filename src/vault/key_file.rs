@@ -1,0 +1,199 @@
+//! Key files: one key each, in a form that shows whether it is whole and in its place.
+//!
+//! `<keys-dir>/pepper-<n>.key` and `<keys-dir>/kek-<n>.key` hold one line of ASCII, mode 0600:
+//!
+//! ```text
+//! keyledger-pepper 1 <43 digits> <6 digits>
+//! keyledger-kek 1 <43 digits> <6 digits>
+//! ```
+//!
+//! The words are the role, the version in decimal, the 32 bytes of the key in base62, and the
+//! CRC-32 (ISO-HDLC, as in zip) of all that stands before the last space, big-endian, in base62.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::domain::base62;
+use crate::domain::ids::PepperVersion;
+use crate::durable_file;
+use crate::random::Random;
+use crate::vault::error::VaultError;
+use crate::vault::secret_key::{KEY_BYTES, SecretKey};
+
+/// Longest line: 16 for the role, 5 for the version, 43 and 6 digits, 3 spaces, the line's end.
+const MAX_FILE_BYTES: usize = 74;
+
+/// Owner reads and writes.
+const MODE: u32 = 0o600;
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Tags of secrets are made under it.
+    Pepper,
+    /// Data keys are wrapped by it.
+    Kek,
+}
+
+impl Role {
+    /// The first word of the file.
+    fn label(self) -> &'static str {
+        match self {
+            Role::Pepper => "keyledger-pepper",
+            Role::Kek => "keyledger-kek",
+        }
+    }
+
+    /// What the file's name begins with.
+    fn prefix(self) -> &'static str {
+        match self {
+            Role::Pepper => "pepper-",
+            Role::Kek => "kek-",
+        }
+    }
+}
+
+/// The public name of a key in a file: what it is for and which one it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyName {
+    /// What the key is for.
+    pub role: Role,
+    /// Its number among the keys of its role, from 1.
+    pub version: u16,
+}
+
+impl KeyName {
+    /// The name of the file in the keys directory.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{}{}.key", self.role.prefix(), self.version)
+    }
+
+    /// That there is no such file.
+    fn missing(&self) -> VaultError {
+        match self.role {
+            Role::Pepper => VaultError::MissingPepper { version: PepperVersion(self.version) },
+            Role::Kek => VaultError::MissingKek { version: self.version },
+        }
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.role {
+            Role::Pepper => "pepper",
+            Role::Kek => "key-encryption key",
+        };
+        write!(f, "{role} version {}", self.version)
+    }
+}
+
+/// Makes the first key of `role` in `dir` if there is none of any version. The caller MUST know that
+/// nothing has been written under an earlier one.
+pub(super) fn create_first(dir: &Path, role: Role, random: &dyn Random) -> Result<(), VaultError> {
+    if !versions(dir, role)?.is_empty() {
+        return Ok(());
+    }
+    let name = KeyName { role, version: 1 };
+    let path = dir.join(name.file_name());
+    let line = render(name, &SecretKey::random(random));
+    durable_file::write_new(&path, line.as_bytes(), MODE).map_err(VaultError::io("write", &path))
+}
+
+/// All keys of `role` in `dir`, by version: at least one. Their names are durable when this returns,
+/// so that nothing is written under a key which the next power loss could take away.
+pub(super) fn read_all(dir: &Path, role: Role) -> Result<BTreeMap<u16, SecretKey>, VaultError> {
+    let keys = versions(dir, role)?
+        .into_iter()
+        .map(|version| Ok((version, read(dir, KeyName { role, version })?)))
+        .collect::<Result<BTreeMap<_, _>, VaultError>>()?;
+    if keys.is_empty() {
+        return Err(KeyName { role, version: 1 }.missing());
+    }
+    durable_file::sync_dir(dir).map_err(VaultError::io("sync", dir))?;
+    Ok(keys)
+}
+
+/// The versions of `role` that have a file in `dir`; none if there is no such directory.
+fn versions(dir: &Path, role: Role) -> Result<Vec<u16>, VaultError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(VaultError::io("list", dir))?,
+    };
+    let mut versions = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(VaultError::io("list", dir))?.file_name();
+        let file = file.to_string_lossy();
+        let version = file.strip_prefix(role.prefix()).and_then(|rest| rest.strip_suffix(".key"));
+        if let Some(version) = version {
+            let misnamed = || VaultError::MisnamedKeyFile { file: file.to_string() };
+            versions.push(parse_version(version).ok_or_else(misnamed)?);
+        }
+    }
+    Ok(versions)
+}
+
+/// The one way to write a version: decimal, no sign, no leading zero, not 0.
+fn parse_version(text: &str) -> Option<u16> {
+    let version = text.parse::<u16>().ok().filter(|version| *version != 0)?;
+    (version.to_string() == text).then_some(version)
+}
+
+/// The key `name` from its file in `dir`.
+fn read(dir: &Path, name: KeyName) -> Result<SecretKey, VaultError> {
+    let path = dir.join(name.file_name());
+    let mut file = File::open(&path).map_err(VaultError::io("open", &path))?;
+    let about = file.metadata().map_err(VaultError::io("read", &path))?;
+    if about.permissions().mode() & 0o077 != 0 {
+        return Err(VaultError::LooseKeyFile { key: name });
+    }
+    // One more than a key file can have, so that a longer file is seen to be one.
+    let mut buffer = Zeroizing::new([0_u8; MAX_FILE_BYTES + 1]);
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]).map_err(VaultError::io("read", &path))? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    let (held, key) = parse(&buffer[..length]).ok_or(VaultError::DamagedKeyFile { key: name })?;
+    if held == name { Ok(key) } else { Err(VaultError::MixedUpKeyFile { key: name, held }) }
+}
+
+/// The line that holds `key`.
+fn render(name: KeyName, key: &SecretKey) -> Zeroizing<String> {
+    let mut line = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES));
+    line.push_str(&format!("{} {} ", name.role.label(), name.version));
+    base62::append(key.bytes(), &mut line);
+    let crc = crc32fast::hash(line.as_bytes()).to_be_bytes();
+    line.push(' ');
+    base62::append(&crc, &mut line);
+    line.push('\n');
+    line
+}
+
+/// The key that a whole line holds, and its name; none if the line is not whole.
+fn parse(line: &[u8]) -> Option<(KeyName, SecretKey)> {
+    let line = str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (checked, crc) = line.rsplit_once(' ')?;
+    if base62::decode(crc.as_bytes())? != crc32fast::hash(checked.as_bytes()).to_be_bytes() {
+        return None;
+    }
+    let mut words = checked.split(' ');
+    let label = words.next()?;
+    let role = [Role::Pepper, Role::Kek].into_iter().find(|role| role.label() == label)?;
+    let version = parse_version(words.next()?)?;
+    let digits = words.next()?.as_bytes();
+    let key = SecretKey::filled_by(|bytes| base62::decode_into::<KEY_BYTES>(digits, bytes))?;
+    words.next().is_none().then_some((KeyName { role, version }, key))
+}
+
+#[cfg(test)]
+#[path = "key_file_tests.rs"]
+pub(super) mod tests;

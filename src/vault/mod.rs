@@ -1,0 +1,72 @@
+//! The vault: peppers, data keys, and the sealing of personal fields.
+//!
+//! Peppers and key-encryption keys are files of the operator's keys directory; data keys lie
+//! wrapped in the data directory. Destroying a data key destroys what was sealed under it, in every
+//! copy of the log. Stands beside `domain`: knows no log, no clock and no network.
+
+pub mod data_keys;
+pub mod error;
+pub mod kek_ring;
+pub mod key_file;
+pub mod pepper_ring;
+pub mod seal;
+mod secret_key;
+pub mod slot;
+
+use std::path::Path;
+
+use crate::durable_file;
+use crate::random::Random;
+
+pub use data_keys::DataKeys;
+pub use error::{OpenError, VaultError};
+pub use kek_ring::KekRing;
+pub use pepper_ring::PepperRing;
+pub use seal::{SealContext, commitment};
+pub use slot::Scope;
+
+/// All keys of one server.
+#[derive(Debug)]
+pub struct Vault {
+    /// Under which tags are made.
+    pub peppers: PepperRing,
+    /// Under which personal fields are sealed.
+    pub data_keys: DataKeys,
+}
+
+impl Vault {
+    /// Makes what a first start lacks: the directory `keys_dir` (0700), pepper 1, key-encryption key
+    /// 1, and the data key file with the service's key. What is there is kept, so a first start that
+    /// was interrupted goes on; a key-encryption key is not made where data keys are already wrapped
+    /// by one. The caller MUST know that the log is empty.
+    ///
+    /// # Errors
+    /// If a file cannot be made, or one that is there is unfit.
+    pub fn create_missing(
+        keys_dir: &Path,
+        data_keys: &Path,
+        random: &dyn Random,
+    ) -> Result<(), VaultError> {
+        durable_file::create_private_dir(keys_dir).map_err(VaultError::io("make", keys_dir))?;
+        PepperRing::create_first(keys_dir, random)?;
+        if data_keys.try_exists().map_err(VaultError::io("look for", data_keys))? {
+            return Ok(());
+        }
+        KekRing::create_first(keys_dir, random)?;
+        DataKeys::create(data_keys, &KekRing::open(keys_dir)?, random)
+    }
+
+    /// Reads all keys. The caller then holds the log against them: [`PepperRing::verify`] and
+    /// [`DataKeys::is_known`].
+    ///
+    /// # Errors
+    /// The first key that is missing, unfit or wrong.
+    pub fn open(keys_dir: &Path, data_keys: &Path) -> Result<Self, VaultError> {
+        let peppers = PepperRing::open(keys_dir)?;
+        let data_keys = DataKeys::open(data_keys, KekRing::open(keys_dir)?)?;
+        Ok(Vault { peppers, data_keys })
+    }
+}
+
+#[cfg(test)]
+mod tests;

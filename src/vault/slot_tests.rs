@@ -1,0 +1,127 @@
+//! Tests of the slot, with one built by hand.
+
+use super::*;
+use crate::domain::ids::{AccountId, TenantId};
+use crate::random::SeededRandom;
+use aes_gcm_siv::{Aes256GcmSiv, KeyInit};
+
+/// The slot of the first test, made with OpenSSL's AES-256-GCM-SIV.
+const GOLDEN: &str = concat!(
+    "4b4c444b01010100010200000000000000000000000000070000000000000005",
+    "d96b52de477d2b8847fd86e80cd13f9008349e7d76c3fa36198fdb4be663b503",
+    "cccccccccccccccccccccccceb70b64ac2b8e48ad60ee98fcdf9d9205e9eda96",
+    "693d5a11262457efdf3e932fc02ec531639e19a9c7f0c9dedca2a1891561f782",
+);
+
+fn key(byte: u8) -> SecretKey {
+    SecretKey::filled_by(|bytes| {
+        *bytes = [byte; 32];
+        Some(())
+    })
+    .unwrap()
+}
+
+fn account(tenant: &str, account: &str) -> Scope {
+    let (tenant, account) = (TenantId::parse(tenant).unwrap(), AccountId::parse(account).unwrap());
+    Scope::Account(AccountRef { tenant, account })
+}
+
+fn head(scope: &Scope) -> SlotHead {
+    SlotHead { id: DataKeyId(7), batch: DataKeyId(5), kek_version: 0x0102, scope: scope.into() }
+}
+
+#[test]
+fn a_slot_is_the_bytes_of_the_layout() {
+    let slot = Slot::wrap(head(&account("acme", "bo")), &key(0xaa), &key(0xbb), [0xcc; 12]);
+
+    let mut by_hand = Vec::new();
+    by_hand.extend(*b"KLDK");
+    by_hand.extend([1, 1, 1, 0]); // version, live, account, unused
+    by_hand.extend([1, 2]); // key-encryption key
+    by_hand.extend([0; 6]);
+    by_hand.extend([0, 0, 0, 0, 0, 0, 0, 7]); // id
+    by_hand.extend([0, 0, 0, 0, 0, 0, 0, 5]); // batch
+    by_hand.extend(Sha256::digest(b"\x01\x00\x04acme\x00\x02bo"));
+    by_hand.extend([0xcc; 12]);
+    let cipher = Aes256GcmSiv::new(&[0xaa; 32].into());
+    let payload = Payload { msg: &[0xbb; 32], aad: &by_hand[..64] };
+    by_hand.extend(cipher.encrypt(&[0xcc; 12].into(), payload).unwrap());
+    by_hand.extend(crc32fast::hash(&by_hand).to_be_bytes());
+    assert_eq!(slot.bytes()[..], by_hand[..]);
+
+    let hex = by_hand.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex, GOLDEN);
+
+    let read = Slot::read(slot.bytes(), DataKeyId(7)).unwrap();
+    assert_eq!((read.id(), read.batch(), read.kek_version()), (DataKeyId(7), DataKeyId(5), 0x0102));
+    assert_eq!(read.scope(), ScopeName::from(&account("acme", "bo")));
+    assert_eq!(read.unwrap_key(&key(0xaa)).unwrap().bytes(), &[0xbb; 32]);
+}
+
+#[test]
+fn the_service_scope_hashes_its_kind_and_two_empty_names() {
+    let hash: [u8; 32] = Sha256::digest(b"\0\0\0\0\0").into();
+    assert_eq!(ScopeName::from(&Scope::Service), ScopeName { kind: 0, hash });
+}
+
+#[test]
+fn scopes_whose_names_run_together_differ() {
+    let names =
+        [account("ab", "c"), account("a", "bc"), Scope::Service].map(|s| ScopeName::from(&s));
+    assert_ne!(names[0].hash, names[1].hash);
+    assert_ne!(names[0].hash, names[2].hash);
+}
+
+#[test]
+fn another_key_encryption_key_unwraps_nothing() {
+    let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
+    assert!(slot.unwrap_key(&key(1)).is_some());
+    assert!(slot.unwrap_key(&key(2)).is_none());
+}
+
+#[test]
+fn an_altered_byte_is_found_even_under_a_new_checksum() {
+    let slot = Slot::new(head(&account("a", "b")), &key(1), &SeededRandom::new(1));
+    for at in 0..SLOT_BYTES {
+        for flip in [0x01, 0x80] {
+            let mut bytes = *slot.bytes();
+            bytes[at] ^= flip;
+            assert_eq!(Slot::read(&bytes, DataKeyId(7)).unwrap_err(), SlotFault::Damaged, "{at}");
+
+            let crc = crc32fast::hash(&bytes[..124]);
+            bytes[124..].copy_from_slice(&crc.to_be_bytes());
+            let unwrapped =
+                Slot::read(&bytes, DataKeyId(7)).ok().and_then(|s| s.unwrap_key(&key(1)));
+            assert_eq!(unwrapped.is_some(), at >= 124, "{at}");
+        }
+    }
+}
+
+#[test]
+fn only_a_slot_without_its_end_counts_as_torn() {
+    let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
+    for written in 0..SLOT_BYTES {
+        let mut bytes = *slot.bytes();
+        bytes[written..].fill(0);
+        let fault = if written <= 124 { SlotFault::Torn } else { SlotFault::Damaged };
+        assert_eq!(Slot::read(&bytes, DataKeyId(7)).unwrap_err(), fault, "{written}");
+    }
+}
+
+#[test]
+fn unknown_versions_states_and_kinds_are_told_from_damage() {
+    let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
+    for (at, value) in [(4, 2), (5, 2), (6, 2)] {
+        let mut bytes = *slot.bytes();
+        bytes[at] = value;
+        let crc = crc32fast::hash(&bytes[..124]);
+        bytes[124..].copy_from_slice(&crc.to_be_bytes());
+        assert_eq!(Slot::read(&bytes, DataKeyId(7)).unwrap_err(), SlotFault::Newer);
+    }
+}
+
+#[test]
+fn a_slot_in_another_place_is_damaged() {
+    let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
+    assert_eq!(Slot::read(slot.bytes(), DataKeyId(8)).unwrap_err(), SlotFault::Damaged);
+}
