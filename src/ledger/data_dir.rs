@@ -1,0 +1,262 @@
+//! The data directory: what is where, whose it is, and the lock that keeps it to one process.
+//!
+//! | name | what |
+//! |---|---|
+//! | `FORMAT` | one line that says the format of all below; written last at the first start |
+//! | `LOCK` | locked (flock) as long as a process uses the directory, offline commands included |
+//! | `anchor` | the head anchor |
+//! | `ledger/live/` | the live volume |
+//! | `datakeys` | wrapped data keys |
+//! | `keys/` | peppers and key-encryption keys, unless they are kept elsewhere |
+//! | `admin.credential` | the first admin's credential |
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::durable_file::{create_private_dir, write_new};
+use crate::ledger::anchor::{Anchor, AnchorError};
+
+/// The format this program writes and the newest it reads.
+pub const DATA_FORMAT: u32 = 0;
+
+/// What `FORMAT` holds before and after the number.
+const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
+
+/// Names at the top of the directory. A file being written has `.tmp` behind its name.
+const OUR_NAMES: [&str; 7] =
+    ["FORMAT", "LOCK", "anchor", "ledger", "datakeys", "keys", "admin.credential"];
+
+/// Found at the top of a file system of its own, where a data directory may well lie.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Why the data directory cannot be used. For the operator who starts the program: names paths.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// Another process holds the lock.
+    #[error("another keyledger process uses this data directory: {}", .0.display())]
+    InUse(PathBuf),
+    /// The directory was written by a newer version.
+    #[error(
+        "data directory {} has format {found}, newer than format {DATA_FORMAT} of this program: \
+         use a newer keyledger",
+        .path.display()
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// The number in its `FORMAT`.
+        found: u32,
+    },
+    /// `FORMAT` holds something else than its line.
+    #[error("{} is damaged or not keyledger's", .0.display())]
+    BadFormatFile(PathBuf),
+    /// The path is something else than a directory.
+    #[error("{} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    /// There is no data directory, and none was to be made.
+    #[error("there is no keyledger data directory at {}", .0.display())]
+    Missing(PathBuf),
+    /// The directory holds what is not keyledger's.
+    #[error(
+        "{} is not a keyledger data directory and not empty (it holds {name:?}): name an empty one",
+        .path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One thing in it that is not keyledger's.
+        name: String,
+    },
+    /// `FORMAT` is gone though the first start had been finished.
+    #[error(
+        "data directory {} has lost its file FORMAT though its ledger holds records: restore it \
+         from a backup",
+        .0.display()
+    )]
+    FormatMissing(PathBuf),
+    /// `FORMAT` is missing and the anchor cannot tell whether the first start had been finished.
+    #[error("data directory {} has no file FORMAT, and its anchor cannot be read: {reason}", .path.display())]
+    NoFormatAndBadAnchor {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with the anchor.
+        #[source]
+        reason: AnchorError,
+    },
+    /// The file system failed.
+    #[error("cannot use data directory {}: {source}", .path.display())]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+/// The data directory, locked for the life of this value.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    needs_initialisation: bool,
+    /// Holds the lock until it is dropped.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the data directory at `path`, and makes an empty one if nothing is there. Its lock is
+    /// taken before anything else in it is touched; a directory that is refused for what it holds or
+    /// for its format is not touched at all.
+    ///
+    /// # Errors
+    /// [`DataDirError`], whose texts tell an operator what to do.
+    pub fn open_or_prepare(path: &Path) -> Result<Self, DataDirError> {
+        if fs::symlink_metadata(path).is_err() {
+            create_private_dir(path).map_err(io_error(path))?;
+        }
+        Self::lock(path)
+    }
+
+    /// Opens a data directory that must be there and whose first start must have been finished: for
+    /// offline commands.
+    ///
+    /// # Errors
+    /// As [`DataDir::open_or_prepare`], and [`DataDirError::Missing`].
+    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        if !path.is_dir() || !has_format(path)? {
+            return Err(DataDirError::Missing(path.to_owned()));
+        }
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> Result<Self, DataDirError> {
+        if !path.is_dir() {
+            return Err(DataDirError::NotADirectory(path.to_owned()));
+        }
+        // Looked at before the lock, so that what is refused is not touched.
+        if !has_format(path)? {
+            refuse_foreign(path)?;
+        }
+        let lock_path = path.join("LOCK");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&lock_path).map_err(io_error(&lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(io_error(&lock_path)(source)),
+        }
+        // Looked at again: another process may have finished its first start in between.
+        let needs_initialisation = !has_format(path)?;
+        if needs_initialisation {
+            refuse_used(path)?;
+        }
+        Ok(DataDir { path: path.to_owned(), needs_initialisation, _lock: lock })
+    }
+
+    /// Whether the first start has not been finished: what it makes may be there in part, each file
+    /// whole or absent.
+    #[must_use]
+    pub fn needs_initialisation(&self) -> bool {
+        self.needs_initialisation
+    }
+
+    /// Ends the first start by writing `FORMAT`. The caller MUST have made everything else durable.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`] if it cannot be made durable, or is there already.
+    pub fn finish_initialisation(&mut self) -> Result<(), DataDirError> {
+        let path = self.path.join("FORMAT");
+        let text = format!("{}{DATA_FORMAT}{}", FORMAT_TEXT.0, FORMAT_TEXT.1);
+        write_new(&path, text.as_bytes(), 0o600).map_err(io_error(&path))?;
+        self.needs_initialisation = false;
+        Ok(())
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The head anchor.
+    #[must_use]
+    pub fn anchor(&self) -> PathBuf {
+        self.path.join("anchor")
+    }
+
+    /// The live volume of the ledger.
+    #[must_use]
+    pub fn live_ledger(&self) -> PathBuf {
+        self.path.join("ledger").join("live")
+    }
+
+    /// The wrapped data keys.
+    #[must_use]
+    pub fn data_keys(&self) -> PathBuf {
+        self.path.join("datakeys")
+    }
+
+    /// Peppers and key-encryption keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    /// The first admin's credential.
+    #[must_use]
+    pub fn admin_credential(&self) -> PathBuf {
+        self.path.join("admin.credential")
+    }
+}
+
+/// Whether there is a `FORMAT`, which must then be one this program reads.
+fn has_format(path: &Path) -> Result<bool, DataDirError> {
+    let file = path.join("FORMAT");
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        read => read.map_err(io_error(&file))?,
+    };
+    let text = std::str::from_utf8(&bytes).ok();
+    let number =
+        text.and_then(|text| text.strip_prefix(FORMAT_TEXT.0)?.strip_suffix(FORMAT_TEXT.1));
+    match number.and_then(|number| number.parse().ok()) {
+        Some(found) if found > DATA_FORMAT => {
+            Err(DataDirError::Newer { path: path.to_owned(), found })
+        }
+        Some(DATA_FORMAT) => Ok(true),
+        _ => Err(DataDirError::BadFormatFile(file)),
+    }
+}
+
+/// Without `FORMAT`, a directory may hold only what an interrupted first start leaves.
+fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
+    for entry in fs::read_dir(path).map_err(io_error(path))? {
+        let name = entry.map_err(io_error(path))?.file_name().to_string_lossy().into_owned();
+        let finished = name.strip_suffix(".tmp").unwrap_or(&name);
+        if !OUR_NAMES.contains(&finished) && name != LOST_AND_FOUND {
+            return Err(DataDirError::Foreign { path: path.to_owned(), name });
+        }
+    }
+    Ok(())
+}
+
+/// Without `FORMAT`, the anchor must not have left the empty log: the first start was not finished.
+fn refuse_used(path: &Path) -> Result<(), DataDirError> {
+    match Anchor::read(&path.join("anchor")) {
+        Err(AnchorError::Missing) => Ok(()),
+        Ok(state) if state.position.is_none() => Ok(()),
+        Ok(_) => Err(DataDirError::FormatMissing(path.to_owned())),
+        Err(reason) => Err(DataDirError::NoFormatAndBadAnchor { path: path.to_owned(), reason }),
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
+    move |source| DataDirError::Io { path: path.to_owned(), source }
+}

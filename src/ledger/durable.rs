@@ -1,0 +1,50 @@
+//! How the process ends when what it must not lose can no longer be made durable.
+
+use std::error::Error;
+use std::io::Write;
+
+/// Ends the process at once: one line to the log, one to standard error, then `abort()`, so that
+/// nothing is unwound and no handle is dropped (dropping the engine's handle writes). `what` says
+/// what failed, without a driver's words.
+pub fn fail_stop(what: &str, error: &dyn Error) -> ! {
+    tracing::error!(%error, "{what}; the process stops here, what was acknowledged is safe");
+    // The log may go elsewhere or be full as well: nothing more can be done if this fails too.
+    let _ = writeln!(std::io::stderr(), "keyledger: {what}: {error}; stopping");
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    const SIGABRT: i32 = 6;
+
+    #[test]
+    #[ignore = "ends its process: run by the test below in a process of its own"]
+    fn child_that_fails_to_stop() {
+        struct SaysSoWhenDropped;
+        impl Drop for SaysSoWhenDropped {
+            fn drop(&mut self) {
+                let _ = writeln!(std::io::stderr(), "dropped");
+            }
+        }
+        let _handle = SaysSoWhenDropped;
+        fail_stop("the disk is full", &std::io::Error::other("no space"));
+    }
+
+    #[test]
+    fn the_process_aborts_with_one_line_and_drops_nothing() {
+        let child = format!("{}::child_that_fails_to_stop", module_path!());
+        let name = child.split_once("::").expect("the crate comes first").1;
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
+        assert!(said.contains("keyledger: the disk is full: no space; stopping\n"), "{said}");
+        assert!(!said.contains("dropped"), "{said}");
+    }
+}

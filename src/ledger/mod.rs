@@ -1,0 +1,14 @@
+//! Durable order: records, frames, the engine, the head anchor, and the single writer.
+//!
+//! Nothing above this room knows which engine is below it.
+
+pub mod anchor;
+pub mod data_dir;
+pub mod durable;
+pub mod engine;
+pub mod frame;
+pub mod lanes;
+pub mod record;
+pub mod replay;
+pub mod sled_engine;
+pub mod writer;

@@ -1,0 +1,34 @@
+//! Records: one event as the bytes that are stored, hashed and shown to auditors.
+//!
+//! The layout is `proto/keyledger/ledger/v1/record.proto`, format 1. Encoding happens once, by the
+//! writer; what is stored is never encoded again.
+
+mod decode;
+mod encode;
+#[cfg(test)]
+mod tests;
+
+use thiserror::Error;
+
+pub use decode::{decode, decode_personal};
+pub use encode::{encode, encode_personal};
+
+/// The format this program writes and the newest it reads.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// Bytes of the random salt of a record's personal fields.
+pub const SALT_BYTES: usize = 32;
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RecordError {
+    /// The bytes are not an encoded record.
+    #[error("not a record")]
+    Malformed,
+    /// The record was written by a newer version.
+    #[error("format {0} is newer than this program")]
+    Newer(u32),
+    /// A field is missing or out of its range.
+    #[error("field {0} is missing or out of range")]
+    Field(&'static str),
+}

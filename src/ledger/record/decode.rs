@@ -1,0 +1,287 @@
+//! Records to events. Hostile input is refused, never guessed at.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use crate::domain::account::{AccountState, AccountStatus};
+use crate::domain::caller::{Role, Roles};
+use crate::domain::event::{
+    Actor, CallerCreated, Event, KeyCreated, KeyTag, KeyUpdated, Mechanism, Recorded, RevokeReason,
+    Subject,
+};
+use crate::domain::ids::{
+    AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
+};
+use crate::domain::key_format::Environment;
+use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
+use crate::domain::personal::{OnBehalfOf, Personal};
+use crate::domain::policy::{Plan, Policy};
+use crate::domain::requests::{Method, Request};
+use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
+use crate::domain::source::Sources;
+use crate::domain::tag::{PepperCheck, Tag};
+use crate::domain::time::Time;
+use crate::proto::ledger as wire;
+use crate::proto::ledger::record::Event as WireEvent;
+
+use super::{RECORD_FORMAT, RecordError};
+use RecordError::Field;
+
+/// The event of a record. Address ranges are sealed, so that a bound key comes back
+/// [`Sources::Unreadable`] until its ranges are opened.
+///
+/// # Errors
+/// [`RecordError`] if the bytes are no record of a format this program knows.
+pub fn decode(bytes: &[u8]) -> Result<Recorded, RecordError> {
+    let record = wire::Record::decode(bytes).map_err(|_| RecordError::Malformed)?;
+    match record.format {
+        RECORD_FORMAT => {}
+        0 => return Err(Field("format")),
+        newer => return Err(RecordError::Newer(newer)),
+    }
+    let event_id = EventId(exact(&record.event_id, "event_id")?);
+    Ok(Recorded {
+        position: Position::new(record.position).ok_or(Field("position"))?,
+        event_id,
+        time: Time::from_micros(record.record_time),
+        previous: Position::new(record.previous_position),
+        actor: actor(record.actor.as_ref().ok_or(Field("actor"))?)?,
+        trace_id: optional(&record.trace_id, "trace_id")?.map(TraceId),
+        request: record.request.as_ref().map(request).transpose()?,
+        subject: subject(&record)?,
+        private: private(&record, event_id)?,
+        event: event(record.event.ok_or(Field("event"))?)?,
+    })
+}
+
+/// The personal fields of clear bytes that were sealed.
+///
+/// # Errors
+/// [`RecordError::Malformed`] if the bytes are none.
+pub fn decode_personal(bytes: &[u8]) -> Result<Personal, RecordError> {
+    let message = wire::Personal::decode(bytes).map_err(|_| RecordError::Malformed)?;
+    Ok(Personal {
+        name: message.name,
+        display_name: message.display_name,
+        owner: message.owner,
+        metadata: message.metadata,
+        allowed_cidrs: message.allowed_cidrs,
+        comment: message.comment,
+        on_behalf_of: message.on_behalf_of.map(|on_behalf_of| OnBehalfOf {
+            subject: on_behalf_of.subject,
+            ticket: on_behalf_of.ticket,
+            note: on_behalf_of.note,
+        }),
+    })
+}
+
+fn exact<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], RecordError> {
+    bytes.try_into().map_err(|_| Field(field))
+}
+
+fn optional<const N: usize>(bytes: &[u8], field: &'static str) -> Result<Option<[u8; N]>, RecordError> {
+    if bytes.is_empty() { Ok(None) } else { exact(bytes, field).map(Some) }
+}
+
+/// An enum value that this format knows; an unknown one is refused, not read as its default.
+fn known<E: TryFrom<i32>>(value: i32, field: &'static str) -> Result<E, RecordError> {
+    E::try_from(value).map_err(|_| Field(field))
+}
+
+fn actor(actor: &wire::Actor) -> Result<Actor, RecordError> {
+    let mechanism = match known(actor.mechanism, "actor.mechanism")? {
+        wire::Mechanism::Service => Mechanism::Service,
+        wire::Mechanism::Bearer => Mechanism::Bearer,
+        wire::Mechanism::Offline => Mechanism::Offline,
+        wire::Mechanism::Unspecified => return Err(Field("actor.mechanism")),
+    };
+    let caller = optional(&actor.caller_id, "actor.caller_id")?.map(CallerId);
+    Ok(Actor { caller, mechanism })
+}
+
+fn request(request: &wire::Request) -> Result<Request, RecordError> {
+    Ok(Request {
+        id: exact(&request.id, "request.id")?,
+        method: Method::from_number(request.method).ok_or(Field("request.method"))?,
+        digest: exact(&request.digest, "request.digest")?,
+    })
+}
+
+fn subject(record: &wire::Record) -> Result<Subject, RecordError> {
+    let key = optional(&record.key_id, "key_id")?.map(KeyId);
+    let caller = optional(&record.caller_id, "caller_id")?.map(CallerId);
+    let account = if record.tenant_id.is_empty() && record.account_id.is_empty() {
+        None
+    } else {
+        Some(Arc::new(AccountRef {
+            tenant: TenantId::parse(&record.tenant_id).map_err(|_| Field("tenant_id"))?,
+            account: AccountId::parse(&record.account_id).map_err(|_| Field("account_id"))?,
+        }))
+    };
+    match (account, key, caller) {
+        (Some(account), Some(key), None) => Ok(Subject::Key(account, key)),
+        (Some(account), None, None) => Ok(Subject::Account(account)),
+        (None, None, Some(caller)) => Ok(Subject::Caller(caller)),
+        (None, None, None) => Ok(Subject::Service),
+        _ => Err(Field("key_id")),
+    }
+}
+
+fn private(record: &wire::Record, event_id: EventId) -> Result<Option<Private>, RecordError> {
+    let Some(sealed) = &record.sealed else {
+        return if record.commitment.is_empty() { Ok(None) } else { Err(Field("sealed")) };
+    };
+    let commitment = Commitment(exact(&record.commitment, "commitment")?);
+    let sealed = Sealed {
+        scheme: sealed.scheme,
+        data_key: DataKeyId(sealed.data_key),
+        nonce: exact(&sealed.nonce, "sealed.nonce")?,
+        ciphertext: sealed.ciphertext.as_slice().into(),
+    };
+    Ok(Some(Private { event_id, sealed, commitment }))
+}
+
+fn event(event: WireEvent) -> Result<Event, RecordError> {
+    Ok(match event {
+        WireEvent::AccountRegistered(e) => Event::AccountRegistered(account_state(e.state)?),
+        WireEvent::AccountChanged(e) => {
+            Event::AccountChanged { state: account_state(e.state)?, changed: e.changed }
+        }
+        WireEvent::KeyCreated(e) => Event::KeyCreated(KeyCreated {
+            environment: environment(known(e.environment, "environment")?)?,
+            tag: key_tag(e.tag)?,
+            scopes: e.scopes.map(|set| permissions(&set.permissions)).transpose()?,
+            expire_time: e.expire_time.map(Time::from_micros),
+            sources: sources(e.source_bound),
+            replaces: optional(&e.replaces, "replaces")?.map(KeyId),
+        }),
+        WireEvent::KeyUpdated(e) => Event::KeyUpdated(KeyUpdated {
+            scopes: e.scopes.map(|set| permissions(&set.permissions)).transpose()?,
+            expire_time: e.expire_time.map(Time::from_micros),
+            sources: sources(e.source_bound),
+            changed: e.changed,
+        }),
+        WireEvent::KeyDisabled(_) => Event::KeyDisabled,
+        WireEvent::KeyEnabled(_) => Event::KeyEnabled,
+        WireEvent::KeyRotated(e) => Event::KeyRotated {
+            successor: KeyId(exact(&e.successor, "successor")?),
+            retire_time: Time::from_micros(e.retire_time),
+            reason: revoke_reason(known(e.reason, "reason")?),
+        },
+        WireEvent::KeyRevoked(e) => {
+            Event::KeyRevoked { reason: revoke_reason(known(e.reason, "reason")?), leaked: e.leaked }
+        }
+        WireEvent::CallerCreated(e) => Event::CallerCreated(CallerCreated {
+            roles: roles(&e.roles)?,
+            tag: key_tag(e.tag)?,
+            tenants: tenants(&e.tenants)?,
+            expire_time: e.expire_time.map(Time::from_micros),
+        }),
+        WireEvent::CallerRotated(e) => Event::CallerRotated {
+            tag: key_tag(e.tag)?,
+            retire_time: Time::from_micros(e.retire_time),
+        },
+        WireEvent::CallerRevoked(_) => Event::CallerRevoked,
+        WireEvent::PolicyChanged(e) => Event::PolicyChanged(policy(&e)?),
+        WireEvent::PepperRotated(e) => Event::PepperRotated {
+            version: pepper_version(e.version)?,
+            check: PepperCheck(exact(&e.check, "check")?),
+        },
+        WireEvent::ClockStepped(e) => Event::ClockStepped {
+            wall: Time::from_micros(e.wall),
+            expected: Time::from_micros(e.expected),
+        },
+    })
+}
+
+fn account_state(state: Option<wire::AccountState>) -> Result<AccountState, RecordError> {
+    let state = state.ok_or(Field("state"))?;
+    let status = match known(state.status, "status")? {
+        wire::AccountStatus::Active => AccountStatus::Active,
+        wire::AccountStatus::Suspended => AccountStatus::Suspended,
+        wire::AccountStatus::Closed => AccountStatus::Closed,
+        wire::AccountStatus::Unspecified => return Err(Field("status")),
+    };
+    let roles = state.roles.iter().map(|role| RoleName::parse(role).map_err(|_| Field("roles")));
+    Ok(AccountState {
+        plan: PlanName::parse(&state.plan).map_err(|_| Field("plan"))?,
+        permissions: permissions(&state.permissions)?,
+        roles: roles.collect::<Result<_, _>>()?,
+        status,
+    })
+}
+
+fn policy(changed: &wire::PolicyChanged) -> Result<Policy, RecordError> {
+    let mut policy = Policy::default();
+    for plan in &changed.plans {
+        let name = PlanName::parse(&plan.name).map_err(|_| Field("plans"))?;
+        policy.plans.insert(name, Plan { active_keys: plan.active_keys });
+    }
+    for role in &changed.roles {
+        let name = RoleName::parse(&role.name).map_err(|_| Field("roles"))?;
+        policy.roles.insert(name, permissions(&role.permissions)?);
+    }
+    Ok(policy)
+}
+
+fn key_tag(tag: Option<wire::KeyTag>) -> Result<KeyTag, RecordError> {
+    let tag = tag.ok_or(Field("tag"))?;
+    Ok(KeyTag { pepper: pepper_version(tag.pepper)?, tag: Tag::from_bytes(exact(&tag.tag, "tag")?) })
+}
+
+fn pepper_version(version: u32) -> Result<PepperVersion, RecordError> {
+    match u16::try_from(version) {
+        Ok(version) if version > 0 => Ok(PepperVersion(version)),
+        _ => Err(Field("pepper")),
+    }
+}
+
+fn permissions(words: &[String]) -> Result<Permissions, RecordError> {
+    let words = words.iter().map(|word| Permission::parse(word).map_err(|_| Field("permissions")));
+    Ok(Permissions::new(words.collect::<Result<_, _>>()?))
+}
+
+fn tenants(ids: &[String]) -> Result<Arc<[TenantId]>, RecordError> {
+    ids.iter().map(|id| TenantId::parse(id).map_err(|_| Field("tenants"))).collect()
+}
+
+fn sources(bound: bool) -> Sources {
+    if bound { Sources::Unreadable } else { Sources::Any }
+}
+
+fn environment(environment: wire::Environment) -> Result<Environment, RecordError> {
+    match environment {
+        wire::Environment::Live => Ok(Environment::Live),
+        wire::Environment::Test => Ok(Environment::Test),
+        wire::Environment::Unspecified => Err(Field("environment")),
+    }
+}
+
+fn revoke_reason(reason: wire::RevokeReason) -> RevokeReason {
+    match reason {
+        wire::RevokeReason::Unspecified => RevokeReason::Unspecified,
+        wire::RevokeReason::KeyCompromise => RevokeReason::KeyCompromise,
+        wire::RevokeReason::Superseded => RevokeReason::Superseded,
+        wire::RevokeReason::CessationOfOperation => RevokeReason::CessationOfOperation,
+        wire::RevokeReason::AffiliationChanged => RevokeReason::AffiliationChanged,
+        wire::RevokeReason::PrivilegeWithdrawn => RevokeReason::PrivilegeWithdrawn,
+    }
+}
+
+fn roles(numbers: &[i32]) -> Result<Roles, RecordError> {
+    let mut held = Vec::new();
+    for number in numbers {
+        held.push(match known(*number, "roles")? {
+            wire::Role::Authenticator => Role::Authenticator,
+            wire::Role::Issuer => Role::Issuer,
+            wire::Role::Provisioner => Role::Provisioner,
+            wire::Role::Auditor => Role::Auditor,
+            wire::Role::Analyst => Role::Analyst,
+            wire::Role::Operator => Role::Operator,
+            wire::Role::Admin => Role::Admin,
+            wire::Role::Unspecified => return Err(Field("roles")),
+        });
+    }
+    Ok(Roles::of(&held))
+}

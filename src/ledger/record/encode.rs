@@ -1,0 +1,223 @@
+//! Events to records.
+
+use prost::Message;
+use zeroize::Zeroizing;
+
+use crate::domain::account::{AccountState, AccountStatus};
+use crate::domain::caller::Role;
+use crate::domain::event::{Event, KeyTag, Mechanism, Recorded, RevokeReason, Subject};
+use crate::domain::ids::{AccountRef, Position};
+use crate::domain::key_format::Environment;
+use crate::domain::permission::Permissions;
+use crate::domain::personal::Personal;
+use crate::domain::policy::Policy;
+use crate::domain::source::Sources;
+use crate::proto::ledger as wire;
+use crate::proto::ledger::record::Event as WireEvent;
+
+use super::{RECORD_FORMAT, SALT_BYTES};
+
+/// The record of an event.
+#[must_use]
+pub fn encode(fact: &Recorded) -> Vec<u8> {
+    let mut record = wire::Record {
+        format: RECORD_FORMAT,
+        position: fact.position.get(),
+        event_id: fact.event_id.0.to_vec(),
+        record_time: fact.time.as_micros(),
+        previous_position: fact.previous.map_or(0, Position::get),
+        actor: Some(wire::Actor {
+            caller_id: fact.actor.caller.map(|id| id.0.to_vec()).unwrap_or_default(),
+            mechanism: mechanism(fact.actor.mechanism).into(),
+        }),
+        trace_id: fact.trace_id.map(|id| id.0.to_vec()).unwrap_or_default(),
+        request: fact.request.as_ref().map(|request| wire::Request {
+            id: request.id.to_vec(),
+            method: request.method.number(),
+            digest: request.digest.to_vec(),
+        }),
+        event: Some(event(&fact.event)),
+        ..wire::Record::default()
+    };
+    put_subject(&mut record, &fact.subject);
+    if let Some(private) = &fact.private {
+        record.commitment = private.commitment.0.to_vec();
+        record.sealed = Some(wire::Sealed {
+            scheme: private.sealed.scheme,
+            data_key: private.sealed.data_key.0,
+            nonce: private.sealed.nonce.to_vec(),
+            ciphertext: private.sealed.ciphertext.to_vec(),
+        });
+    }
+    record.encode_to_vec()
+}
+
+/// The clear bytes that are sealed: the personal fields behind a random salt.
+#[must_use]
+pub fn encode_personal(personal: &Personal, salt: [u8; SALT_BYTES]) -> Zeroizing<Vec<u8>> {
+    let message = wire::Personal {
+        salt: salt.to_vec(),
+        name: personal.name.clone(),
+        display_name: personal.display_name.clone(),
+        owner: personal.owner.clone(),
+        metadata: personal.metadata.clone(),
+        allowed_cidrs: personal.allowed_cidrs.clone(),
+        comment: personal.comment.clone(),
+        on_behalf_of: personal.on_behalf_of.as_ref().map(|on_behalf_of| wire::OnBehalfOf {
+            subject: on_behalf_of.subject.clone(),
+            ticket: on_behalf_of.ticket.clone(),
+            note: on_behalf_of.note.clone(),
+        }),
+    };
+    Zeroizing::new(message.encode_to_vec())
+}
+
+fn put_subject(record: &mut wire::Record, subject: &Subject) {
+    let mut put_account = |account: &AccountRef| {
+        record.tenant_id = account.tenant.as_str().to_owned();
+        record.account_id = account.account.as_str().to_owned();
+    };
+    match subject {
+        Subject::Key(account, key) => {
+            put_account(account);
+            record.key_id = key.0.to_vec();
+        }
+        Subject::Account(account) => put_account(account),
+        Subject::Caller(caller) => record.caller_id = caller.0.to_vec(),
+        Subject::Service => {}
+    }
+}
+
+fn event(event: &Event) -> WireEvent {
+    match event {
+        Event::AccountRegistered(state) => {
+            WireEvent::AccountRegistered(wire::AccountRegistered { state: Some(account_state(state)) })
+        }
+        Event::AccountChanged { state, changed } => WireEvent::AccountChanged(wire::AccountChanged {
+            state: Some(account_state(state)),
+            changed: changed.clone(),
+        }),
+        Event::KeyCreated(created) => WireEvent::KeyCreated(wire::KeyCreated {
+            tag: Some(key_tag(&created.tag)),
+            environment: environment(created.environment).into(),
+            scopes: created.scopes.as_ref().map(permissions),
+            expire_time: created.expire_time.map(|time| time.as_micros()),
+            source_bound: created.sources != Sources::Any,
+            replaces: created.replaces.map(|key| key.0.to_vec()).unwrap_or_default(),
+        }),
+        Event::KeyUpdated(updated) => WireEvent::KeyUpdated(wire::KeyUpdated {
+            scopes: updated.scopes.as_ref().map(permissions),
+            expire_time: updated.expire_time.map(|time| time.as_micros()),
+            source_bound: updated.sources != Sources::Any,
+            changed: updated.changed.clone(),
+        }),
+        Event::KeyDisabled => WireEvent::KeyDisabled(wire::KeyDisabled {}),
+        Event::KeyEnabled => WireEvent::KeyEnabled(wire::KeyEnabled {}),
+        Event::KeyRotated { successor, retire_time, reason } => WireEvent::KeyRotated(wire::KeyRotated {
+            successor: successor.0.to_vec(),
+            retire_time: retire_time.as_micros(),
+            reason: revoke_reason(*reason).into(),
+        }),
+        Event::KeyRevoked { reason, leaked } => WireEvent::KeyRevoked(wire::KeyRevoked {
+            reason: revoke_reason(*reason).into(),
+            leaked: *leaked,
+        }),
+        Event::CallerCreated(created) => WireEvent::CallerCreated(wire::CallerCreated {
+            tag: Some(key_tag(&created.tag)),
+            roles: created.roles.iter().map(|held| role(held).into()).collect(),
+            tenants: created.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
+            expire_time: created.expire_time.map(|time| time.as_micros()),
+        }),
+        Event::CallerRotated { tag, retire_time } => WireEvent::CallerRotated(wire::CallerRotated {
+            tag: Some(key_tag(tag)),
+            retire_time: retire_time.as_micros(),
+        }),
+        Event::CallerRevoked => WireEvent::CallerRevoked(wire::CallerRevoked {}),
+        Event::PolicyChanged(policy) => WireEvent::PolicyChanged(policy_changed(policy)),
+        Event::PepperRotated { version, check } => WireEvent::PepperRotated(wire::PepperRotated {
+            version: u32::from(version.0),
+            check: check.0.to_vec(),
+        }),
+        Event::ClockStepped { wall, expected } => WireEvent::ClockStepped(wire::ClockStepped {
+            wall: wall.as_micros(),
+            expected: expected.as_micros(),
+        }),
+    }
+}
+
+fn account_state(state: &AccountState) -> wire::AccountState {
+    let status = match state.status {
+        AccountStatus::Active => wire::AccountStatus::Active,
+        AccountStatus::Suspended => wire::AccountStatus::Suspended,
+        AccountStatus::Closed => wire::AccountStatus::Closed,
+    };
+    wire::AccountState {
+        plan: state.plan.as_str().to_owned(),
+        permissions: words(&state.permissions),
+        roles: state.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        status: status.into(),
+    }
+}
+
+fn policy_changed(policy: &Policy) -> wire::PolicyChanged {
+    let plans = policy.plans.iter().map(|(name, plan)| wire::Plan {
+        name: name.as_str().to_owned(),
+        active_keys: plan.active_keys,
+    });
+    let roles = policy.roles.iter().map(|(name, granted)| wire::RoleDefinition {
+        name: name.as_str().to_owned(),
+        permissions: words(granted),
+    });
+    wire::PolicyChanged { plans: plans.collect(), roles: roles.collect() }
+}
+
+fn key_tag(tag: &KeyTag) -> wire::KeyTag {
+    wire::KeyTag { pepper: u32::from(tag.pepper.0), tag: tag.tag.as_bytes().to_vec() }
+}
+
+fn permissions(set: &Permissions) -> wire::Permissions {
+    wire::Permissions { permissions: words(set) }
+}
+
+fn words(set: &Permissions) -> Vec<String> {
+    set.iter().map(|word| word.as_str().to_owned()).collect()
+}
+
+fn environment(environment: Environment) -> wire::Environment {
+    match environment {
+        Environment::Live => wire::Environment::Live,
+        Environment::Test => wire::Environment::Test,
+        Environment::Service => wire::Environment::Unspecified,
+    }
+}
+
+fn mechanism(mechanism: Mechanism) -> wire::Mechanism {
+    match mechanism {
+        Mechanism::Service => wire::Mechanism::Service,
+        Mechanism::Bearer => wire::Mechanism::Bearer,
+        Mechanism::Offline => wire::Mechanism::Offline,
+    }
+}
+
+fn revoke_reason(reason: RevokeReason) -> wire::RevokeReason {
+    match reason {
+        RevokeReason::Unspecified => wire::RevokeReason::Unspecified,
+        RevokeReason::KeyCompromise => wire::RevokeReason::KeyCompromise,
+        RevokeReason::Superseded => wire::RevokeReason::Superseded,
+        RevokeReason::CessationOfOperation => wire::RevokeReason::CessationOfOperation,
+        RevokeReason::AffiliationChanged => wire::RevokeReason::AffiliationChanged,
+        RevokeReason::PrivilegeWithdrawn => wire::RevokeReason::PrivilegeWithdrawn,
+    }
+}
+
+fn role(role: Role) -> wire::Role {
+    match role {
+        Role::Authenticator => wire::Role::Authenticator,
+        Role::Issuer => wire::Role::Issuer,
+        Role::Provisioner => wire::Role::Provisioner,
+        Role::Auditor => wire::Role::Auditor,
+        Role::Analyst => wire::Role::Analyst,
+        Role::Operator => wire::Role::Operator,
+        Role::Admin => wire::Role::Admin,
+    }
+}
