@@ -1,0 +1,80 @@
+//! One call of a changing RPC: who asks, for whom, under which name; and its way to the writer.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::app::error::AppError;
+use crate::app::identify::Identity;
+use crate::domain::command::{Act, Command};
+use crate::domain::event::{Actor, Mechanism};
+use crate::domain::ids::TraceId;
+use crate::domain::personal::OnBehalfOf;
+use crate::domain::refusal::Refusal;
+use crate::domain::requests::{Method, Request};
+use crate::ledger::lanes::Lane;
+use crate::ledger::writer::Done;
+use crate::vault::Scope;
+
+/// How often a command is sealed and decided again when others change its subject in between.
+const ATTEMPTS: usize = 16;
+
+/// A call's own name, and what tells a repeat of it from another request.
+#[derive(Clone, Debug)]
+pub struct NamedRequest {
+    /// The id the caller chose.
+    pub id: [u8; 16],
+    /// The request without its id and without secrets, encoded.
+    pub body: Vec<u8>,
+}
+
+/// One call of a changing RPC.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who asks.
+    pub identity: Arc<Identity>,
+    /// Which RPC.
+    pub method: Method,
+    /// The trace the call is part of.
+    pub trace_id: Option<TraceId>,
+    /// The call's own name, if it has one.
+    pub request: Option<NamedRequest>,
+    /// For whom the caller says it acts.
+    pub on_behalf_of: Option<OnBehalfOf>,
+}
+
+impl App {
+    /// The call's name as the log keeps it, its body hashed under the key of `scope`.
+    pub(crate) fn name_request(&self, call: &Call, scope: &Scope) -> Result<Option<Request>, AppError> {
+        let Some(named) = &call.request else { return Ok(None) };
+        let Some(key) = self.vault.data_keys.find(scope) else { return Err(AppError::Internal) };
+        let digest = self.vault.data_keys.request_digest(key, &named.body)?;
+        Ok(Some(Request { id: named.id, method: call.method, digest }))
+    }
+
+    /// Hands a command to the writer and waits until it is durable and applied, or refused.
+    pub(crate) async fn commit(
+        &self,
+        call: &Call,
+        request: Option<Request>,
+        act: Act,
+    ) -> Result<Done, AppError> {
+        let actor = Actor { caller: Some(call.identity.id), mechanism: Mechanism::Bearer };
+        let command = Command { act, actor, trace_id: call.trace_id, request };
+        let answer = self.writer.submit(Lane::Commands, command)?;
+        answer.await.map_err(|_| AppError::Draining)?.map_err(AppError::Refused)
+    }
+
+    /// Repeats `attempt` while its subject changes between sealing and deciding.
+    pub(crate) async fn while_moved<T>(
+        &self,
+        mut attempt: impl AsyncFnMut() -> Result<T, AppError>,
+    ) -> Result<T, AppError> {
+        for _ in 0..ATTEMPTS {
+            match attempt().await {
+                Err(AppError::Refused(Refusal::Moved)) => {}
+                other => return other,
+            }
+        }
+        Err(AppError::Contention)
+    }
+}

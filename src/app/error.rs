@@ -1,0 +1,125 @@
+//! Why a use case did not do what was asked. One table turns these into statuses of RPCs.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::domain::ids::Position;
+use crate::domain::refusal::Refusal;
+use crate::ledger::engine::LedgerError;
+use crate::ledger::lanes::NotTaken;
+use crate::vault::VaultError;
+
+/// A field of a request that is not as it must be. Never repeats what the field held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The field's path in the request, in the form of the protos.
+    pub field: String,
+    /// What it must be, with the bound.
+    pub description: String,
+}
+
+impl FieldViolation {
+    /// A violation of one field.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        FieldViolation { field: field.into(), description: description.into() }
+    }
+}
+
+/// Why a use case did not do what was asked.
+#[derive(Clone, Debug, Error)]
+pub enum AppError {
+    /// Fields of the request are not as they must be.
+    #[error("the request has invalid fields")]
+    Invalid(Vec<FieldViolation>),
+    /// A rule refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The caller presented no credential.
+    #[error("a caller credential is required: authorization: Bearer <credential>")]
+    CredentialMissing,
+    /// The caller's credential is not one that works.
+    #[error("the caller credential is not valid")]
+    CredentialInvalid,
+    /// The caller lacks the roles for this RPC.
+    #[error("the caller's roles do not allow this call")]
+    RoleMissing,
+    /// The caller is not bound to the tenant it names.
+    #[error("the caller may not act for this tenant")]
+    TenantNotAllowed,
+    /// The resource changed under every one of a bounded number of attempts.
+    #[error("the resource is being changed by others: try again")]
+    Contention,
+    /// A position beyond the head was demanded.
+    #[error("position {asked} is beyond the head, {head}")]
+    BeyondHead {
+        /// What was demanded.
+        asked: u64,
+        /// What there is.
+        head: u64,
+    },
+    /// Too much is under way.
+    #[error("the service is overloaded: try again later")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Too much comes from one source.
+    #[error("too many calls from this source: try again later")]
+    SourceOverloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Draining,
+    /// The presented key is the credential of the call and does not work.
+    #[error("Invalid API Key")]
+    ApiKeyInvalid,
+    /// The presented key is the credential of the call and may not be used now or from here.
+    #[error("Unauthorized")]
+    ApiKeyUnauthorized,
+    /// A record fails its check.
+    #[error("a stored record is damaged")]
+    Damaged {
+        /// Which, if that is known.
+        position: Option<Position>,
+    },
+    /// A fault of ours; the cause is in the log.
+    #[error("internal error")]
+    Internal,
+}
+
+impl AppError {
+    /// A single invalid field.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        AppError::Invalid(vec![FieldViolation::new(field, description)])
+    }
+
+    /// A fault of ours: the cause goes to the log here, once, and nowhere else.
+    pub(crate) fn internal(doing: &'static str, cause: &dyn std::error::Error) -> Self {
+        tracing::error!(doing, cause = %cause, "internal fault");
+        AppError::Internal
+    }
+}
+
+impl From<NotTaken> for AppError {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::Full => AppError::Overloaded { retry_after: Duration::from_millis(100) },
+            NotTaken::Closed => AppError::Draining,
+        }
+    }
+}
+
+impl From<LedgerError> for AppError {
+    fn from(error: LedgerError) -> Self {
+        AppError::internal("reading the ledger", &error)
+    }
+}
+
+impl From<VaultError> for AppError {
+    fn from(error: VaultError) -> Self {
+        AppError::internal("using the vault", &error)
+    }
+}

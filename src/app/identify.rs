@@ -1,0 +1,100 @@
+//! Who calls: a caller's bearer credential.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::app::error::AppError;
+use crate::domain::caller::{Caller, Role};
+use crate::domain::event::KeyTag;
+use crate::domain::ids::{CallerId, TenantId};
+use crate::domain::key_format::{self, Environment, Secret};
+use crate::domain::tag::{Purpose, Tag};
+
+/// A caller whose credential has been checked.
+#[derive(Clone)]
+pub struct Identity {
+    /// Its id.
+    pub id: CallerId,
+    /// The caller as it was when the call came in.
+    pub caller: Arc<Caller>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.id).finish()
+    }
+}
+
+impl Identity {
+    /// Whether the caller may act in any of these roles.
+    #[must_use]
+    pub fn has_any_role(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.caller.roles.include(*role))
+    }
+
+    /// Whether the caller may see or touch what belongs to `tenant`.
+    #[must_use]
+    pub fn may_enter(&self, tenant: &TenantId) -> bool {
+        self.caller.may_enter(tenant)
+    }
+
+    /// Refuses a tenant the caller is not bound to, whether the tenant exists or not.
+    ///
+    /// # Errors
+    /// [`AppError::TenantNotAllowed`].
+    pub fn enter(&self, tenant: &TenantId) -> Result<(), AppError> {
+        if self.may_enter(tenant) { Ok(()) } else { Err(AppError::TenantNotAllowed) }
+    }
+
+    /// The one tenant the caller is bound to, if it is bound to one.
+    #[must_use]
+    pub fn only_tenant(&self) -> Option<&TenantId> {
+        match &*self.caller.tenants {
+            [tenant] => Some(tenant),
+            _ => None,
+        }
+    }
+}
+
+impl App {
+    /// Recognises the caller of a credential. An unknown caller costs as much as a known one.
+    ///
+    /// # Errors
+    /// [`AppError::CredentialInvalid`] for every credential that does not work, whatever the reason.
+    pub fn identify(&self, credential: &str) -> Result<Identity, AppError> {
+        let invalid = AppError::CredentialInvalid;
+        if credential.len() > key_format::MAX_PRESENTED_BYTES {
+            return Err(invalid);
+        }
+        let presented = key_format::parse(&self.prefix, credential).map_err(|_| invalid.clone())?;
+        if presented.environment != Environment::Service {
+            return Err(invalid);
+        }
+        let id = CallerId(presented.id);
+        let now = self.now();
+        let Some(caller) = self.table.caller(&id) else {
+            let nobody = Tag::from_bytes([0; 32]);
+            let tag = self.vault.peppers.current().tag(Purpose::Caller, &id.0, &presented.secret);
+            let _ = tag.matches(&nobody);
+            return Err(invalid);
+        };
+        let present = self.is_of(&caller.tag, &id, &presented.secret);
+        let retiring = caller.retiring.as_ref().filter(|retiring| {
+            !present && self.is_of(&retiring.tag, &id, &presented.secret)
+        });
+        if !present && retiring.is_none() {
+            return Err(invalid);
+        }
+        if !caller.works_at(now) || retiring.is_some_and(|retiring| retiring.retire_time <= now) {
+            self.table.witness(now);
+            return Err(invalid);
+        }
+        Ok(Identity { id, caller })
+    }
+
+    fn is_of(&self, stored: &KeyTag, id: &CallerId, secret: &Secret) -> bool {
+        let pepper = self.vault.peppers.get(stored.pepper);
+        pepper.is_some_and(|pepper| pepper.tag(Purpose::Caller, &id.0, secret).matches(&stored.tag))
+    }
+}

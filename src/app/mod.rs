@@ -1,0 +1,71 @@
+//! Use cases, one file each: the only callers of the rooms below together.
+
+pub mod accounts;
+pub mod admin_credential;
+pub mod authenticate;
+pub mod call;
+pub mod callers;
+pub mod create_key;
+pub mod error;
+pub mod identify;
+pub mod key_view;
+pub mod list_keys;
+pub mod page;
+pub mod put_account;
+pub mod report_leaked_key;
+pub mod revoke_key;
+pub mod rotate_key;
+pub mod sealing;
+pub mod source_budget;
+pub mod startup;
+pub mod status;
+pub mod switch_key;
+pub mod update_key;
+pub mod who_am_i;
+
+use std::sync::Arc;
+
+use crate::app::sealing::PersonalCache;
+use crate::app::source_budget::SourceBudget;
+use crate::app::status::Vitals;
+use crate::clock::Clock;
+use crate::domain::key_format::KeyPrefix;
+use crate::domain::time::Time;
+use crate::ledger::engine::LedgerReader;
+use crate::ledger::writer::WriterHandle;
+use crate::projection::key_table::KeyTable;
+use crate::random::Random;
+use crate::vault::Vault;
+
+/// What the use cases work with: one of these for the whole service.
+pub struct App {
+    pub(crate) table: Arc<KeyTable>,
+    pub(crate) writer: WriterHandle,
+    pub(crate) reader: Arc<dyn LedgerReader>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) personal: PersonalCache,
+    pub(crate) prefix: KeyPrefix,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) who_am_i_budget: SourceBudget,
+    pub(crate) vitals: Vitals,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("writer", &self.writer).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// The time by which rules judge now.
+    pub(crate) fn now(&self) -> Time {
+        self.table.judge_time(self.clock.wall())
+    }
+
+    /// The handle to the writer.
+    #[must_use]
+    pub fn writer(&self) -> &WriterHandle {
+        &self.writer
+    }
+}

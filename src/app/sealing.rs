@@ -1,0 +1,217 @@
+//! Personal fields on their way to a record and back: sealed before the writer sees them, opened on
+//! first need and kept, bounded, for what is in use.
+
+use std::sync::Arc;
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::app::App;
+use crate::app::error::AppError;
+use crate::domain::event::{Event, EventKind, Recorded, Subject};
+use crate::domain::ids::{AccountId, AccountRef, EventId, Position, TenantId};
+use crate::domain::personal::Personal;
+use crate::domain::sealed::Private;
+use crate::domain::source::{SourceRange, Sources};
+use crate::ledger::engine::LedgerReader;
+use crate::ledger::record;
+use crate::random::{self, Random};
+use crate::vault::{DataKeys, OpenError, Scope, SealContext, Vault, commitment};
+
+/// Bytes of opened personal fields that are kept: at 150 bytes a key, those of about 400,000 keys.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// About how many entries that is.
+const CACHE_ENTRIES: usize = 400_000;
+
+/// Bytes an entry takes besides its texts.
+const ENTRY_BYTES: usize = 200;
+
+/// Opened personal fields by the position of their record, which never changes.
+pub(crate) type PersonalCache = Cache<Position, Arc<Personal>, PersonalWeight>;
+
+/// What an entry of the cache weighs: about its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct PersonalWeight;
+
+impl Weighter<Position, Arc<Personal>> for PersonalWeight {
+    fn weight(&self, _: &Position, personal: &Arc<Personal>) -> u64 {
+        let metadata = personal.metadata.iter().map(|(key, value)| key.len() + value.len() + 48);
+        let cidrs = personal.allowed_cidrs.iter().map(|cidr| cidr.len() + 24);
+        let texts = personal.name.len() + personal.display_name.len() + personal.owner.len();
+        let bytes = ENTRY_BYTES + texts + metadata.sum::<usize>() + cidrs.sum::<usize>();
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+/// An empty cache of opened personal fields.
+pub(crate) fn personal_cache() -> PersonalCache {
+    Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, PersonalWeight)
+}
+
+/// What a record's personal fields are bound to.
+fn context(subject: &Subject, kind: EventKind, event_id: EventId) -> SealContext<'_> {
+    let account = match subject {
+        Subject::Key(account, _) | Subject::Account(account) => Some(&**account),
+        Subject::Caller(_) | Subject::Service => None,
+    };
+    let tenant: Option<&TenantId> = account.map(|account| &account.tenant);
+    let account: Option<&AccountId> = account.map(|account| &account.account);
+    SealContext { tenant, account, kind: kind as u32, event_id }
+}
+
+/// Whose data key a subject's personal fields are sealed under.
+pub(crate) fn scope_of(subject: &Subject) -> Scope {
+    match subject {
+        Subject::Key(account, _) | Subject::Account(account) => {
+            Scope::Account(AccountRef::clone(account))
+        }
+        Subject::Caller(_) | Subject::Service => Scope::Service,
+    }
+}
+
+/// Seals the personal fields of an event to be. The scope of `subject` must have a data key.
+///
+/// # Errors
+/// [`AppError::Internal`] if it has none or it cannot be used.
+pub(crate) fn seal(
+    data_keys: &DataKeys,
+    random: &dyn Random,
+    subject: &Subject,
+    kind: EventKind,
+    personal: &Personal,
+) -> Result<Private, AppError> {
+    let Some(key) = data_keys.find(&scope_of(subject)) else {
+        return Err(AppError::Internal);
+    };
+    let event_id = EventId(random::bytes(random));
+    let clear = record::encode_personal(personal, random::bytes(random));
+    let sealed = data_keys.seal(key, &context(subject, kind, event_id), &clear, random)?;
+    Ok(Private { event_id, sealed, commitment: commitment(&clear) })
+}
+
+/// Opens the personal fields of a record; none if it has none.
+///
+/// # Errors
+/// [`OpenError`] if they cannot be opened or are not what the record commits to.
+pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Personal>, OpenError> {
+    let Some(private) = &fact.private else { return Ok(None) };
+    let context = context(&fact.subject, fact.event.kind(), fact.event_id);
+    let clear = data_keys.open_sealed(&private.sealed, &context)?;
+    if commitment(&clear) != private.commitment {
+        return Err(OpenError::Altered);
+    }
+    record::decode_personal(&clear).map(Some).map_err(|_| OpenError::Altered)
+}
+
+/// Puts the opened address ranges into an event that was read from the log. Ranges that cannot be
+/// opened stay [`Sources::Unreadable`], which admits nobody.
+///
+/// # Errors
+/// [`OpenError`] if the sealed fields are altered.
+pub(crate) fn open_sources(data_keys: &DataKeys, fact: &mut Recorded) -> Result<(), OpenError> {
+    let bound = match &fact.event {
+        Event::KeyCreated(created) => created.sources == Sources::Unreadable,
+        Event::KeyUpdated(updated) => updated.sources == Sources::Unreadable,
+        _ => false,
+    };
+    if !bound {
+        return Ok(());
+    }
+    let personal = match open(data_keys, fact) {
+        Ok(personal) => personal.unwrap_or_default(),
+        Err(OpenError::KeyGone) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let opened = sources_of(&personal).filter(|opened| *opened != Sources::Any);
+    let opened = opened.ok_or(OpenError::Altered)?;
+    match &mut fact.event {
+        Event::KeyCreated(created) => created.sources = opened,
+        Event::KeyUpdated(updated) => updated.sources = opened,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The sources that personal fields bind a key to; none if a range is not one.
+pub(crate) fn sources_of(personal: &Personal) -> Option<Sources> {
+    let ranges = personal.allowed_cidrs.iter().map(|text| SourceRange::parse(text).ok());
+    Some(Sources::requested(ranges.collect::<Option<_>>()?))
+}
+
+/// Reads a record and opens its personal fields.
+fn read_personal(
+    reader: &dyn LedgerReader,
+    data_keys: &DataKeys,
+    position: Position,
+) -> Result<Personal, AppError> {
+    let damaged = AppError::Damaged { position: Some(position) };
+    let frame = reader.frame_at(position)?.ok_or_else(|| damaged.clone())?;
+    let bytes = frame.record(position).ok_or_else(|| damaged.clone())?;
+    let fact = record::decode(bytes).map_err(|_| damaged.clone())?;
+    match open(data_keys, &fact) {
+        Ok(personal) => Ok(personal.unwrap_or_default()),
+        Err(error) => {
+            tracing::error!(%position, cause = %error, "sealed fields cannot be opened");
+            Err(damaged)
+        }
+    }
+}
+
+impl App {
+    /// The personal fields of the record at `position`. Reads the log, off the reactor, if they are
+    /// not kept.
+    pub(crate) async fn personal_at(&self, position: Position) -> Result<Arc<Personal>, AppError> {
+        if let Some(kept) = self.personal.get(&position) {
+            return Ok(kept);
+        }
+        let (reader, vault) = (Arc::clone(&self.reader), Arc::clone(&self.vault));
+        let read = move || read_personal(&*reader, &vault.data_keys, position);
+        let personal = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| AppError::internal("reading a record", &error))??;
+        let personal = Arc::new(personal);
+        self.personal.insert(position, Arc::clone(&personal));
+        Ok(personal)
+    }
+
+    /// Makes sure that a scope has a data key, durably, off the reactor.
+    pub(crate) async fn ensure_data_key(&self, scope: Scope) -> Result<(), AppError> {
+        if self.vault.data_keys.find(&scope).is_some() {
+            return Ok(());
+        }
+        let (vault, random) = (Arc::clone(&self.vault), Arc::clone(&self.random));
+        let ensure = move || ensure_or_stop(&vault, &scope, &*random);
+        tokio::task::spawn_blocking(ensure)
+            .await
+            .map_err(|error| AppError::internal("making a data key", &error))
+    }
+
+    /// As [`seal`], with this service's keys and randomness.
+    pub(crate) fn seal(
+        &self,
+        subject: &Subject,
+        kind: EventKind,
+        personal: &Personal,
+    ) -> Result<Private, AppError> {
+        seal(&self.vault.data_keys, &*self.random, subject, kind, personal)
+    }
+
+    /// Seals the asides of a call, if it has any.
+    pub(crate) fn seal_asides(
+        &self,
+        subject: &Subject,
+        kind: EventKind,
+        personal: &Personal,
+    ) -> Result<Option<Private>, AppError> {
+        if personal.is_empty() { Ok(None) } else { self.seal(subject, kind, personal).map(Some) }
+    }
+}
+
+/// A data key file that could not be written leaves the disk in an unknown state: nothing may be
+/// acknowledged after that.
+fn ensure_or_stop(vault: &Vault, scope: &Scope, random: &dyn Random) {
+    if let Err(error) = vault.data_keys.ensure(scope, random) {
+        crate::ledger::durable::fail_stop("a data key could not be made durable", &error);
+    }
+}

@@ -1,0 +1,271 @@
+//! Opening a data directory: lock, first start if it is empty, keys, replay, writer.
+//!
+//! A first start makes keys, an empty ledger and its anchor, and then says so in `FORMAT`. The
+//! first records (policy, pepper, first admin) come after that and are made good at every start
+//! that finds them missing, so that a first start can be interrupted anywhere.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+
+use crate::app::App;
+use crate::app::admin_credential::{self, CredentialError};
+use crate::app::sealing::{self, personal_cache};
+use crate::app::source_budget::{PerMinute, SourceBudget};
+use crate::app::status::Vitals;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::apply::{DoesNotFollow, apply};
+use crate::domain::command::{Act, Command};
+use crate::domain::event::{Actor, Mechanism};
+use crate::domain::ids::Position;
+use crate::domain::refusal::Refusal;
+use crate::domain::time::Time;
+use crate::durable_file::create_private_dir;
+use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
+use crate::ledger::data_dir::{DataDir, DataDirError};
+use crate::ledger::engine::{Ledger, LedgerError};
+use crate::ledger::lanes::{Lane, NotTaken};
+use crate::ledger::record::{self, RecordError};
+use crate::ledger::replay::{Head, ReplayError, replay};
+use crate::ledger::sled_engine::SledLedger;
+use crate::ledger::writer::{Done, Start, Table, Writer, WriterHandle};
+use crate::projection::table_writer::TableWriter;
+use crate::random::Random;
+use crate::vault::{OpenError, Vault, VaultError};
+
+/// Why a record stops the replay.
+#[derive(Debug, Error)]
+pub enum BadRecord {
+    /// It cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It is not at the place it names.
+    #[error("it names position {0} as its place")]
+    Misplaced(Position),
+    /// It does not follow from those before it.
+    #[error(transparent)]
+    DoesNotFollow(#[from] DoesNotFollow),
+    /// Its personal fields were sealed under a data key that is not there.
+    #[error("data key {0}, which its personal fields need, is missing from the data key file")]
+    DataKeyMissing(u64),
+    /// Its personal fields are altered.
+    #[error("its personal fields: {0}")]
+    Personal(OpenError),
+}
+
+/// Why the service cannot start. For operators: texts say what to do and may name paths.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// A key is missing or wrong.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The head anchor cannot be used.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger is damaged.
+    #[error(transparent)]
+    Replay(#[from] ReplayError<BadRecord>),
+    /// The first admin's credential cannot be kept.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The operating system has no thread or directory to give.
+    #[error("the operating system refuses: {0}")]
+    Io(#[from] io::Error),
+    /// A record of the service's own could not be made.
+    #[error("a record of the service's own was refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The writer takes no commands.
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
+    /// The writer stopped.
+    #[error("the ledger writer has stopped")]
+    WriterStopped,
+}
+
+/// An open service: its use cases, and what must be closed behind them.
+#[derive(Debug)]
+pub struct Opened {
+    /// The use cases.
+    pub app: Arc<App>,
+    /// Where the first admin's credential lies, if this start made it.
+    pub new_admin: Option<PathBuf>,
+    /// What must be closed.
+    pub closing: Closing,
+}
+
+/// What is closed last, in this order: writer, anchor, ledger, lock.
+#[derive(Debug)]
+pub struct Closing {
+    writer: WriterHandle,
+    thread: JoinHandle<SledLedger>,
+    data_dir: DataDir,
+}
+
+impl Closing {
+    /// Lets the writer finish what waits, then closes the ledger and lets go of the directory.
+    /// Blocks. The [`App`] and all that holds it must be gone.
+    ///
+    /// # Errors
+    /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
+    pub fn close(self) -> Result<(), StartError> {
+        self.writer.close();
+        let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
+        ledger.close()?;
+        drop(self.data_dir);
+        Ok(())
+    }
+}
+
+/// Opens the data directory of `config`, makes it if it is empty, and makes an admin if there never
+/// was one. Blocks until everything is replayed.
+///
+/// # Errors
+/// [`StartError`]; nothing is skipped or repaired silently.
+pub fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Opened, StartError> {
+    let mut data_dir = DataDir::open_or_prepare(&config.data_dir)?;
+    if data_dir.needs_initialisation() {
+        initialise(&mut data_dir, &*random)?;
+    }
+    let mut opened = open_existing(data_dir, config, clock, random)?;
+    opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
+    Ok(opened)
+}
+
+/// Opens a data directory that is there, for an offline command.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_offline(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Opened, StartError> {
+    open_existing(DataDir::open_existing(&config.data_dir)?, config, clock, random)
+}
+
+fn initialise(data_dir: &mut DataDir, random: &dyn Random) -> Result<(), StartError> {
+    tracing::info!(path = %data_dir.path().display(), "making a new data directory");
+    Vault::create_missing(&data_dir.keys(), &data_dir.data_keys(), random)?;
+    if let Err(AnchorError::Missing) = Anchor::read(&data_dir.anchor()) {
+        Anchor::create(&data_dir.anchor())?;
+    }
+    let live = data_dir.live_ledger();
+    if let Some(parent) = live.parent() {
+        create_private_dir(parent)?;
+    }
+    match SledLedger::create(&live) {
+        Ok(ledger) => ledger.close()?,
+        Err(LedgerError::Exists) => {}
+        Err(error) => return Err(error.into()),
+    }
+    data_dir.finish_initialisation()?;
+    Ok(())
+}
+
+fn open_existing(
+    data_dir: DataDir,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Opened, StartError> {
+    let vault = Arc::new(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
+    let (mut anchor, anchored) = Anchor::open(&data_dir.anchor())?;
+    let ledger = SledLedger::open(&data_dir.live_ledger())?;
+    let reader = ledger.reader();
+    let mut table = TableWriter::default();
+    let mut last_time = None;
+    let head = replay(&*reader, &anchored, |position, bytes| {
+        last_time = Some(take_record(&mut table, &vault, position, bytes)?);
+        Ok(())
+    })?;
+    vault.peppers.verify(table.peppers())?;
+    if let (Some(position), Some(time)) = (head.position, last_time) {
+        // What was durable but not yet anchored is about to be read: it must not get lost again.
+        anchor.write(position, head.frontier.root())?;
+        table.publish(position, time);
+    }
+    tracing::info!(head = head.position.map_or(0, Position::get), "ledger replayed");
+    let key_table = table.table();
+    let keeper = AnchorKeeper::start(anchor)?;
+    let Head { position, frontier } = head;
+    let start = Start { head: position, frontier, last_time };
+    let (writer, thread) =
+        Writer::start(ledger, table, keeper, Arc::clone(&clock), Arc::clone(&random), start)?;
+    let app = App {
+        table: key_table,
+        writer: writer.clone(),
+        reader,
+        vault,
+        personal: personal_cache(),
+        prefix: config.key_prefix.clone(),
+        who_am_i_budget: SourceBudget::new(PerMinute(config.limits.who_am_i_per_source)),
+        vitals: Vitals {
+            start_time: clock.wall(),
+            started: clock.monotonic(),
+            live_volume: data_dir.live_ledger(),
+            anchor: data_dir.anchor(),
+        },
+        clock,
+        random,
+    };
+    record_own_facts(&app, config)?;
+    let closing = Closing { writer, thread, data_dir };
+    Ok(Opened { app: Arc::new(app), new_admin: None, closing })
+}
+
+/// Folds one record of the log into the table; answers when it was recorded.
+fn take_record(
+    table: &mut TableWriter,
+    vault: &Vault,
+    position: Position,
+    bytes: &[u8],
+) -> Result<Time, BadRecord> {
+    let mut fact = record::decode(bytes)?;
+    if fact.position != position {
+        return Err(BadRecord::Misplaced(fact.position));
+    }
+    if let Some(private) = &fact.private
+        && !vault.data_keys.is_known(private.sealed.data_key)
+    {
+        return Err(BadRecord::DataKeyMissing(private.sealed.data_key.0));
+    }
+    sealing::open_sources(&vault.data_keys, &mut fact).map_err(BadRecord::Personal)?;
+    apply(table, &fact)?;
+    Ok(fact.time)
+}
+
+/// Puts on record which pepper and which policy are in force, where the log does not say so yet.
+fn record_own_facts(app: &App, config: &Config) -> Result<(), StartError> {
+    let pepper = app.vault.peppers.current();
+    let pepper = Act::RegisterPepper { version: pepper.version(), check: pepper.check() };
+    for act in [pepper, Act::SetPolicy(config.policy.clone())] {
+        commit_own(app, Lane::Background, Mechanism::Service, act)?;
+    }
+    Ok(())
+}
+
+/// Has the service's own command done, and waits for it. Blocks.
+pub(crate) fn commit_own(
+    app: &App,
+    lane: Lane,
+    mechanism: Mechanism,
+    act: Act,
+) -> Result<Done, StartError> {
+    let actor = Actor { caller: None, mechanism };
+    let answer = app.writer.submit(lane, Command { act, actor, trace_id: None, request: None })?;
+    Ok(answer.blocking_recv().map_err(|_| StartError::WriterStopped)??)
+}

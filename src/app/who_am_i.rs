@@ -1,0 +1,39 @@
+//! WhoAmI: the holder of a key asks what it is. The key is the credential.
+
+use std::net::IpAddr;
+
+use crate::app::App;
+use crate::app::authenticate::{Outcome, Principal};
+use crate::app::error::AppError;
+use crate::domain::verdict::{Ask, Denial};
+
+impl App {
+    /// WhoAmI, asked from `source`. Bounded per source, since no caller stands behind it.
+    ///
+    /// # Errors
+    /// [`AppError::ApiKeyInvalid`], [`AppError::ApiKeyUnauthorized`] as Authenticate's public
+    /// messages have it; [`AppError::SourceOverloaded`].
+    pub async fn who_am_i(
+        &self,
+        api_key: &str,
+        source: Option<IpAddr>,
+    ) -> Result<Principal, AppError> {
+        self.who_am_i_budget.spend(source, self.clock.monotonic())?;
+        let ask = Ask { tenant: None, required: &[], source };
+        match self.decide_key(api_key, &ask, |_| true).await? {
+            Outcome::Allowed(principal) => Ok(principal),
+            Outcome::MissingKey | Outcome::MalformedKey(_) | Outcome::UnknownKey => {
+                Err(AppError::ApiKeyInvalid)
+            }
+            Outcome::Denied(_, denied) => Err(match denied.denial {
+                Denial::Revoked | Denial::Superseded | Denial::Expired | Denial::Disabled => {
+                    AppError::ApiKeyInvalid
+                }
+                Denial::TenantMismatch
+                | Denial::AccountInactive
+                | Denial::PermissionMissing
+                | Denial::SourceNotAllowed => AppError::ApiKeyUnauthorized,
+            }),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The configuration: parsed once, before any port opens. A bad value names its setting, and is
+//! never printed.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::domain::key_format::KeyPrefix;
+use crate::domain::permission::{
+    MAX_PERMISSIONS, Permission, Permissions, PlanName, RoleName,
+};
+use crate::domain::policy::{Plan, Policy};
+
+/// The most bytes of a configuration file.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The most plans and the most roles.
+const MAX_NAMES: usize = 64;
+
+/// The most bytes of all plan names, role names and permissions together: a policy is one record.
+const MAX_POLICY_BYTES: usize = 24 * 1024;
+
+/// What the service is told from outside.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where gRPC is served.
+    pub grpc_addr: SocketAddr,
+    /// What every key's text begins with. Keys issued under another prefix stop being recognised.
+    pub key_prefix: KeyPrefix,
+    /// Plans and roles.
+    pub policy: Policy,
+    /// Bounds of the server.
+    pub limits: Limits,
+}
+
+/// Bounds of the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls under way at once; more are refused. Default 4,096: at 64 KiB each, 256 MiB.
+    pub calls_in_flight: usize,
+    /// Streams a connection may have open at once. Default 1,024.
+    pub streams_per_connection: u32,
+    /// After about how long a connection is asked to reconnect, so that clients spread over
+    /// servers. Default 5 minutes; each connection's own is within 10 % of it.
+    pub connection_age: Duration,
+    /// How long the calls of a connection asked to reconnect, or of a stopping server, may still
+    /// take. Default 10 seconds.
+    pub drain: Duration,
+    /// Calls of WhoAmI a source may make in a minute. Default 120.
+    pub who_am_i_per_source: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            calls_in_flight: 4096,
+            streams_per_connection: 1024,
+            connection_age: Duration::from_secs(300),
+            drain: Duration::from_secs(10),
+            who_am_i_per_source: 120,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: PathBuf::from("./data"),
+            grpc_addr: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50051)),
+            key_prefix: KeyPrefix::default(),
+            policy: shipped_policy(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The plans as shipped: `standard`, 5 active keys; `enterprise`, no cap.
+#[must_use]
+pub fn shipped_policy() -> Policy {
+    let plan = |name, active_keys| {
+        (PlanName::parse(name).expect("a constant of the right form"), Plan { active_keys })
+    };
+    let plans = BTreeMap::from([plan("standard", Some(5)), plan("enterprise", None)]);
+    Policy { plans, roles: BTreeMap::new() }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The file is larger than a configuration can be.
+    #[error("the configuration file is larger than {MAX_FILE_BYTES} bytes")]
+    TooLarge,
+    /// The file is not TOML, or has a setting there is not, or one of the wrong type.
+    #[error("the configuration file, line {line}: {problem}")]
+    Malformed {
+        /// Where, from 1.
+        line: usize,
+        /// What is wrong, without the value.
+        problem: String,
+    },
+    /// A setting has a value it cannot have.
+    #[error("setting {setting}: {problem}")]
+    Setting {
+        /// The setting.
+        setting: String,
+        /// What it must be.
+        problem: String,
+    },
+}
+
+fn setting(setting: impl Into<String>, problem: impl ToString) -> ConfigError {
+    ConfigError::Setting { setting: setting.into(), problem: problem.to_string() }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileConfig {
+    data_dir: Option<PathBuf>,
+    grpc_addr: Option<SocketAddr>,
+    key_prefix: Option<String>,
+    #[serde(default)]
+    plans: BTreeMap<String, FilePlan>,
+    #[serde(default)]
+    roles: BTreeMap<String, FileRole>,
+    #[serde(default)]
+    limits: FileLimits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilePlan {
+    active_keys: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileRole {
+    permissions: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLimits {
+    calls_in_flight: Option<usize>,
+    streams_per_connection: Option<u32>,
+    connection_age_seconds: Option<u64>,
+    drain_seconds: Option<u64>,
+    who_am_i_per_source_per_minute: Option<u32>,
+}
+
+impl Config {
+    /// Reads a configuration file; what it does not set keeps its default. Plans and roles are
+    /// added to those as shipped; one of the same name takes its place.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the setting.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+            return Err(ConfigError::TooLarge);
+        }
+        Config::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    /// As [`Config::read`], of the file's text.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the setting.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let file: FileConfig = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::Malformed { line, problem: error.message().to_owned() }
+        })?;
+        let mut config = Config::default();
+        if let Some(data_dir) = file.data_dir {
+            config.data_dir = data_dir;
+        }
+        if let Some(grpc_addr) = file.grpc_addr {
+            config.grpc_addr = grpc_addr;
+        }
+        if let Some(prefix) = file.key_prefix {
+            config.key_prefix =
+                KeyPrefix::parse(&prefix).map_err(|error| setting("key_prefix", error))?;
+        }
+        config.limits = limits(&file.limits)?;
+        add_policy(&mut config.policy, &file.plans, &file.roles)?;
+        Ok(config)
+    }
+}
+
+fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let seconds = |name, given: Option<u64>, default: Duration, most| match given {
+        None => Ok(default),
+        Some(given) if (1..=most).contains(&given) => Ok(Duration::from_secs(given)),
+        Some(_) => Err(setting(name, format!("must be from 1 to {most}"))),
+    };
+    let calls = file.calls_in_flight.unwrap_or(default.calls_in_flight);
+    if !(1..=1_000_000).contains(&calls) {
+        return Err(setting("limits.calls_in_flight", "must be from 1 to 1000000"));
+    }
+    let streams = file.streams_per_connection.unwrap_or(default.streams_per_connection);
+    if !(1..=1_000_000).contains(&streams) {
+        return Err(setting("limits.streams_per_connection", "must be from 1 to 1000000"));
+    }
+    let who_am_i = file.who_am_i_per_source_per_minute.unwrap_or(default.who_am_i_per_source);
+    if !(1..=1_000_000).contains(&who_am_i) {
+        return Err(setting("limits.who_am_i_per_source_per_minute", "must be from 1 to 1000000"));
+    }
+    let age = file.connection_age_seconds;
+    let drain = file.drain_seconds;
+    Ok(Limits {
+        calls_in_flight: calls,
+        streams_per_connection: streams,
+        connection_age: seconds("limits.connection_age_seconds", age, default.connection_age, 86_400)?,
+        drain: seconds("limits.drain_seconds", drain, default.drain, 3600)?,
+        who_am_i_per_source: who_am_i,
+    })
+}
+
+fn add_policy(
+    policy: &mut Policy,
+    plans: &BTreeMap<String, FilePlan>,
+    roles: &BTreeMap<String, FileRole>,
+) -> Result<(), ConfigError> {
+    for (name, plan) in plans {
+        let name = PlanName::parse(name).map_err(|error| setting("plans", error))?;
+        policy.plans.insert(name, Plan { active_keys: plan.active_keys });
+    }
+    for (name, role) in roles {
+        let at = format!("roles.{name}.permissions");
+        let name = RoleName::parse(name).map_err(|error| setting("roles", error))?;
+        if role.permissions.len() > MAX_PERMISSIONS {
+            return Err(setting(at, format!("must be at most {MAX_PERMISSIONS}")));
+        }
+        let words = role.permissions.iter().map(|word| Permission::parse(word));
+        let words = words.collect::<Result<_, _>>().map_err(|error| setting(at, error))?;
+        policy.roles.insert(name, Permissions::new(words));
+    }
+    if policy.plans.len() > MAX_NAMES || policy.roles.len() > MAX_NAMES {
+        return Err(setting("plans, roles", format!("must be at most {MAX_NAMES} each")));
+    }
+    let plan_bytes = policy.plans.keys().map(|name| name.as_str().len() + 16).sum::<usize>();
+    let role_bytes = policy.roles.iter().map(|(name, granted)| {
+        name.as_str().len() + 16 + granted.iter().map(|word| word.as_str().len() + 4).sum::<usize>()
+    });
+    if plan_bytes + role_bytes.sum::<usize>() > MAX_POLICY_BYTES {
+        return Err(setting("roles", format!("must be at most {MAX_POLICY_BYTES} bytes together")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_leaves_everything_as_shipped() {
+        let config = Config::parse("").expect("empty");
+        assert_eq!(config.policy, shipped_policy());
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.key_prefix.as_str(), "kl");
+    }
+
+    #[test]
+    fn plans_and_roles_are_added_to_those_as_shipped() {
+        let text = "key_prefix = \"acme\"\n[plans.tiny]\nactive_keys = 1\n[plans.standard]\nactive_keys = 7\n\
+                    [roles.reader]\npermissions = [\"reports:read\", \"a:*\"]\n[limits]\ndrain_seconds = 3\n";
+        let config = Config::parse(text).expect("well-formed");
+        let cap = |name| config.policy.plans[&PlanName::parse(name).expect("a name")].active_keys;
+        assert_eq!((cap("tiny"), cap("standard"), cap("enterprise")), (Some(1), Some(7), None));
+        let reader = &config.policy.roles[&RoleName::parse("reader").expect("a name")];
+        assert_eq!(reader.len(), 2);
+        assert_eq!(config.limits.drain, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_bad_value_names_its_setting_and_is_not_printed() {
+        let cases = [
+            ("key_prefix = \"UPPER\"", "key_prefix"),
+            ("[limits]\ndrain_seconds = 0", "limits.drain_seconds"),
+            ("[limits]\ncalls_in_flight = 0", "limits.calls_in_flight"),
+            ("[roles.r]\npermissions = [\"s3cret s3cret\"]", "roles.r.permissions"),
+            ("[plans.\"S3CRET\"]\nactive_keys = 1", "plans"),
+        ];
+        for (text, name) in cases {
+            let said = Config::parse(text).expect_err(text).to_string();
+            assert!(said.contains(name), "{said}");
+            assert!(!said.to_lowercase().contains("s3cret") && !said.contains("UPPER"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_with_its_line() {
+        let said = Config::parse("\n\nnonsense = 1\n").expect_err("unknown").to_string();
+        assert!(said.contains("line 3") && said.contains("nonsense"), "{said}");
+    }
+}

@@ -1,0 +1,22 @@
+//! keyledger: a self-hosted gRPC service that issues, authenticates and revokes API keys
+//! on a durable, verifiable ledger.
+//!
+//! The rooms of the house, and the one way their arrows run (`tests/tidy.rs` holds them to it):
+//!
+//! ```text
+//! domain <- ledger <- projection <- app <- grpc <- server <- main      cli -> the public API
+//! merkle, vault: beside domain     clock, random, config, durable_file, proto, telemetry: leaves
+//! ```
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod durable_file;
+pub mod ledger;
+pub mod merkle;
+pub mod projection;
+pub mod proto;
+pub mod random;
+pub mod telemetry;
+pub mod vault;

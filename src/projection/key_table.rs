@@ -1,0 +1,191 @@
+//! The key table: every key, account and caller, read without locks and written by the writer alone.
+//!
+//! A row is replaced whole. A reader that loads the head first and a row after it sees the row at
+//! that head or later, never earlier: that is what a decision's stamp means.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use papaya::HashMap;
+
+use crate::domain::account::Account;
+use crate::domain::caller::Caller;
+use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
+use crate::domain::key::Key;
+use crate::domain::permission::Permissions;
+use crate::domain::policy::Policy;
+use crate::domain::time::Time;
+use crate::projection::directory::Directory;
+
+/// An account and what it holds under the policy in force.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The account.
+    pub account: Arc<Account>,
+    /// Its own permissions and those of its roles.
+    pub effective: Permissions,
+}
+
+/// The place of an account in the table: its keys point to it, so that they inherit live.
+#[derive(Debug)]
+pub struct AccountCell {
+    standing: ArcSwap<Standing>,
+}
+
+impl AccountCell {
+    /// The account as it is now.
+    #[must_use]
+    pub fn standing(&self) -> arc_swap::Guard<Arc<Standing>> {
+        self.standing.load()
+    }
+
+    pub(super) fn replace(&self, standing: Standing) {
+        self.standing.store(Arc::new(standing));
+    }
+}
+
+/// A key and the place of its account.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The key.
+    pub key: Key,
+    /// The account it inherits from.
+    pub account: Arc<AccountCell>,
+}
+
+/// Every key, account and caller.
+#[derive(Debug, Default)]
+pub struct KeyTable {
+    keys: HashMap<KeyId, Row>,
+    accounts: HashMap<Arc<AccountRef>, Arc<AccountCell>>,
+    callers: HashMap<CallerId, Arc<Caller>>,
+    policy: ArcSwap<Policy>,
+    directory: Directory,
+    head: AtomicU64,
+    last_time: AtomicI64,
+}
+
+impl KeyTable {
+    /// The last durable and applied position; none before the first.
+    #[must_use]
+    pub fn head(&self) -> Option<Position> {
+        Position::new(self.head.load(Ordering::Acquire))
+    }
+
+    /// The time by which rules judge: the wall clock, but never before a time that a record or an
+    /// expiry has already been judged by, so that an expired key never revives.
+    #[must_use]
+    pub fn judge_time(&self, wall: Time) -> Time {
+        wall.max(Time::from_micros(self.last_time.load(Ordering::Acquire)))
+    }
+
+    /// Notes that something has been judged over at `time`.
+    pub fn witness(&self, time: Time) {
+        self.last_time.fetch_max(time.as_micros(), Ordering::AcqRel);
+    }
+
+    /// Runs `read` on the row of a key, without copying it.
+    pub fn with_row<R>(&self, id: &KeyId, read: impl FnOnce(&Row) -> R) -> Option<R> {
+        self.keys.pin().get(id).map(read)
+    }
+
+    /// A copy of the row of a key.
+    #[must_use]
+    pub fn row(&self, id: &KeyId) -> Option<Row> {
+        self.with_row(id, Row::clone)
+    }
+
+    /// The account of that name as it is now.
+    #[must_use]
+    pub fn standing(&self, account: &AccountRef) -> Option<Arc<Standing>> {
+        self.accounts.pin().get(account).map(|cell| cell.standing.load_full())
+    }
+
+    /// The caller of that id.
+    #[must_use]
+    pub fn caller(&self, id: &CallerId) -> Option<Arc<Caller>> {
+        self.callers.pin().get(id).cloned()
+    }
+
+    /// Every caller in the order of creation, revoked ones included.
+    #[must_use]
+    pub fn callers(&self) -> Vec<(CallerId, Arc<Caller>)> {
+        let pinned = self.callers.pin();
+        let mut all: Vec<_> = pinned.iter().map(|(id, caller)| (*id, Arc::clone(caller))).collect();
+        all.sort_by_key(|(id, caller)| (caller.create_time, *id));
+        all
+    }
+
+    /// The plans and roles in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// The keys and accounts of each tenant, in order.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How many keys there are, revoked ones included.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many accounts there are, closed ones included.
+    #[must_use]
+    pub fn account_count(&self) -> usize {
+        self.accounts.len()
+    }
+
+    pub(super) fn put_key(&self, id: KeyId, key: Key) {
+        let pinned = self.keys.pin();
+        let before = pinned.get(&id).map(|row| Arc::clone(&row.account));
+        let is_new = before.is_none();
+        let cell = before.or_else(|| self.accounts.pin().get(&*key.account).cloned());
+        let Some(account) = cell else {
+            // The rules create keys for known accounts only; a key of none would authenticate nobody.
+            return;
+        };
+        if is_new {
+            self.directory.add_key(&key.account, key.create_time, id);
+        }
+        pinned.insert(id, Row { key, account });
+    }
+
+    pub(super) fn put_account(&self, name: &Arc<AccountRef>, account: Account) {
+        let effective = self.policy.load().effective(&account.state.permissions, &account.state.roles);
+        let standing = Standing { account: Arc::new(account), effective };
+        let pinned = self.accounts.pin();
+        match pinned.get(name) {
+            Some(cell) => cell.replace(standing),
+            None => {
+                self.directory.add_account(name);
+                let cell = AccountCell { standing: ArcSwap::from_pointee(standing) };
+                pinned.insert(Arc::clone(name), Arc::new(cell));
+            }
+        }
+    }
+
+    pub(super) fn put_caller(&self, id: CallerId, caller: Caller) {
+        self.callers.pin().insert(id, Arc::new(caller));
+    }
+
+    pub(super) fn put_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+        let policy = self.policy.load();
+        for (_, cell) in &self.accounts.pin() {
+            let account = Arc::clone(&cell.standing().account);
+            let effective = policy.effective(&account.state.permissions, &account.state.roles);
+            cell.replace(Standing { account, effective });
+        }
+    }
+
+    pub(super) fn publish(&self, head: Position, time: Time) {
+        self.witness(time);
+        self.head.store(head.get(), Ordering::Release);
+    }
+}

@@ -1,0 +1,6 @@
+//! Read models folded from events. The key table answers Authenticate; it can be dropped and
+//! rebuilt from the log at any time.
+
+pub mod directory;
+pub mod key_table;
+pub mod table_writer;

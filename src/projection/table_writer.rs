@@ -1,0 +1,122 @@
+//! The writing side of the key table, and what only the writer needs to decide.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::domain::account::Account;
+use crate::domain::caller::Caller;
+use crate::domain::facts::{Facts, FactsMut};
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
+use crate::domain::key::Key;
+use crate::domain::open_keys::OpenKeys;
+use crate::domain::policy::Policy;
+use crate::domain::requests::{Remembered, RequestKey, Requests};
+use crate::domain::tag::PepperCheck;
+use crate::domain::time::Time;
+use crate::ledger::writer::Table;
+use crate::projection::key_table::KeyTable;
+
+/// The one hand that writes the key table.
+#[derive(Debug, Default)]
+pub struct TableWriter {
+    table: Arc<KeyTable>,
+    open: HashMap<Arc<AccountRef>, OpenKeys>,
+    peppers: HashMap<PepperVersion, PepperCheck>,
+    requests: Requests,
+    service_position: Option<Position>,
+}
+
+impl TableWriter {
+    /// The table it writes.
+    #[must_use]
+    pub fn table(&self) -> Arc<KeyTable> {
+        Arc::clone(&self.table)
+    }
+
+    /// The peppers in force and their check values.
+    pub fn peppers(&self) -> impl Iterator<Item = (PepperVersion, PepperCheck)> {
+        self.peppers.iter().map(|(version, check)| (*version, *check))
+    }
+}
+
+impl Table for TableWriter {
+    fn publish(&mut self, head: Position, time: Time) {
+        self.table.publish(head, time);
+    }
+}
+
+impl Facts for TableWriter {
+    fn key(&self, id: &KeyId) -> Option<Key> {
+        self.table.with_row(id, |row| row.key.clone())
+    }
+
+    fn account(&self, account: &AccountRef) -> Option<Arc<Account>> {
+        self.table.standing(account).map(|standing| Arc::clone(&standing.account))
+    }
+
+    fn open_keys(&self, account: &AccountRef, now: Time) -> u32 {
+        self.open.get(account).map_or(0, |open| open.count(now))
+    }
+
+    fn caller(&self, id: &CallerId) -> Option<Arc<Caller>> {
+        self.table.caller(id)
+    }
+
+    fn callers(&self) -> Vec<(CallerId, Arc<Caller>)> {
+        self.table.callers()
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.table.policy()
+    }
+
+    fn has_pepper(&self, version: PepperVersion) -> bool {
+        self.peppers.contains_key(&version)
+    }
+
+    fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered> {
+        self.requests.find(key, now).cloned()
+    }
+
+    fn service_position(&self) -> Option<Position> {
+        self.service_position
+    }
+}
+
+impl FactsMut for TableWriter {
+    fn put_key(&mut self, id: KeyId, key: Key) {
+        self.table.put_key(id, key);
+    }
+
+    fn put_account(&mut self, name: &Arc<AccountRef>, account: Account) {
+        self.table.put_account(name, account);
+    }
+
+    fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
+        self.open.entry(Arc::clone(account)).or_default().open(key, expire_time);
+    }
+
+    fn close_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
+        self.open.entry(Arc::clone(account)).or_default().close(key, expire_time);
+    }
+
+    fn put_caller(&mut self, id: CallerId, caller: Caller) {
+        self.table.put_caller(id, caller);
+    }
+
+    fn put_policy(&mut self, policy: Policy) {
+        self.table.put_policy(policy);
+    }
+
+    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
+        self.peppers.insert(version, check);
+    }
+
+    fn remember(&mut self, key: RequestKey, did: Remembered) {
+        self.requests.remember(key, did);
+    }
+
+    fn put_service_position(&mut self, position: Position) {
+        self.service_position = Some(position);
+    }
+}
