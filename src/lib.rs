@@ -9,14 +9,17 @@
 //! ```
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod durable_file;
+pub mod grpc;
 pub mod ledger;
 pub mod merkle;
 pub mod projection;
 pub mod proto;
 pub mod random;
+pub mod server;
 pub mod telemetry;
 pub mod vault;

@@ -1,1 +1,13 @@
-fn main() {}
+//! The keyledger program: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+use keyledger::cli::{self, Invocation};
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Invocation::Serve(args) => cli::serve::run(&args),
+        Invocation::RecoverAdmin(args) => cli::offline::recover_admin(&args),
+        Invocation::Client(call) => cli::client::run(call),
+    }
+}

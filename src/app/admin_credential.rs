@@ -70,11 +70,16 @@ pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, S
     make(app, &path, Mechanism::Service).map(|_| Some(path))
 }
 
-/// Makes an admin of everything and puts its credential into a new file at `path`. Blocks.
+/// Makes another admin of everything for an operator who has lost the last one's credential, and
+/// puts its credential into a new file at `path`. On record as made offline. Blocks.
 ///
 /// # Errors
 /// [`StartError`]; [`CredentialError::Exists`] if the file is there.
-pub fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<CallerId, StartError> {
+pub fn recover(app: &App, path: &Path) -> Result<CallerId, StartError> {
+    make(app, path, Mechanism::Offline)
+}
+
+fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<CallerId, StartError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(CredentialError::Exists(path.to_owned()).into());
     }

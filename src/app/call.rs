@@ -15,8 +15,29 @@ use crate::ledger::lanes::Lane;
 use crate::ledger::writer::Done;
 use crate::vault::Scope;
 
-/// How often a command is sealed and decided again when others change its subject in between.
-const ATTEMPTS: usize = 16;
+/// Counts how often a command is sealed and decided again because others changed its subject in
+/// between.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    left: u32,
+}
+
+impl Attempts {
+    /// Sixteen attempts.
+    pub(crate) fn new() -> Self {
+        Attempts { left: 16 }
+    }
+
+    /// What an attempt ends the call with; none if it is to be made again.
+    pub(crate) fn settle<T>(&mut self, result: Result<T, AppError>) -> Option<Result<T, AppError>> {
+        self.left -= 1;
+        match result {
+            Err(AppError::Refused(Refusal::Moved)) if self.left > 0 => None,
+            Err(AppError::Refused(Refusal::Moved)) => Some(Err(AppError::Contention)),
+            other => Some(other),
+        }
+    }
+}
 
 /// A call's own name, and what tells a repeat of it from another request.
 #[derive(Clone, Debug)]
@@ -62,19 +83,5 @@ impl App {
         let command = Command { act, actor, trace_id: call.trace_id, request };
         let answer = self.writer.submit(Lane::Commands, command)?;
         answer.await.map_err(|_| AppError::Draining)?.map_err(AppError::Refused)
-    }
-
-    /// Repeats `attempt` while its subject changes between sealing and deciding.
-    pub(crate) async fn while_moved<T>(
-        &self,
-        mut attempt: impl AsyncFnMut() -> Result<T, AppError>,
-    ) -> Result<T, AppError> {
-        for _ in 0..ATTEMPTS {
-            match attempt().await {
-                Err(AppError::Refused(Refusal::Moved)) => {}
-                other => return other,
-            }
-        }
-        Err(AppError::Contention)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::app::accounts::AccountView;
-use crate::app::call::Call;
+use crate::app::call::{Attempts, Call};
 use crate::app::error::AppError;
 use crate::app::sealing::scope_of;
 use crate::app::switch_key::Changed;
@@ -49,7 +49,13 @@ impl App {
         let subject = Subject::Account(Arc::clone(&account));
         self.check_registrable(&account, change)?;
         self.ensure_data_key(scope_of(&subject)).await?;
-        self.while_moved(async || self.try_put(call, &subject, &account, change).await).await
+        let mut attempts = Attempts::new();
+        loop {
+            let result = self.try_put(call, &subject, &account, change).await;
+            if let Some(result) = attempts.settle(result) {
+                return result;
+            }
+        }
     }
 
     /// Refuses what the writer would refuse of a new account, before a data key is made for it.

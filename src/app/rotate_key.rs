@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
-use crate::app::call::Call;
+use crate::app::call::{Attempts, Call};
 use crate::app::error::AppError;
 use crate::app::key_view::{IssuedKey, KeyView};
 use crate::app::sealing::{scope_of, sources_of};
@@ -44,7 +44,13 @@ impl App {
         overlap: Duration,
         reason: RevokeReason,
     ) -> Result<RotatedKey, AppError> {
-        self.while_moved(async || self.try_rotate(call, id, overlap, reason).await).await
+        let mut attempts = Attempts::new();
+        loop {
+            let result = self.try_rotate(call, id, overlap, reason).await;
+            if let Some(result) = attempts.settle(result) {
+                return result;
+            }
+        }
     }
 
     async fn try_rotate(

@@ -27,6 +27,7 @@ use crate::domain::time::Time;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
 use crate::ledger::data_dir::{DataDir, DataDirError};
+pub use crate::ledger::durable::stop_on_engine_panic;
 use crate::ledger::engine::{Ledger, LedgerError};
 use crate::ledger::lanes::{Lane, NotTaken};
 use crate::ledger::record::{self, RecordError};
@@ -112,6 +113,12 @@ pub struct Closing {
 }
 
 impl Closing {
+    /// Where the data directory keeps the first admin's credential.
+    #[must_use]
+    pub fn admin_credential(&self) -> PathBuf {
+        self.data_dir.admin_credential()
+    }
+
     /// Lets the writer finish what waits, then closes the ledger and lets go of the directory.
     /// Blocks. The [`App`] and all that holds it must be gone.
     ///

@@ -11,6 +11,12 @@ use crate::domain::time::Time;
 use crate::ledger::anchor::Anchor;
 use crate::merkle::Hash;
 
+/// The engine that stores the log.
+pub const ENGINE: &str = "sled";
+
+/// The engine's version, as in `Cargo.lock`.
+pub const ENGINE_VERSION: &str = "0.34.7";
+
 /// What is fixed while the service runs, or measured from outside the use cases.
 #[derive(Debug)]
 pub(crate) struct Vitals {

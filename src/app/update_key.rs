@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::app::App;
-use crate::app::call::Call;
+use crate::app::call::{Attempts, Call};
 use crate::app::error::AppError;
 use crate::app::key_view::KeyView;
 use crate::app::sealing::{scope_of, sources_of};
@@ -46,7 +46,13 @@ impl App {
         id: KeyId,
         change: &KeyChange,
     ) -> Result<Changed<KeyView>, AppError> {
-        self.while_moved(async || self.try_update(call, id, change).await).await
+        let mut attempts = Attempts::new();
+        loop {
+            let result = self.try_update(call, id, change).await;
+            if let Some(result) = attempts.settle(result) {
+                return result;
+            }
+        }
     }
 
     async fn try_update(

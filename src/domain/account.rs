@@ -153,3 +153,7 @@ fn changes(before: &AccountState, after: &AccountState, renamed: bool) -> Vec<St
     ];
     fields.iter().filter(|(_, differs)| *differs).map(|(name, _)| (*name).to_owned()).collect()
 }
+
+#[cfg(test)]
+#[path = "account_tests.rs"]
+mod tests;

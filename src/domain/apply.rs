@@ -31,13 +31,14 @@ pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFo
         return Err(wrong);
     }
     match (&fact.subject, &fact.event) {
-        (Subject::Account(name), Event::AccountRegistered(state)) => {
+        (Subject::Account(name), Event::AccountRegistered(state)) if fact.previous.is_none() => {
             put_account(facts, fact, name, state);
         }
         (Subject::Account(name), Event::AccountChanged { state, .. }) if fact.previous.is_some() => {
             put_account(facts, fact, name, state);
         }
         (Subject::Key(account, id), Event::KeyCreated(created)) if fact.previous.is_none() => {
+            facts.account(account).ok_or(wrong)?;
             create_key(facts, fact, account, *id, created);
         }
         (Subject::Key(account, id), event) => {
@@ -211,3 +212,7 @@ fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -
     facts.put_service_position(fact.position);
     Some(())
 }
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

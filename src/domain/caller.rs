@@ -264,3 +264,7 @@ pub fn decide_revoke(
     let subject = Subject::Caller(revoke.caller);
     Ok(vec![Proposal { subject, event: Event::CallerRevoked, private: revoke.private.clone() }])
 }
+
+#[cfg(test)]
+#[path = "caller_tests.rs"]
+mod tests;

@@ -123,3 +123,11 @@ fn register_pepper(facts: &impl Facts, version: PepperVersion, check: PepperChec
 fn service(event: Event) -> Proposal {
     Proposal { subject: Subject::Service, event, private: None }
 }
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "properties_tests.rs"]
+mod properties;

@@ -250,3 +250,11 @@ fn refuse_if_over(key: &Key, now: Time) -> Result<(), Refusal> {
 fn about(key: &Key, id: KeyId, event: Event, private: Option<Private>) -> Proposal {
     Proposal { subject: Subject::Key(Arc::clone(&key.account), id), event, private }
 }
+
+#[cfg(test)]
+#[path = "key_rules_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "rotation_tests.rs"]
+mod rotation_tests;

@@ -25,5 +25,7 @@ pub mod requests;
 pub mod sealed;
 pub mod source;
 pub mod tag;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod verdict;

@@ -105,3 +105,7 @@ pub fn granted(key: &Key, effective: &Permissions) -> Permissions {
         None => effective.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

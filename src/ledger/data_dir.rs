@@ -105,8 +105,15 @@ pub enum DataDirError {
 pub struct DataDir {
     path: PathBuf,
     needs_initialisation: bool,
-    /// Holds the lock until it is dropped.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing the file would do, but for a child process that was forked just now and has not yet
+        // closed its copy. If this fails, the end of the process unlocks.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -157,7 +164,7 @@ impl DataDir {
         if needs_initialisation {
             refuse_used(path)?;
         }
-        Ok(DataDir { path: path.to_owned(), needs_initialisation, _lock: lock })
+        Ok(DataDir { path: path.to_owned(), needs_initialisation, lock })
     }
 
     /// Whether the first start has not been finished: what it makes may be there in part, each file

@@ -13,6 +13,18 @@ pub fn fail_stop(what: &str, error: &dyn Error) -> ! {
     std::process::abort()
 }
 
+/// From here on a panic on one of the engine's own threads ends the process: the engine would go on
+/// without that thread, and a commit would wait for ever. For the program's main, once.
+pub fn stop_on_engine_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if std::thread::current().name().is_some_and(|name| name.starts_with("sled")) {
+            std::process::abort();
+        }
+    }));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

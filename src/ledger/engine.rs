@@ -86,6 +86,14 @@ pub enum LedgerError {
         /// A position the frame holds.
         position: Position,
     },
+    /// The engine refuses to open the ledger, and no damaged frame had been found in its file.
+    #[error(
+        "the storage engine cannot open the ledger; its file had whole frames up to position {whole_to}"
+    )]
+    NotOpened {
+        /// The last position up to which the frames were whole, 0 if there is none.
+        whole_to: u64,
+    },
     /// A frame to be appended does not begin behind the head.
     #[error("a frame must begin at position {expected}, this one begins at {found}")]
     OutOfOrder {

@@ -38,7 +38,8 @@ use crate::merkle::{Frontier, HASH_BYTES, Hash, leaf_hash, peak_count};
 /// own header.
 pub const MAX_FRAME_BYTES: usize = 60 * 1024;
 
-const MAGIC: [u8; 4] = *b"KLFR";
+/// The first bytes of a frame.
+pub(in crate::ledger) const MAGIC: [u8; 4] = *b"KLFR";
 const VERSION: u16 = 1;
 const COUNT_AT: usize = 16;
 const HEADER_BYTES: usize = 24;
@@ -113,6 +114,18 @@ impl Frame {
             Err(error) if intact => Err(error),
             _ => Err(FrameError::Damaged),
         }
+    }
+
+    /// The first position and the length of the frame that seems to begin with these bytes, by its
+    /// header alone. Nothing of it is checked: only to look for frames in a damaged log.
+    pub(in crate::ledger) fn place_and_length(bytes: &[u8]) -> Option<(Position, usize)> {
+        let mut header = Cursor(bytes.get(8..HEADER_BYTES)?);
+        let first = u64::from_be_bytes(header.array().ok()?);
+        let count = u32::from_be_bytes(header.array().ok()?);
+        let records = u32::from_be_bytes(header.array().ok()?) as usize;
+        let last = first.checked_add(u64::from(count))?.checked_sub(1)?;
+        let length = HEADER_BYTES + records + TRAILER_BYTES + HASH_BYTES * peak_count(last);
+        Some((Position::new(first)?, length))
     }
 
     /// The position of the first record.

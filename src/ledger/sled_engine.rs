@@ -14,8 +14,12 @@
 //! 5. Readers hold sled's tree and only read. That stays inside the envelope: all a read may write is
 //!    the second half of a page split that the writer has logged already.
 //! 6. A reopen waits a bounded time for the last handle's threads to let go of the file.
+//!
+//! sled cuts a damaged log short without a word. The `scan` module looks at the frames before it is
+//! opened, so that a lost one is refused; the head anchor and replay find the rest.
 
 mod files;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -78,14 +82,16 @@ impl SledLedger {
     /// Opens the ledger at `dir`. The caller MUST hold the lock of the data directory and keep it
     /// for the ledger's life.
     ///
-    /// What is read from it is durable. Only the last frame has been checked: replay checks all.
+    /// A log that has visibly lost a frame is refused before sled touches it. What is read from the
+    /// ledger is durable; that it is all of it is for replay to check.
     ///
     /// # Errors
     /// [`LedgerError`] if it is absent, held, not one of ours, or damaged where opening reads it.
     /// The ledger is then not usable, and nothing that sled says it holds may be believed.
     pub fn open(dir: &Path) -> Result<Self, LedgerError> {
         files::make_ready(dir)?;
-        let db = open_sled(dir)?;
+        let found = scan::look_at_log(dir)?;
+        let db = open_sled(dir).map_err(|_| found.why_not_opened())?;
         if db.tree_names() != [db.name()] {
             return Err(LedgerError::Foreign);
         }
@@ -96,6 +102,7 @@ impl SledLedger {
             Some((key, value)) => Some(decode_entry(&key, &value)?.last()),
             None => None,
         };
+        found.check_head(head)?;
         let durable = Arc::new(AtomicU64::new(head.map_or(0, Position::get)));
         Ok(SledLedger { db, dir: dir.to_owned(), log, durable, poisoned: false })
     }

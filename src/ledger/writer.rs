@@ -43,6 +43,9 @@ pub trait Table: FactsMut + Send {
     /// Lets readers see that everything up to `head`, recorded at `time`, is durable and applied.
     /// MUST be called after the records have been applied and before any answer leaves.
     fn publish(&mut self, head: Position, time: Time);
+
+    /// The latest time that a reader has judged by and may have told; records are never earlier.
+    fn witnessed(&self) -> Time;
 }
 
 /// What a command did.
@@ -238,6 +241,7 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
             expected.since(wall) > CLOCK_STEP || wall.since(*expected) > CLOCK_STEP
         };
         let step = expected.filter(stepped).map(|expected| Event::ClockStepped { wall, expected });
-        (self.last_time.map_or(wall, |last| last.max(wall)), step)
+        let now = wall.max(self.table.witnessed());
+        (self.last_time.map_or(now, |last| last.max(now)), step)
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Bytes of a [`Hash`].
+/// Bytes of a SHA-256 hash.
 pub const HASH_BYTES: usize = 32;
 
 /// Most leaves of a tree. Half the range, so that counting on never overflows.

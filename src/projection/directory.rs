@@ -77,3 +77,7 @@ impl Directory {
         tenant.accounts.insert(account.account.clone());
     }
 }
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -43,6 +43,10 @@ impl Table for TableWriter {
     fn publish(&mut self, head: Position, time: Time) {
         self.table.publish(head, time);
     }
+
+    fn witnessed(&self) -> Time {
+        self.table.judge_time(Time::EPOCH)
+    }
 }
 
 impl Facts for TableWriter {
@@ -120,3 +124,7 @@ impl FactsMut for TableWriter {
         self.service_position = Some(position);
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -99,7 +99,8 @@ fn wait_until_released(dir: &Path) -> Result<(), LedgerError> {
     let log = File::open(dir.join("db")).map_err(|error| missing_or("opening", &error))?;
     for _ in 0..HELD_TRIES {
         match log.try_lock() {
-            Ok(()) => return Ok(()),
+            // Not left to closing the file: a child process may have a copy until it has begun.
+            Ok(()) => return log.unlock().map_err(io_error("opening")),
             Err(TryLockError::WouldBlock) => thread::sleep(HELD_PAUSE),
             Err(TryLockError::Error(error)) => return Err(failed("opening", &error)),
         }

@@ -1,0 +1,39 @@
+//! `keyledger admin`: how the server is, and who may call it.
+
+use clap::{Args, Subcommand};
+
+use super::RecoverAdminArgs;
+use super::answers::Status;
+use super::caller::CallerCommand;
+use super::connect::ClientArgs;
+use super::failure::{Exit, Failure};
+use super::session::Session;
+use crate::proto::v1;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminCommand {
+    /// Show how the server is
+    Status(ClientArgs),
+    /// Create, rotate, revoke and list callers: the services, auditors and operators that call keyledger
+    Caller(CallerGroup),
+    /// Make a new admin caller, offline, when no admin's credential is left
+    ///
+    /// Works on the data directory of a server that is not running. The log keeps that it was done.
+    RecoverAdmin(RecoverAdminArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CallerGroup {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(subcommand)]
+    pub(super) command: CallerCommand,
+}
+
+/// Shows how the server is.
+pub(super) async fn status(session: &mut Session) -> Result<Exit, Failure> {
+    let mut admin = session.connect().await?.admin();
+    let answer = admin.get_status(v1::GetStatusRequest {}).await?.into_inner();
+    session.output.one(&Status { server: session.client.server_name(), answer })?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,329 @@
+//! Finding the server and the caller's credential, and calling the one with the other.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+use zeroize::Zeroizing;
+
+use super::failure::{Failure, root_cause};
+use super::output::Format;
+use super::secret::{SecretText, read_file};
+use crate::proto::v1;
+
+/// Where a server's data lies unless told otherwise.
+const DEFAULT_DATA_DIR: &str = "./data";
+/// The file in the data directory with the first admin caller's credential.
+const CREDENTIAL_FILE: &str = "admin.credential";
+/// The variable that may hold the credential itself.
+const TOKEN_VARIABLE: &str = "KEYLEDGER_TOKEN";
+/// For a connection to be made: a server on this network answers in far less.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For a call to be answered: a change waits for the disk, never for this long.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A page of 1,000 keys at the bounds of their fields is about 30 MB.
+const MOST_ANSWER_BYTES: usize = 64 * 1_024 * 1_024;
+
+/// What every command needs to call the server.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection and output")]
+pub(super) struct ClientArgs {
+    /// Address of the server, http://HOST:PORT
+    #[arg(long, global = true, env = "KEYLEDGER_SERVER", value_name = "URL",
+          default_value = "http://127.0.0.1:50051", value_parser = parse_server)]
+    server: Uri,
+    /// File with the credential to call with; one newline at its end is dropped. Otherwise the variable
+    /// KEYLEDGER_TOKEN holds the credential itself; otherwise it is read from the local data directory
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Data directory of a server on this machine, whose admin.credential is used if no other is given.
+    /// For a server elsewhere it must be named [default: ./data]
+    #[arg(long, global = true, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Tables for people, or JSON for programs: one object a line, fields named as in the API
+    /// [default: table on a terminal, otherwise json]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(super) output: Option<Format>,
+}
+
+/// Parses the address of a server.
+fn parse_server(text: &str) -> Result<Uri, String> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let uri: Uri = whole.parse().map_err(|_| "expected http://HOST:PORT".to_owned())?;
+    if uri.scheme_str() != Some("http") {
+        return Err("only http:// can be spoken".to_owned());
+    }
+    let bare = matches!(uri.path_and_query().map(|path| path.as_str()), None | Some("/"));
+    match uri.authority() {
+        Some(authority)
+            if bare && !authority.host().is_empty() && !authority.as_str().contains('@') =>
+        {
+            Ok(uri)
+        }
+        _ => Err("expected http://HOST:PORT and nothing more".to_owned()),
+    }
+}
+
+/// A caller's credential and where it was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) secret: SecretText,
+    pub(super) from: String,
+}
+
+impl ClientArgs {
+    /// The credential to call with.
+    ///
+    /// # Errors
+    /// If there is none, saying the ways to give one; if it cannot be read.
+    pub(super) fn credential(&self) -> Result<Found, Failure> {
+        self.credential_or(env::var_os(TOKEN_VARIABLE))
+    }
+
+    fn credential_or(&self, variable: Option<OsString>) -> Result<Found, Failure> {
+        let found = if let Some(path) = &self.token_file {
+            Found { secret: read_file(path)?, from: path.display().to_string() }
+        } else if let Some(token) = variable.filter(|token| !token.is_empty()) {
+            let token = token
+                .into_string()
+                .map_err(|_| Failure::Local(format!("{TOKEN_VARIABLE} is not text")))?;
+            Found { secret: SecretText::new(token), from: TOKEN_VARIABLE.to_owned() }
+        } else {
+            self.local_credential()?
+        };
+        if found.secret.is_empty() {
+            return Err(Failure::Local(format!("{} holds no credential", found.from)));
+        }
+        Ok(found)
+    }
+
+    /// The credential in the data directory. Unless that is named, it is good for a server on this
+    /// machine only: an admin's credential must not go to whatever host a typo names.
+    fn local_credential(&self) -> Result<Found, Failure> {
+        let none = |why: String| {
+            Failure::Local(format!(
+                "no credential to call with: {why}\n  give one with --token-file or {TOKEN_VARIABLE}, or name the \
+                 server's data directory with --data-dir or KEYLEDGER_DATA_DIR"
+            ))
+        };
+        if self.data_dir.is_none() && !is_this_machine(&self.server) {
+            return Err(none(format!("{} is not on this machine", self.server_name())));
+        }
+        let path =
+            self.data_dir.as_deref().unwrap_or(Path::new(DEFAULT_DATA_DIR)).join(CREDENTIAL_FILE);
+        if !path.try_exists().unwrap_or(true) {
+            return Err(none(format!("{} is not there", path.display())));
+        }
+        Ok(Found { secret: read_file(&path)?, from: path.display().to_string() })
+    }
+
+    /// The server's address as it is shown.
+    pub(super) fn server_name(&self) -> String {
+        self.server.to_string().trim_end_matches('/').to_owned()
+    }
+
+    /// Connects to the server, to call it with `secret`.
+    pub(super) async fn connect(&self, secret: &SecretText) -> Result<Connection, Failure> {
+        let bearer = Bearer::new(secret)?;
+        let unreachable = |error: &tonic::transport::Error| Failure::Unreachable {
+            server: self.server_name(),
+            cause: root_cause(error),
+        };
+        let endpoint = Endpoint::from(self.server.clone())
+            .user_agent(concat!("keyledger-cli/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| unreachable(&error))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|error| unreachable(&error))?;
+        Ok(Connection { channel, bearer })
+    }
+}
+
+fn is_this_machine(server: &Uri) -> bool {
+    let host = server.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// Adds `authorization: Bearer …` to each call.
+#[derive(Clone)]
+pub(super) struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    fn new(secret: &SecretText) -> Result<Self, Failure> {
+        let text = Zeroizing::new(format!("Bearer {}", secret.reveal()));
+        let mut value = MetadataValue::try_from(text.as_str()).map_err(|_| {
+            Failure::Local("the credential or key holds characters that none has".to_owned())
+        })?;
+        value.set_sensitive(true);
+        Ok(Bearer(value))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A connection whose calls carry the caller's credential.
+pub(super) type Authorized = InterceptedService<Channel, Bearer>;
+
+/// A connection to the server.
+pub(super) struct Connection {
+    channel: Channel,
+    bearer: Bearer,
+}
+
+macro_rules! clients {
+    ($($name:ident -> $module:ident::$client:ident),+ $(,)?) => {$(
+        pub(super) fn $name(&self) -> v1::$module::$client<Authorized> {
+            v1::$module::$client::with_interceptor(self.channel.clone(), self.bearer.clone())
+                .max_decoding_message_size(MOST_ANSWER_BYTES)
+        }
+    )+};
+}
+
+impl Connection {
+    clients! {
+        keys -> key_service_client::KeyServiceClient,
+        accounts -> account_service_client::AccountServiceClient,
+        admin -> admin_service_client::AdminServiceClient,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use tonic::service::Interceptor as _;
+
+    use super::{Bearer, ClientArgs, Failure, SecretText, is_this_machine, parse_server};
+
+    fn args(server: &str, token_file: Option<PathBuf>, data_dir: Option<PathBuf>) -> ClientArgs {
+        ClientArgs {
+            server: parse_server(server).expect("an address"),
+            token_file,
+            data_dir,
+            output: None,
+        }
+    }
+
+    #[test]
+    fn a_server_is_an_http_address_and_nothing_more() {
+        assert_eq!(
+            parse_server("127.0.0.1:50051").expect("is one").to_string(),
+            "http://127.0.0.1:50051/"
+        );
+        assert!(parse_server("http://[::1]:50051").is_ok());
+        for text in [
+            "",
+            "https://host:1",
+            "http://",
+            "http://user:pass@host:1",
+            "http://host:1/path",
+            "unix:/run/x",
+        ] {
+            assert!(parse_server(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback_addresses_are_this_machine() {
+        for (server, expected) in [
+            ("http://127.0.0.1:1", true),
+            ("http://127.8.8.8:1", true),
+            ("http://[::1]:1", true),
+            ("http://localhost:1", true),
+            ("http://10.0.0.1:1", false),
+            ("http://localhost.example:1", false),
+        ] {
+            assert_eq!(
+                is_this_machine(&parse_server(server).expect("an address")),
+                expected,
+                "{server}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_credential_is_the_files_then_the_variables_then_the_data_directorys() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("token");
+        fs::write(&file, "from file\n").expect("is written");
+        fs::write(dir.path().join("admin.credential"), "from directory\n").expect("is written");
+        let found = |token_file: Option<PathBuf>, variable: Option<&str>| {
+            let args = args("http://10.0.0.1:1", token_file, Some(dir.path().to_owned()));
+            args.credential_or(variable.map(Into::into))
+                .expect("is found")
+                .secret
+                .reveal()
+                .to_owned()
+        };
+        assert_eq!(found(Some(file.clone()), Some("from variable")), "from file");
+        assert_eq!(found(None, Some("from variable")), "from variable");
+        assert_eq!(found(None, Some("")), "from directory");
+        assert_eq!(found(None, None), "from directory");
+    }
+
+    #[test]
+    fn a_missing_credential_names_all_ways_to_give_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let refused =
+            args("http://127.0.0.1:1", None, Some(dir.path().to_owned())).credential_or(None);
+        let Err(Failure::Local(text)) = refused else { panic!("is refused") };
+        for way in [
+            "--token-file",
+            "KEYLEDGER_TOKEN",
+            "--data-dir",
+            "KEYLEDGER_DATA_DIR",
+            "admin.credential",
+        ] {
+            assert!(text.contains(way), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_default_directorys_credential_stays_on_this_machine() {
+        let Err(Failure::Local(text)) = args("http://10.0.0.1:1", None, None).credential_or(None)
+        else {
+            panic!("is refused")
+        };
+        assert!(text.contains("10.0.0.1"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_credential_is_refused_by_its_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("token");
+        fs::write(&file, "\n").expect("is written");
+        let refused = args("http://127.0.0.1:1", Some(file), None).credential_or(None);
+        assert!(
+            matches!(refused, Err(Failure::Local(text)) if text.ends_with("token holds no credential"))
+        );
+    }
+
+    #[test]
+    fn the_credential_is_sent_as_a_sensitive_bearer_token() {
+        let mut bearer = Bearer::new(&SecretText::new("kl_svc_a".to_owned())).expect("is a header");
+        let request = bearer.call(tonic::Request::new(())).expect("passes");
+        let value = request.metadata().get("authorization").expect("is set");
+        assert_eq!(value.to_str().expect("is text"), "Bearer kl_svc_a");
+        assert!(value.is_sensitive() && !format!("{request:?}").contains("kl_svc_a"));
+    }
+
+    #[test]
+    fn a_credential_that_no_header_can_carry_is_refused_without_being_shown() {
+        let refused = Bearer::new(&SecretText::new("kl_svc\na".to_owned()));
+        assert!(matches!(refused, Err(Failure::Local(text)) if !text.contains("kl_svc")));
+    }
+}

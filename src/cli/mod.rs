@@ -1,0 +1,216 @@
+//! The command line: what people and scripts type, turned into calls of the public API.
+//!
+//! Client commands know the API's messages and nothing else of the program. `serve` and the offline
+//! commands are only parsed here.
+
+mod account;
+mod admin;
+mod answers;
+mod caller;
+pub mod client;
+mod confirm;
+mod connect;
+mod failure;
+mod issued;
+mod key;
+pub mod offline;
+mod options;
+mod output;
+mod resources;
+mod secret;
+pub mod serve;
+mod session;
+mod text;
+mod times;
+mod words;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use account::AccountCommand;
+use admin::AdminCommand;
+use caller::CallerCommand;
+use connect::ClientArgs;
+use key::KeyCommand;
+use session::Session;
+
+const EXAMPLES: &str = "\
+Examples:
+  keyledger serve
+  keyledger account put acme billing --plan standard --permission reports:read
+  keyledger key create acme billing --name 'nightly export'
+  keyledger key authenticate --require reports:read < key.txt
+
+Client commands find the server by --server or KEYLEDGER_SERVER, and the
+credential to call it with by --token-file, by KEYLEDGER_TOKEN (the credential
+itself), or in the data directory of a server on this machine.
+
+Exit codes: 0 done (a key: allowed), 1 refused or failed (a key: denied),
+2 usage, 3 server unavailable";
+
+/// Issues, authenticates and revokes API keys on a durable, verifiable ledger
+#[derive(Debug, Parser)]
+#[command(name = "keyledger", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    ///
+    /// An empty data directory is given what it needs, each file readable by its owner alone, and the
+    /// place of the first admin caller's credential is printed. SIGTERM drains the server and ends it.
+    Serve(ServeArgs),
+    /// Register, change and read accounts
+    Account(AccountGroup),
+    /// Make, read, change, authenticate and end keys
+    Key(KeyGroup),
+    /// See how the server is, and manage who may call it
+    #[command(subcommand)]
+    Admin(AdminCommand),
+}
+
+/// What `keyledger serve` is given. What is none here comes from the configuration file, or has the
+/// default that the help names.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Configuration file [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the log and its keys; made if it is not there [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address and port to serve gRPC on; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, env = "KEYLEDGER_GRPC_ADDR", value_name = "ADDRESS:PORT")]
+    pub grpc_addr: Option<String>,
+}
+
+/// What `keyledger admin recover-admin` is given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RecoverAdminArgs {
+    /// Configuration file of the server [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory of the server, which must not be running [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// File to write the new credential to [default: admin.credential in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub credential_out: Option<PathBuf>,
+    /// Do not ask: the answer is yes. Needed when standard input is not a terminal
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+struct AccountGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: AccountCommand,
+}
+
+#[derive(Debug, Args)]
+struct KeyGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+/// What the command line asks for, by who does it.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Make an admin caller in the data directory of a server that is not running.
+    RecoverAdmin(RecoverAdminArgs),
+    /// Call a server: see [`run_client`].
+    Client(ClientCall),
+}
+
+/// A command that calls a server.
+#[derive(Debug)]
+pub struct ClientCall {
+    client: ClientArgs,
+    call: Call,
+}
+
+#[derive(Debug)]
+enum Call {
+    Account(AccountCommand),
+    Key(KeyCommand),
+    Status,
+    Caller(CallerCommand),
+}
+
+impl From<Cli> for Invocation {
+    fn from(cli: Cli) -> Self {
+        let (client, call) = match cli.command {
+            Command::Serve(args) => return Invocation::Serve(args),
+            Command::Admin(AdminCommand::RecoverAdmin(args)) => {
+                return Invocation::RecoverAdmin(args);
+            }
+            Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
+            Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
+            Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
+            Command::Admin(AdminCommand::Caller(group)) => {
+                (group.client, Call::Caller(group.command))
+            }
+        };
+        Invocation::Client(ClientCall { client, call })
+    }
+}
+
+/// Reads the command line of this process. A request for help ends the process with 0, a faulty line
+/// with 2 and a message on standard error.
+#[must_use]
+pub fn parse() -> Invocation {
+    Cli::parse().into()
+}
+
+/// Asks before what cannot be undone, by the rule that every command keeps: `yes` answers beforehand; on
+/// a terminal `question` (`… [y/N]` is added) must be answered with yes; where there is no terminal to ask
+/// on, the answer must have been given beforehand.
+///
+/// # Errors
+/// If it is not confirmed, the exit code; people have been told why.
+pub async fn confirm(yes: bool, question: String) -> Result<(), ExitCode> {
+    let confirmed = match confirm::Consent::given(yes).must_ask() {
+        Ok(true) => confirm::ask(question).await,
+        Ok(false) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    confirmed.map_err(|failure| ended(&failure, None))
+}
+
+/// Calls the server, shows its answer and says how it went: 0 done, 1 refused or failed, 2 usage, 3
+/// unavailable.
+pub async fn run_client(call: ClientCall) -> ExitCode {
+    let mut session = Session::new(call.client);
+    let result = match call.call {
+        Call::Account(command) => account::run(command, &mut session).await,
+        Call::Key(command) => key::run(command, &mut session).await,
+        Call::Status => admin::status(&mut session).await,
+        Call::Caller(command) => caller::run(command, &mut session).await,
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => ended(&failure, session.credential_from.as_deref()),
+    }
+}
+
+/// Tells people why a command failed.
+fn ended(failure: &failure::Failure, credential_from: Option<&str>) -> ExitCode {
+    if let Some(message) = failure.message(credential_from) {
+        output::note(&message);
+    }
+    failure.exit().into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! `keyledger serve`: configuration, listening socket, signals, and the line that says it is ready.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::ServeArgs;
+use crate::cli::output::{self, Output};
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError};
+use crate::durable_file;
+use crate::random::SystemRandom;
+use crate::server::{self, Ready, Sources};
+use crate::telemetry;
+
+/// Runs the server until a signal stops it.
+#[must_use]
+pub fn run(args: &ServeArgs) -> ExitCode {
+    match try_run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            output::note(&format!("error: {problem}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(args: &ServeArgs) -> Result<(), String> {
+    let config = configuration(args)?;
+    let filter = std::env::var(telemetry::LOG_VARIABLE).ok();
+    telemetry::start(filter.as_deref())
+        .map_err(|error| format!("{}: {error}", telemetry::LOG_VARIABLE))?;
+    server::stop_on_engine_panic();
+    durable_file::keep_files_private();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("no threads: {error}"))?;
+    runtime.block_on(serve(config))
+}
+
+fn configuration(args: &ServeArgs) -> Result<Config, String> {
+    let read = |path: &std::path::PathBuf| Config::read(path);
+    let config = args.config.as_ref().map(read).transpose();
+    let mut config = config.map_err(|error: ConfigError| error.to_string())?.unwrap_or_default();
+    if let Some(data_dir) = &args.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    if let Some(address) = &args.grpc_addr {
+        config.grpc_addr =
+            address.parse().map_err(|_| "--grpc-addr must be an IP address and a port")?;
+    }
+    if !config.grpc_addr.ip().is_loopback() {
+        return Err(format!(
+            "--grpc-addr {}: only loopback addresses are served, since calls are not encrypted: \
+             put a proxy that ends TLS on this machine in front",
+            config.grpc_addr
+        ));
+    }
+    Ok(config)
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    let address = config.grpc_addr;
+    let listener = TcpListener::bind(address).await.map_err(|error| bind_problem(address, &error))?;
+    let stop = stop_signal().map_err(|error| format!("signals: {error}"))?;
+    let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
+    let running = server::run(config, listener, sources, stop, announce);
+    running.await.map_err(|error| error.to_string())
+}
+
+fn bind_problem(address: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{address} is in use: is keyledger running already? Choose another with --grpc-addr"
+        ),
+        _ => format!("{address}: {error}: choose another with --grpc-addr"),
+    }
+}
+
+fn announce(ready: &Ready) {
+    if let Some(path) = &ready.new_admin {
+        output::note(&format!("the first admin's credential is in {}", path.display()));
+    }
+    // Whoever started it may not listen; it serves all the same.
+    let _ = Output::new(None).line(&format!("ready grpc={}", ready.grpc_addr));
+}
+
+/// Resolves at SIGTERM or SIGINT. A second one ends the process at once.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: calls under way may finish; a second signal ends it at once");
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // Nothing acknowledged is lost: it was durable before it was answered.
+            std::process::exit(1);
+        });
+    })
+}

@@ -1,0 +1,190 @@
+//! Callers: who may make, rotate and revoke whom, and that an admin of everything always remains.
+
+use super::*;
+use crate::domain::command::Act;
+use crate::domain::testing::*;
+
+const OFFLINE: Actor = Actor { caller: None, mechanism: Mechanism::Offline };
+
+fn refused(world: &World, actor: Actor, act: Act) -> Refusal {
+    world.when_by(actor, act).expect_err("refused")
+}
+
+/// A world with a further caller 1.
+fn with_caller(roles: &[Role], tenants: &[&str]) -> World {
+    let mut world = World::new();
+    world.does(Act::CreateCaller(create_caller(1, caller(roles, tenants))));
+    world
+}
+
+fn rotate(n: u8, overlap: u64) -> Act {
+    let overlap = Duration::from_secs(overlap);
+    Act::RotateCaller(RotateCaller { caller: caller_id(n), tag: tag(77), overlap, private: None })
+}
+
+fn revoke(id: CallerId) -> Act {
+    Act::RevokeCaller(RevokeCaller { caller: id, private: None })
+}
+
+fn make(roles: &[Role], tenants: &[&str]) -> Act {
+    Act::CreateCaller(create_caller(2, caller(roles, tenants)))
+}
+
+#[test]
+fn admin_includes_every_role_and_the_others_only_themselves() {
+    for role in Role::ALL {
+        assert!(Roles::of(&[Role::Admin]).include(role), "{}", role.name());
+        for other in Role::ALL {
+            let held = Roles::of(&[role]);
+            assert_eq!(held.include(other), role == other || role == Role::Admin);
+        }
+    }
+    let some = [Role::Issuer, Role::Operator];
+    assert_eq!(Roles::of(&some).iter().collect::<Vec<_>>(), some);
+    assert!(Roles::default().is_empty() && !Roles::of(&some).is_empty());
+}
+
+#[test]
+fn a_caller_is_created_as_asked() {
+    let mut world = World::new();
+    world.wait(5);
+    let asked = CallerCreated { expire_time: Some(at(60)), ..caller(&[Role::Issuer], &["acme"]) };
+    let act = Act::CreateCaller(create_caller(1, asked.clone()));
+    assert_eq!(world.when(act.clone()), Ok(vec![Event::CallerCreated(asked.clone())]));
+    let position = world.does(act);
+    let made = world.caller(&caller_id(1)).unwrap();
+    assert_eq!((made.roles, &made.tenants, &made.tag), (asked.roles, &asked.tenants, &asked.tag));
+    assert_eq!((made.create_time, made.expire_time), (at(5), Some(at(60))));
+    assert_eq!((made.position, made.personal_at), (position, position));
+    assert!(made.works_at(at(59)) && !made.works_at(at(60)));
+}
+
+#[test]
+fn a_caller_grants_no_role_that_it_lacks() {
+    let world = with_caller(&[Role::Issuer, Role::Auditor], &[]);
+    let maker = bearer(caller_id(1));
+    assert!(world.when_by(maker, make(&[Role::Auditor], &[])).is_ok());
+    for roles in [&[Role::Admin][..], &[Role::Issuer, Role::Operator]] {
+        assert_eq!(refused(&world, maker, make(roles, &[])), Refusal::GrantExceedsOwn);
+    }
+    assert!(world.when(make(&Role::ALL, &[])).is_ok(), "an admin has them all");
+}
+
+#[test]
+fn a_caller_bound_to_tenants_grants_no_others_and_never_all() {
+    let world = with_caller(&[Role::Admin], &["acme", "bolt"]);
+    let maker = bearer(caller_id(1));
+    for tenants in [&["acme"][..], &["acme", "bolt"]] {
+        assert!(world.when_by(maker, make(&[Role::Issuer], tenants)).is_ok(), "{tenants:?}");
+    }
+    for tenants in [&["other"][..], &["acme", "other"], &[]] {
+        let refusal = refused(&world, maker, make(&[Role::Issuer], tenants));
+        assert_eq!(refusal, Refusal::GrantExceedsOwn, "{tenants:?}");
+    }
+}
+
+#[test]
+fn a_caller_manages_none_that_holds_more() {
+    let mut world = with_caller(&[Role::Issuer], &["acme"]);
+    world.does(Act::CreateCaller(create_caller(2, caller(&[Role::Issuer], &["bolt"]))));
+    world.does(Act::CreateCaller(create_caller(3, caller(&[Role::Issuer], &["acme"]))));
+    let maker = bearer(caller_id(1));
+    assert_eq!(refused(&world, maker, rotate(2, 0)), Refusal::GrantExceedsOwn);
+    assert_eq!(refused(&world, maker, revoke(caller_id(2))), Refusal::GrantExceedsOwn);
+    assert_eq!(refused(&world, maker, revoke(ADMIN)), Refusal::GrantExceedsOwn);
+    assert!(world.when_by(maker, rotate(3, 0)).is_ok());
+    assert!(world.when_by(maker, revoke(caller_id(3))).is_ok());
+    let unknown = bearer(caller_id(9));
+    assert_eq!(refused(&world, unknown, rotate(3, 0)), Refusal::GrantExceedsOwn);
+}
+
+#[test]
+fn the_service_and_offline_operators_lack_nothing() {
+    let world = World::empty();
+    for actor in [the_service(), OFFLINE] {
+        assert!(world.when_by(actor, make(&[Role::Admin], &[])).is_ok());
+    }
+}
+
+#[test]
+fn a_caller_expires_in_the_future_or_is_not_made() {
+    let world = World::new();
+    let past = CallerCreated { expire_time: Some(at(0)), ..caller(&[Role::Issuer], &[]) };
+    let act = Act::CreateCaller(create_caller(1, past));
+    assert_eq!(refused(&world, admin(), act), Refusal::ExpiryPast);
+}
+
+#[test]
+fn there_are_only_so_many_callers_revoked_ones_included() {
+    let mut world = World::new();
+    for n in 1..MAX_CALLERS {
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&n.to_be_bytes());
+        let mut made = Caller::clone(&world.caller(&ADMIN).unwrap());
+        made.revoke_time = Some(at(0));
+        crate::domain::facts::FactsMut::put_caller(&mut world, CallerId(id), made);
+    }
+    let limit = Refusal::TooManyCallers { limit: MAX_CALLERS };
+    assert_eq!(world.callers().len(), MAX_CALLERS);
+    assert_eq!(refused(&world, admin(), make(&[Role::Issuer], &[])), limit);
+}
+
+#[test]
+fn after_a_rotation_both_secrets_are_known_until_the_overlap_ends() {
+    let mut world = with_caller(&[Role::Issuer], &[]);
+    let before = world.caller(&caller_id(1)).unwrap();
+    let event = Event::CallerRotated { tag: tag(77), retire_time: at(60) };
+    assert_eq!(world.when(rotate(1, 60)), Ok(vec![event]));
+    let position = world.does(rotate(1, 60));
+    let after = world.caller(&caller_id(1)).unwrap();
+    assert_eq!(after.tag, tag(77));
+    let retiring = Retiring { tag: before.tag.clone(), retire_time: at(60) };
+    assert_eq!(after.retiring, Some(retiring));
+    assert_eq!((after.position, after.personal_at), (position, before.personal_at));
+    assert_eq!(after.roles, before.roles);
+}
+
+#[test]
+fn a_caller_that_is_over_or_unknown_is_not_rotated() {
+    let mut world = with_caller(&[Role::Issuer], &[]);
+    let short = CallerCreated { expire_time: Some(at(10)), ..caller(&[Role::Issuer], &[]) };
+    world.does(Act::CreateCaller(create_caller(2, short)));
+    world.does(revoke(caller_id(1)));
+    world.wait(10);
+    assert_eq!(refused(&world, admin(), rotate(1, 0)), Refusal::CallerRevoked);
+    assert_eq!(refused(&world, admin(), rotate(2, 0)), Refusal::CallerExpired);
+    assert_eq!(refused(&world, admin(), rotate(9, 0)), Refusal::CallerNotFound);
+}
+
+#[test]
+fn revoking_a_caller_is_final_and_doing_it_again_does_nothing() {
+    let mut world = with_caller(&[Role::Issuer], &[]);
+    assert_eq!(world.when(revoke(caller_id(1))), Ok(vec![Event::CallerRevoked]));
+    let position = world.does(revoke(caller_id(1)));
+    let after = world.caller(&caller_id(1)).unwrap();
+    assert_eq!((after.revoke_time, after.position), (Some(at(0)), position));
+    assert!(!after.works_at(at(0)));
+    assert_eq!(world.when(revoke(caller_id(1))), Ok(Vec::new()));
+    assert_eq!(refused(&world, admin(), revoke(caller_id(9))), Refusal::CallerNotFound);
+}
+
+#[test]
+fn the_last_admin_of_everything_that_works_is_not_revoked_not_even_by_itself() {
+    let mut world = World::new();
+    assert_eq!(refused(&world, admin(), revoke(ADMIN)), Refusal::LastAdmin);
+    // Neither of these takes its place: one is bound to a tenant, one is no admin, one expires.
+    world.does(Act::CreateCaller(create_caller(1, caller(&[Role::Admin], &["acme"]))));
+    world.does(Act::CreateCaller(create_caller(2, caller(&[Role::Operator], &[]))));
+    let short = CallerCreated { expire_time: Some(at(10)), ..caller(&[Role::Admin], &[]) };
+    world.does(Act::CreateCaller(create_caller(3, short)));
+    assert!(world.when(revoke(ADMIN)).is_ok(), "there is another until it expires");
+    world.wait(10);
+    assert_eq!(refused(&world, admin(), revoke(ADMIN)), Refusal::LastAdmin);
+    // An admin of one tenant, an expired admin and a further admin can go.
+    assert!(world.when(revoke(caller_id(1))).is_ok());
+    assert!(world.when(revoke(caller_id(3))).is_ok());
+    world.does(Act::CreateCaller(create_caller(4, caller(&[Role::Admin], &[]))));
+    world.does(revoke(ADMIN));
+    let other = bearer(caller_id(4));
+    assert_eq!(refused(&world, other, revoke(caller_id(4))), Refusal::LastAdmin);
+}

@@ -1,0 +1,63 @@
+//! AdminService.
+
+mod callers;
+mod get_status;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::app::App;
+use crate::domain::requests::Method;
+use crate::grpc::status::answer;
+use crate::proto::v1;
+use crate::proto::v1::admin_service_server::AdminService;
+
+/// Serves AdminService.
+#[derive(Debug)]
+pub(super) struct AdminApi {
+    app: Arc<App>,
+}
+
+impl AdminApi {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        AdminApi { app }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AdminService for AdminApi {
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
+        answer(get_status::handle(&self.app).await, None)
+    }
+
+    async fn create_caller(
+        &self,
+        request: Request<v1::CreateCallerRequest>,
+    ) -> Answer<v1::CreateCallerResponse> {
+        answer(callers::create(&self.app, request).await, Some(Method::CreateCaller))
+    }
+
+    async fn rotate_caller(
+        &self,
+        request: Request<v1::RotateCallerRequest>,
+    ) -> Answer<v1::RotateCallerResponse> {
+        answer(callers::rotate(&self.app, request).await, Some(Method::RotateCaller))
+    }
+
+    async fn revoke_caller(
+        &self,
+        request: Request<v1::RevokeCallerRequest>,
+    ) -> Answer<v1::RevokeCallerResponse> {
+        answer(callers::revoke(&self.app, request).await, Some(Method::RevokeCaller))
+    }
+
+    async fn list_callers(
+        &self,
+        request: Request<v1::ListCallersRequest>,
+    ) -> Answer<v1::ListCallersResponse> {
+        answer(callers::list(&self.app, request).await, None)
+    }
+}

@@ -1,0 +1,87 @@
+//! GetStatus.
+
+use crate::app::App;
+use crate::app::error::AppError;
+use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
+use crate::grpc::encode;
+use crate::proto::v1::{EngineStatus, GetStatusResponse, StatusCounts};
+
+pub(super) async fn handle(app: &App) -> Result<GetStatusResponse, AppError> {
+    app.status().await.map(answer)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what is asked for once is used up")]
+fn answer(status: Status) -> GetStatusResponse {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    GetStatusResponse {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        head: encode::position(status.head),
+        tree_root: status.tree_root.0.to_vec(),
+        anchor_position: status.anchor_position,
+        start_time: Some(encode::time(status.start_time)),
+        uptime: Some(encode::span(status.uptime)),
+        counts: Some(StatusCounts {
+            accounts: count(status.accounts),
+            keys: count(status.keys),
+            callers: count(status.callers),
+        }),
+        pepper_version: status.pepper.0.into(),
+        engine: Some(EngineStatus {
+            name: ENGINE.to_owned(),
+            version: ENGINE_VERSION.to_owned(),
+            disk_bytes: status.disk_bytes,
+        }),
+        queue_depth: u32::try_from(status.waiting).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::ids::{PepperVersion, Position};
+    use crate::domain::time::Time;
+    use crate::merkle::{HASH_BYTES, Hash};
+
+    #[test]
+    fn the_engine_is_the_one_that_is_built_in() {
+        let lock = include_str!("../../../Cargo.lock");
+        let package = format!("name = \"{ENGINE}\"\nversion = \"{ENGINE_VERSION}\"\n");
+        assert!(lock.contains(&package));
+    }
+
+    #[test]
+    fn every_figure_is_in_the_answer() {
+        let status = Status {
+            head: Position::new(42),
+            tree_root: Hash([3; HASH_BYTES]),
+            anchor_position: 41,
+            start_time: Time::from_micros(1_500_000),
+            uptime: Duration::from_millis(2500),
+            accounts: 1,
+            keys: 2,
+            callers: 3,
+            pepper: PepperVersion(4),
+            disk_bytes: 5,
+            waiting: 6,
+        };
+        let expected = GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            head: 42,
+            tree_root: vec![3; 32],
+            anchor_position: 41,
+            start_time: Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }),
+            uptime: Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 }),
+            counts: Some(StatusCounts { accounts: 1, keys: 2, callers: 3 }),
+            pepper_version: 4,
+            engine: Some(EngineStatus {
+                name: "sled".to_owned(),
+                version: "0.34.7".to_owned(),
+                disk_bytes: 5,
+            }),
+            queue_depth: 6,
+        };
+        assert_eq!(answer(status), expected);
+    }
+}

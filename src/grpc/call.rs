@@ -1,0 +1,263 @@
+//! What a call brings besides its message: who asks, in which trace, under which name of its own.
+
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::Request;
+use tonic::metadata::MetadataMap;
+
+use crate::app::call::{Call, NamedRequest};
+use crate::app::error::AppError;
+use crate::app::identify::Identity;
+use crate::domain::ids::TraceId;
+use crate::domain::requests::Method;
+use crate::grpc::decode::{Violations, decode};
+use crate::proto::v1;
+
+/// The caller that the access layer recognised.
+///
+/// # Errors
+/// [`AppError::Internal`] if there is none: the handler is served without that layer.
+pub(super) fn identity<M>(request: &Request<M>) -> Result<Arc<Identity>, AppError> {
+    let identity = request.extensions().get::<Arc<Identity>>().cloned();
+    identity.ok_or_else(|| {
+        tracing::error!("a call reached its handler without passing the access layer");
+        AppError::Internal
+    })
+}
+
+/// A request that changes something.
+pub(super) trait Changing: Message {
+    /// Which RPC it is the request of.
+    const METHOD: Method;
+
+    /// The name the caller gave to the call; empty if it gave none.
+    fn request_id(&mut self) -> &mut String;
+
+    /// For whom the caller says it acts.
+    fn on_behalf_of(&self) -> Option<&v1::OnBehalfOf>;
+}
+
+macro_rules! changing {
+    ($($message:ident of $method:ident),+ $(,)?) => {
+        $(impl Changing for v1::$message {
+            const METHOD: Method = Method::$method;
+
+            fn request_id(&mut self) -> &mut String {
+                &mut self.request_id
+            }
+
+            fn on_behalf_of(&self) -> Option<&v1::OnBehalfOf> {
+                self.on_behalf_of.as_ref()
+            }
+        })+
+    };
+}
+
+changing! {
+    PutAccountRequest of PutAccount,
+    CreateKeyRequest of CreateKey,
+    UpdateKeyRequest of UpdateKey,
+    DisableKeyRequest of DisableKey,
+    EnableKeyRequest of EnableKey,
+    RotateKeyRequest of RotateKey,
+    RevokeKeyRequest of RevokeKey,
+    ReportLeakedKeyRequest of ReportLeakedKey,
+    CreateCallerRequest of CreateCaller,
+    RotateCallerRequest of RotateCaller,
+    RevokeCallerRequest of RevokeCaller,
+}
+
+/// A changing call whose message is yet to be read.
+#[derive(Debug)]
+pub(super) struct Incoming<M> {
+    /// Who asks.
+    pub(super) identity: Arc<Identity>,
+    /// The trace the call is part of.
+    pub(super) trace_id: Option<TraceId>,
+    /// The message.
+    pub(super) message: M,
+}
+
+impl<M: Changing> Incoming<M> {
+    /// Takes a request apart.
+    ///
+    /// # Errors
+    /// As [`identity`].
+    pub(super) fn of(request: Request<M>) -> Result<Self, AppError> {
+        let identity = identity(&request)?;
+        let trace_id = trace_id(request.metadata());
+        Ok(Incoming { identity, trace_id, message: request.into_inner() })
+    }
+
+    /// Reads the message with `read`, and the call around it. The message tells calls of one name
+    /// apart: a secret MUST have been taken out of it before.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] with all that is wrong with the request.
+    pub(super) fn read<T>(
+        mut self,
+        read: impl FnOnce(&mut Violations, M) -> Option<T>,
+    ) -> Result<(Call, T), AppError> {
+        decode(|bad| {
+            let call = self.call(bad);
+            let asked = read(bad, self.message);
+            Some((call?, asked?))
+        })
+    }
+
+    fn call(&mut self, bad: &mut Violations) -> Option<Call> {
+        let on_behalf_of = bad.on_behalf_of(self.message.on_behalf_of());
+        let id = bad.request_id(&std::mem::take(self.message.request_id()))?;
+        let request = id.map(|id| NamedRequest { id, body: self.message.encode_to_vec() });
+        Some(Call {
+            identity: Arc::clone(&self.identity),
+            method: M::METHOD,
+            trace_id: self.trace_id,
+            request,
+            on_behalf_of: on_behalf_of?,
+        })
+    }
+}
+
+/// The trace of a call, from `traceparent` as W3C Trace Context has it: `version-trace-parent-flags`
+/// in lower-case hexadecimal. One that breaks the rules counts as none.
+fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
+    let mut values = metadata.get_all("traceparent").iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let mut parts = value.to_str().ok()?.split('-');
+    let (version, trace) = (hex(parts.next()?, 2)?, hex(parts.next()?, 32)?);
+    let (parent, _flags) = (hex(parts.next()?, 16)?, hex(parts.next()?, 2)?);
+    // Version 0 ends here, ff is none; a later version may go on.
+    let ends = version != 0 || parts.next().is_none();
+    let valid = ends && version != 0xff && trace != 0 && parent != 0;
+    valid.then(|| TraceId(trace.to_be_bytes()))
+}
+
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let valid = text.len() == digits && text.bytes().all(lower);
+    if valid { u128::from_str_radix(text, 16).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::caller::{Caller, Roles};
+    use crate::domain::event::KeyTag;
+    use crate::domain::ids::{CallerId, PepperVersion, Position};
+    use crate::domain::tag::Tag;
+    use crate::domain::time::Time;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const REQUEST_ID: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
+
+    fn traced(values: &[&str]) -> Option<TraceId> {
+        let mut metadata = MetadataMap::new();
+        for value in values {
+            metadata.append("traceparent", value.parse().expect("ascii"));
+        }
+        trace_id(&metadata)
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_from_a_valid_traceparent() {
+        let bytes = u128::from_str_radix(TRACE, 16).expect("hex").to_be_bytes();
+        let parent = "00f067aa0ba902b7";
+        assert_eq!(traced(&[&format!("00-{TRACE}-{parent}-01")]), Some(TraceId(bytes)));
+        assert_eq!(traced(&[&format!("cc-{TRACE}-{parent}-01-more")]), Some(TraceId(bytes)));
+    }
+
+    #[test]
+    fn a_traceparent_that_breaks_the_rules_is_no_trace() {
+        let (none, parent) = ("0".repeat(32), "00f067aa0ba902b7");
+        for value in [
+            String::new(),
+            TRACE.to_owned(),
+            format!("00-{TRACE}-{parent}"),
+            format!("00-{TRACE}-{parent}-01-more"),
+            format!("ff-{TRACE}-{parent}-01"),
+            format!("00-{none}-{parent}-01"),
+            format!("00-{TRACE}-0000000000000000-01"),
+            format!("00-{}-{parent}-01", TRACE.to_uppercase()),
+            format!("00-+{}-{parent}-01", &TRACE[1..]),
+            format!(" 00-{TRACE}-{parent}-01"),
+        ] {
+            assert_eq!(traced(&[&value]), None, "{value}");
+        }
+        let good = format!("00-{TRACE}-{parent}-01");
+        assert_eq!(traced(&[&good, &good]), None);
+    }
+
+    fn incoming(message: v1::DisableKeyRequest) -> Incoming<v1::DisableKeyRequest> {
+        let caller = Caller {
+            tag: KeyTag { pepper: PepperVersion(1), tag: Tag::from_bytes([0; 32]) },
+            retiring: None,
+            roles: Roles::default(),
+            tenants: Arc::default(),
+            create_time: Time::EPOCH,
+            expire_time: None,
+            revoke_time: None,
+            position: Position::FIRST,
+            personal_at: Position::FIRST,
+        };
+        let identity = Identity { id: CallerId([1; 12]), caller: Arc::new(caller) };
+        let mut request = Request::new(message);
+        request.extensions_mut().insert(Arc::new(identity));
+        Incoming::of(request).expect("an identity")
+    }
+
+    fn call(request_id: &str, comment: &str) -> Call {
+        let message = v1::DisableKeyRequest {
+            request_id: request_id.to_owned(),
+            comment: comment.to_owned(),
+            ..Default::default()
+        };
+        incoming(message).read(|_, _| Some(())).expect("valid").0
+    }
+
+    #[test]
+    fn a_call_is_known_by_its_id_and_by_all_else_it_asks() {
+        let named =
+            |request_id: &str, comment: &str| call(request_id, comment).request.expect("named");
+        let first = named(REQUEST_ID, "why");
+        assert_eq!(first.id, *uuid::Uuid::parse_str(REQUEST_ID).expect("a UUID").as_bytes());
+        let other_case = named(&REQUEST_ID.to_uppercase(), "why");
+        assert_eq!((other_case.id, other_case.body), (first.id, first.body.clone()));
+        assert_ne!(named(REQUEST_ID, "why not").body, first.body);
+        assert!(call("", "why").request.is_none());
+        assert_eq!(call("", "why").method, Method::DisableKey);
+    }
+
+    #[test]
+    fn who_a_call_is_for_is_kept_unless_it_is_nobody() {
+        let said = |subject: &str| {
+            let said = v1::OnBehalfOf { subject: subject.to_owned(), ..Default::default() };
+            let message = v1::DisableKeyRequest { on_behalf_of: Some(said), ..Default::default() };
+            incoming(message).read(|_, _| Some(())).map(|(call, ())| call.on_behalf_of)
+        };
+        assert_eq!(said("ada").expect("valid").expect("said").subject, "ada");
+        assert!(said("").expect("valid").is_none());
+        assert!(said("a\u{0}b").is_err());
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_a_call_and_its_message_is_told_at_once() {
+        let said = v1::OnBehalfOf { ticket: "\n".to_owned(), ..Default::default() };
+        let message = v1::DisableKeyRequest {
+            request_id: "1".to_owned(),
+            on_behalf_of: Some(said),
+            ..Default::default()
+        };
+        let read = incoming(message).read(|bad, message| bad.key_id("key_id", &message.key_id));
+        let Err(AppError::Invalid(found)) = read else { panic!("{read:?}") };
+        let fields: Vec<_> = found.iter().map(|violation| violation.field.as_str()).collect();
+        assert_eq!(fields, ["on_behalf_of.ticket", "request_id", "key_id"]);
+    }
+
+    #[test]
+    fn a_request_that_did_not_pass_the_access_layer_is_our_fault() {
+        let refused = Incoming::of(Request::new(v1::DisableKeyRequest::default()));
+        assert!(matches!(refused, Err(AppError::Internal)));
+    }
+}

@@ -1,0 +1,128 @@
+//! From the types of the house to the messages of the wire.
+
+use std::time::Duration;
+
+use prost_types::Timestamp;
+
+use crate::app::accounts::AccountView;
+use crate::app::authenticate::Principal;
+use crate::app::callers::CallerView;
+use crate::app::key_view::KeyView;
+use crate::domain::ids::Position;
+use crate::domain::key_format::KeyText;
+use crate::domain::permission::Permissions;
+use crate::domain::time::Time;
+use crate::grpc::enums;
+use crate::proto::v1;
+
+const MICROS: i64 = 1_000_000;
+
+/// An instant.
+pub(super) fn time(time: Time) -> Timestamp {
+    let micros = time.as_micros();
+    let below = micros.rem_euclid(MICROS) * 1000;
+    let nanos = i32::try_from(below).expect("a part of a second is under 1e9 nanoseconds");
+    Timestamp { seconds: micros.div_euclid(MICROS), nanos }
+}
+
+/// A span.
+pub(super) fn span(span: Duration) -> prost_types::Duration {
+    let nanos =
+        i32::try_from(span.subsec_nanos()).expect("a part of a second is under 1e9 nanoseconds");
+    prost_types::Duration { seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX), nanos }
+}
+
+/// A position; 0 for none.
+pub(super) fn position(position: Option<Position>) -> u64 {
+    position.map_or(0, Position::get)
+}
+
+/// A secret in the one answer that shows it; empty if it was shown before.
+pub(super) fn shown_once(secret: Option<&KeyText>) -> String {
+    secret.map(|secret| secret.expose().to_owned()).unwrap_or_default()
+}
+
+fn words(permissions: &Permissions) -> Vec<String> {
+    permissions.iter().map(|word| word.as_str().to_owned()).collect()
+}
+
+/// A key.
+pub(super) fn key(view: KeyView) -> v1::Key {
+    let KeyView { id, key, personal, state, hint } = view;
+    let life = key.life.as_deref();
+    let rotation = life.and_then(|life| life.rotation.as_ref());
+    let revocation = life.and_then(|life| life.revocation.as_ref());
+    let scopes = key.scopes().map(|scopes| v1::Scopes { permissions: words(scopes) });
+    v1::Key {
+        key_id: id.to_string(),
+        tenant_id: key.account.tenant.to_string(),
+        account_id: key.account.account.to_string(),
+        name: personal.name.clone(),
+        hint,
+        scopes,
+        environment: key.environment.as_str().to_owned(),
+        state: enums::key_state(state).into(),
+        create_time: Some(time(key.create_time)),
+        created_by: key.created_by.map(|id| id.to_string()).unwrap_or_default(),
+        expire_time: key.expire_time().map(time),
+        retire_time: rotation.map(|rotation| time(rotation.retire_time)),
+        revoke_time: revocation.map(|revocation| time(revocation.time)),
+        revoke_reason: revocation
+            .map_or(0, |revocation| enums::revoke_reason(revocation.reason).into()),
+        replaces: life.and_then(|life| life.replaces).map(|id| id.to_string()).unwrap_or_default(),
+        replaced_by: rotation.map(|rotation| rotation.successor.to_string()).unwrap_or_default(),
+        allowed_cidrs: personal.allowed_cidrs.clone(),
+        metadata: personal.metadata.clone(),
+        position: key.position().get(),
+    }
+}
+
+/// An account.
+pub(super) fn account(view: AccountView) -> v1::Account {
+    let AccountView { name, account, display_name } = view;
+    let state = &account.state;
+    v1::Account {
+        tenant_id: name.tenant.to_string(),
+        account_id: name.account.to_string(),
+        display_name,
+        plan: state.plan.to_string(),
+        permissions: words(&state.permissions),
+        roles: state.roles.iter().map(ToString::to_string).collect(),
+        status: enums::account_status(state.status).into(),
+        create_time: Some(time(account.create_time)),
+        update_time: Some(time(account.update_time)),
+        position: account.position.get(),
+    }
+}
+
+/// A caller.
+pub(super) fn caller(view: &CallerView) -> v1::Caller {
+    let CallerView { id, caller, personal } = view;
+    v1::Caller {
+        caller_id: id.to_string(),
+        name: personal.name.clone(),
+        owner: personal.owner.clone(),
+        roles: caller.roles.iter().map(|role| enums::role(role).into()).collect(),
+        tenants: caller.tenants.iter().map(ToString::to_string).collect(),
+        create_time: Some(time(caller.create_time)),
+        expire_time: caller.expire_time.map(time),
+        revoke_time: caller.revoke_time.map(time),
+        position: caller.position.get(),
+    }
+}
+
+/// Who a key speaks for.
+pub(super) fn principal(principal: &Principal) -> v1::Principal {
+    v1::Principal {
+        key_id: principal.key_id.to_string(),
+        key_name: principal.personal.name.clone(),
+        tenant_id: principal.account.tenant.as_str().to_owned(),
+        account_id: principal.account.account.as_str().to_owned(),
+        environment: principal.environment.as_str().to_owned(),
+        roles: principal.roles.iter().map(|role| role.as_str().to_owned()).collect(),
+        permissions: words(&principal.permissions),
+        plan: principal.plan.as_str().to_owned(),
+        expire_time: principal.expire_time.map(time),
+        metadata: principal.personal.metadata.clone(),
+    }
+}

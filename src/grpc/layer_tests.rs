@@ -1,0 +1,238 @@
+use std::future::{Ready, ready};
+use std::sync::Mutex;
+
+use http::HeaderValue;
+use tokio::sync::oneshot;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::*;
+use crate::domain::caller::{Caller, Role, Roles};
+use crate::domain::event::KeyTag;
+use crate::domain::ids::{CallerId, PepperVersion, Position};
+use crate::domain::tag::Tag;
+use crate::domain::time::Time;
+
+const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
+const GET_KEY: &str = "/keyledger.v1.KeyService/GetKey";
+const WHO_AM_I: &str = "/keyledger.v1.KeyService/WhoAmI";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+/// Knows the callers `analyst` and `admin` by credentials of the same text.
+#[derive(Debug)]
+struct Two;
+
+impl Recognise for Two {
+    fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
+        let roles = match credential {
+            "analyst" => Roles::of(&[Role::Analyst]),
+            "admin" => Roles::of(&[Role::Admin]),
+            _ => return Err(AppError::CredentialInvalid),
+        };
+        let caller = Caller {
+            tag: KeyTag { pepper: PepperVersion(1), tag: Tag::from_bytes([0; 32]) },
+            retiring: None,
+            roles,
+            tenants: Arc::default(),
+            create_time: Time::EPOCH,
+            expire_time: None,
+            revoke_time: None,
+            position: Position::FIRST,
+            personal_at: Position::FIRST,
+        };
+        Ok(Identity { id: CallerId([1; 12]), caller: Arc::new(caller) })
+    }
+}
+
+/// Notes whether a call that came through has an identity, and answers with `status`.
+#[derive(Clone, Debug)]
+struct Inner {
+    seen: Arc<Mutex<Vec<bool>>>,
+    status: Status,
+}
+
+impl Service<Request<()>> for Inner {
+    type Response = Response<()>;
+    type Error = std::convert::Infallible;
+    type Future = Ready<Result<Response<()>, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        let identified = request.extensions().get::<Arc<Identity>>().is_some();
+        self.seen.lock().expect("no panic").push(identified);
+        ready(Ok(self.status.clone().into_http()))
+    }
+}
+
+fn request(path: &str, authorization: &[&str]) -> Request<()> {
+    let mut request = Request::builder().uri(path).body(()).expect("a request");
+    for value in authorization {
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
+        request.headers_mut().append(AUTHORIZATION, value);
+    }
+    request
+}
+
+fn gate(status: Status) -> (Gate<Two, Inner>, Arc<Mutex<Vec<bool>>>) {
+    let inner = Inner { seen: Arc::default(), status };
+    let seen = Arc::clone(&inner.seen);
+    (AccessLayer::new(Arc::new(Two), 1).layer(inner), seen)
+}
+
+/// What a call is answered: its code and reason, and whether it came through with an identity.
+async fn answer(path: &str, authorization: &[&str]) -> (Code, String, Option<bool>) {
+    let (mut gate, seen) = gate(Status::ok(""));
+    let answer = gate.call(request(path, authorization)).await.expect("an answer");
+    let (code, reason) = told(&answer);
+    let seen = seen.lock().expect("no panic").first().copied();
+    (code, reason, seen)
+}
+
+fn told(answer: &Response<()>) -> (Code, String) {
+    let status = Status::from_header_map(answer.headers()).expect("a status");
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    (status.code(), reason)
+}
+
+fn refused(code: Code, reason: &str) -> (Code, String, Option<bool>) {
+    (code, reason.to_owned(), None)
+}
+
+fn through(identified: bool) -> (Code, String, Option<bool>) {
+    (Code::Ok, String::new(), Some(identified))
+}
+
+#[tokio::test]
+async fn a_caller_with_a_role_comes_through_with_its_identity() {
+    assert_eq!(answer(GET_KEY, &["Bearer analyst"]).await, through(true));
+    assert_eq!(answer(GET_KEY, &["bEARER analyst"]).await, through(true));
+    assert_eq!(answer(AUTHENTICATE, &["Bearer admin"]).await, through(true));
+    assert_eq!(answer(REFLECTION, &["Bearer analyst"]).await, through(true));
+}
+
+#[tokio::test]
+async fn a_call_without_a_credential_is_unauthenticated() {
+    let missing = refused(Code::Unauthenticated, "CALLER_CREDENTIAL_MISSING");
+    assert_eq!(answer(GET_KEY, &[]).await, missing);
+    assert_eq!(answer(REFLECTION, &[]).await, missing);
+}
+
+#[tokio::test]
+async fn a_credential_in_any_other_form_is_invalid() {
+    let invalid = refused(Code::Unauthenticated, "CALLER_CREDENTIAL_INVALID");
+    let two = ["Bearer admin", "Bearer admin"];
+    assert_eq!(answer(GET_KEY, &two).await, invalid);
+    for value in [
+        "",
+        "admin",
+        "Bearer",
+        "Bearer  admin",
+        "Bearer admin ",
+        "Basic admin",
+        "Bearer é",
+        "Bearer x",
+    ] {
+        assert_eq!(answer(GET_KEY, &[value]).await, invalid, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_without_the_role_is_told_which_roles_there_are() {
+    let (mut gate, seen) = gate(Status::ok(""));
+    let answer = gate.call(request(AUTHENTICATE, &["Bearer analyst"])).await.expect("an answer");
+    let status = Status::from_header_map(answer.headers()).expect("a status");
+    let info = status.get_details_error_info().expect("an ErrorInfo");
+    assert_eq!((status.code(), info.reason.as_str()), (Code::PermissionDenied, "ROLE_MISSING"));
+    assert_eq!(info.metadata["roles"], "authenticator");
+    assert!(seen.lock().expect("no panic").is_empty());
+}
+
+#[tokio::test]
+async fn health_and_who_am_i_need_no_caller() {
+    assert_eq!(answer(HEALTH, &[]).await, through(false));
+    assert_eq!(answer(WHO_AM_I, &["Bearer some key"]).await, through(false));
+}
+
+#[tokio::test]
+async fn what_has_no_rule_is_not_reached_by_anyone() {
+    let unsupported = refused(Code::Unimplemented, "UNSUPPORTED");
+    assert_eq!(answer("/keyledger.v1.KeyService/Nothing", &["Bearer admin"]).await, unsupported);
+    assert_eq!(answer("/", &[]).await, unsupported);
+}
+
+/// A service that answers when it is told to.
+struct Slow(Option<oneshot::Receiver<()>>);
+
+impl Service<Request<()>> for Slow {
+    type Response = Response<()>;
+    type Error = oneshot::error::RecvError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<()>, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        let told = self.0.take();
+        Box::pin(async move {
+            if let Some(told) = told {
+                told.await?;
+            }
+            Ok(Status::ok("").into_http())
+        })
+    }
+}
+
+#[tokio::test]
+async fn calls_beyond_the_bound_are_refused_before_their_credential_is_looked_at() {
+    let (tell, told) = oneshot::channel();
+    let mut gate = AccessLayer::new(Arc::new(Two), 1).layer(Slow(Some(told)));
+    let first = gate.call(request(GET_KEY, &["Bearer admin"]));
+    for authorization in [&["Bearer admin"][..], &[]] {
+        let answer = gate.call(request(GET_KEY, authorization)).await.expect("an answer");
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        let info = status.get_details_error_info().expect("an ErrorInfo");
+        assert_eq!((status.code(), info.reason.as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+        let retry = status.get_details_retry_info().expect("a RetryInfo");
+        assert_eq!(retry.retry_delay, Some(RETRY_AFTER));
+    }
+    let healthy = gate.call(request(HEALTH, &[])).await.expect("an answer");
+    assert_eq!(told_code(&healthy), Code::Ok);
+    tell.send(()).expect("the first call waits");
+    assert_eq!(told_code(&first.await.expect("an answer")), Code::Ok);
+    let next = gate.call(request(GET_KEY, &["Bearer admin"])).await.expect("an answer");
+    assert_eq!(told_code(&next), Code::Ok);
+}
+
+fn told_code(answer: &Response<()>) -> Code {
+    told(answer).0
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_or_refused_gives_its_room_back() {
+    let (_tell, told) = oneshot::channel();
+    let mut gate = AccessLayer::new(Arc::new(Two), 1).layer(Slow(Some(told)));
+    drop(gate.call(request(GET_KEY, &["Bearer admin"])));
+    let refused = gate.call(request(GET_KEY, &["Bearer nobody"])).await.expect("an answer");
+    assert_eq!(told_code(&refused), Code::Unauthenticated);
+    let next = gate.call(request(GET_KEY, &["Bearer admin"])).await.expect("an answer");
+    assert_eq!(told_code(&next), Code::Ok);
+}
+
+#[tokio::test]
+async fn what_tonic_answers_for_our_rpcs_gets_a_reason_and_the_rest_is_left_alone() {
+    let bare = Status::out_of_range("decoded message length too large");
+    let (mut ours, _) = gate(bare.clone());
+    let answer = ours.call(request(GET_KEY, &["Bearer admin"])).await.expect("an answer");
+    assert_eq!(told(&answer), (Code::InvalidArgument, "REQUEST_TOO_LARGE".to_owned()));
+    let (mut theirs, _) = gate(bare);
+    let answer = theirs.call(request(HEALTH, &[])).await.expect("an answer");
+    assert_eq!(told(&answer), (Code::OutOfRange, String::new()));
+    let (mut ours, _) = gate(status::of(&AppError::Contention, None));
+    let answer = ours.call(request(GET_KEY, &["Bearer admin"])).await.expect("an answer");
+    assert_eq!(told(&answer), (Code::Aborted, "CONTENTION".to_owned()));
+}

@@ -1,0 +1,58 @@
+//! The wire edge: decode, call the use case, encode. No rule is decided here.
+//!
+//! A call passes, in this order:
+//!
+//! 1. [`layer`]: is there such an RPC, is there room for the call, who calls, may it (by the one
+//!    table of [`access`]);
+//! 2. tonic: the size of the message, its coding;
+//! 3. the handler: `decode` reads the fields, the use case answers, `encode` writes the answer.
+//!
+//! What fails, wherever, is told by the one table of `status`, whose documentation is
+//! `error_reason.proto`.
+
+pub mod access;
+mod account_service;
+mod admin_service;
+mod call;
+mod decode;
+mod encode;
+mod enums;
+mod key_service;
+pub mod layer;
+mod status;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+
+use crate::app::App;
+use crate::grpc::account_service::AccountApi;
+use crate::grpc::admin_service::AdminApi;
+use crate::grpc::key_service::KeyApi;
+use crate::proto::v1::account_service_server::AccountServiceServer;
+use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::key_service_server::KeyServiceServer;
+
+/// The most bytes of a request: twice what one with every field at its bound takes.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// The most bytes of an answer: room for a page of 1,000 keys with every field at its bound, about
+/// 31 KB each. Clients commonly take 4 MiB unless told otherwise; smaller pages are smaller answers.
+pub const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// The services of keyledger, to be served behind a [`layer::AccessLayer`] only. They neither read
+/// nor write compressed messages: a small request must not become a large one here.
+#[must_use]
+pub fn routes(app: &Arc<App>) -> Routes {
+    let keys = KeyServiceServer::new(KeyApi::new(Arc::clone(app)));
+    let accounts = AccountServiceServer::new(AccountApi::new(Arc::clone(app)));
+    let admin = AdminServiceServer::new(AdminApi::new(Arc::clone(app)));
+    macro_rules! bounded {
+        ($service:ident) => {
+            $service
+                .max_decoding_message_size(MAX_REQUEST_BYTES)
+                .max_encoding_message_size(MAX_ANSWER_BYTES)
+        };
+    }
+    Routes::new(bounded!(keys)).add_service(bounded!(accounts)).add_service(bounded!(admin))
+}

@@ -1,0 +1,244 @@
+//! The one table that turns errors into statuses. `error_reason.proto` is its documentation: every
+//! status has an `ErrorInfo` with a reason from there. Texts never repeat what a caller sent.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::app::error::{AppError, FieldViolation};
+use crate::domain::caller::Role;
+use crate::domain::refusal::Refusal;
+use crate::domain::requests::Method;
+use crate::grpc::MAX_REQUEST_BYTES;
+use crate::proto::v1::ErrorReason;
+
+/// The domain of every `ErrorInfo`.
+const DOMAIN: &str = "keyledger";
+
+/// The most plans or roles that a refusal names: a status is sent as HTTP/2 headers, of which some
+/// clients take no more than 8 KiB.
+const NAMED_AT_MOST: usize = 16;
+
+/// What a status says.
+#[derive(Debug)]
+struct Fault {
+    code: Code,
+    reason: ErrorReason,
+    text: String,
+    metadata: Vec<(&'static str, String)>,
+    violations: Vec<FieldViolation>,
+    retry_after: Option<Duration>,
+}
+
+impl Fault {
+    fn new(code: Code, reason: ErrorReason, text: impl Into<String>) -> Self {
+        let (metadata, violations) = (Vec::new(), Vec::new());
+        Fault { code, reason, text: text.into(), metadata, violations, retry_after: None }
+    }
+
+    fn with(self, name: &'static str, value: &impl ToString) -> Self {
+        Fault { metadata: vec![(name, value.to_string())], ..self }
+    }
+
+    fn invalid(violations: Vec<FieldViolation>) -> Self {
+        let text = match violations.as_slice() {
+            [] => "the request has invalid fields".to_owned(),
+            [one] => format!("{}: {}", one.field, one.description),
+            [one, more @ ..] => {
+                format!("{}: {} (and {} more)", one.field, one.description, more.len())
+            }
+        };
+        let fault = Fault::new(Code::InvalidArgument, ErrorReason::InvalidField, text);
+        Fault { violations, ..fault }
+    }
+
+    fn into_status(self) -> Status {
+        let reason = self.reason.as_str_name().trim_start_matches("ERROR_REASON_");
+        let metadata = self.metadata.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let metadata: HashMap<String, String> = metadata.collect();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+        for violation in self.violations {
+            details.add_bad_request_violation(violation.field, violation.description);
+        }
+        if self.retry_after.is_some() {
+            details.set_retry_info(self.retry_after);
+        }
+        Status::with_error_details(self.code, self.text, details)
+    }
+}
+
+/// The answer of a handler as tonic takes it. `method` is the RPC if it changes something: the same
+/// refusal is about another field in another RPC.
+///
+/// # Errors
+/// The status of the error.
+pub(super) fn answer<T>(
+    result: Result<T, AppError>,
+    method: Option<Method>,
+) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| of(&error, method))
+}
+
+/// The status of an error.
+pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
+    use ErrorReason as Reason;
+    let fault = |code, reason| Fault::new(code, reason, error.to_string());
+    let fault = match error {
+        AppError::Invalid(violations) => Fault::invalid(violations.clone()),
+        AppError::Refused(refusal) => refused(refusal, method),
+        AppError::CredentialMissing => {
+            fault(Code::Unauthenticated, Reason::CallerCredentialMissing)
+        }
+        AppError::CredentialInvalid => {
+            fault(Code::Unauthenticated, Reason::CallerCredentialInvalid)
+        }
+        AppError::RoleMissing => fault(Code::PermissionDenied, Reason::RoleMissing),
+        AppError::TenantNotAllowed => fault(Code::PermissionDenied, Reason::TenantNotAllowed),
+        AppError::Contention => fault(Code::Aborted, Reason::Contention),
+        AppError::BeyondHead { asked: _, head } => {
+            fault(Code::OutOfRange, Reason::PositionBeyondHead).with("head", head)
+        }
+        AppError::Overloaded { retry_after } => {
+            let fault = fault(Code::ResourceExhausted, Reason::Overloaded);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
+        AppError::SourceOverloaded { retry_after } => {
+            let fault = fault(Code::ResourceExhausted, Reason::SourceOverloaded);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
+        AppError::Draining => fault(Code::Unavailable, Reason::Draining),
+        AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),
+        AppError::ApiKeyUnauthorized => fault(Code::PermissionDenied, Reason::ApiKeyUnauthorized),
+        AppError::Damaged { position } => {
+            let fault = fault(Code::DataLoss, Reason::DataDamaged);
+            match position {
+                Some(position) => fault.with("position", &position),
+                None => fault,
+            }
+        }
+        AppError::Internal => fault(Code::Internal, Reason::Internal),
+    };
+    fault.into_status()
+}
+
+/// The status of a caller without any of the roles that may call the RPC.
+pub(super) fn role_missing(allowed: &[Role]) -> Status {
+    let names: Vec<_> = allowed.iter().map(|role| role.name()).collect();
+    let text = AppError::RoleMissing.to_string();
+    let fault = Fault::new(Code::PermissionDenied, ErrorReason::RoleMissing, text);
+    fault.with("roles", &names.join(",")).into_status()
+}
+
+/// The status of a call to what is no RPC of this server.
+pub(super) fn no_such_rpc() -> Status {
+    let text = "no such RPC";
+    Fault::new(Code::Unimplemented, ErrorReason::Unsupported, text).into_status()
+}
+
+/// The status for one that tonic made before a handler saw the request: it has no `ErrorInfo`, and
+/// its text is tonic's. Any other is kept as it is.
+pub(super) fn completed(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    let fault = match status.code() {
+        Code::OutOfRange => {
+            let text = format!("the request is over {MAX_REQUEST_BYTES} bytes");
+            Fault::new(Code::InvalidArgument, ErrorReason::RequestTooLarge, text)
+        }
+        Code::Internal => match undecodable_field(status.message()) {
+            Some(field) => {
+                let must = "must be of the field's type, and UTF-8 if it is text";
+                Fault::invalid(vec![FieldViolation::new(field, must)])
+            }
+            None => {
+                let text = "the request is not one message of the RPC's request type";
+                Fault::new(Code::InvalidArgument, ErrorReason::MalformedRequest, text)
+            }
+        },
+        Code::Unimplemented => {
+            let text = "the request is compressed in a way that this server does not read";
+            Fault::new(Code::Unimplemented, ErrorReason::Unsupported, text)
+        }
+        _ => return status,
+    };
+    fault.into_status()
+}
+
+/// The path of the field that prost could not decode, if its error names one. It writes
+/// `failed to decode Protobuf message: Message.field: Message.field: what is wrong`, innermost first.
+fn undecodable_field(text: &str) -> Option<String> {
+    let stack = text.strip_prefix("failed to decode Protobuf message: ")?;
+    let named = |part: &str| part.split_once('.').map(|(_, field)| field.to_owned());
+    let parts = stack.split(": ");
+    let mut fields: Vec<String> = parts.map_while(named).collect();
+    fields.reverse();
+    if fields.is_empty() { None } else { Some(fields.join(".")) }
+}
+
+/// A rule refused: the answer is about the state of things, or about a field of the request.
+fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
+    use ErrorReason as Reason;
+    let fault = |code, reason| Fault::new(code, reason, refusal.to_string());
+    let precondition = |reason| fault(Code::FailedPrecondition, reason);
+    let field = |field| Fault::invalid(vec![FieldViolation::new(field, refusal.to_string())]);
+    match refusal {
+        Refusal::AccountNotFound => fault(Code::NotFound, Reason::AccountNotFound),
+        Refusal::KeyNotFound => fault(Code::NotFound, Reason::KeyNotFound),
+        Refusal::CallerNotFound => fault(Code::NotFound, Reason::CallerNotFound),
+        Refusal::PlanMissing => field("account.plan"),
+        Refusal::UnknownPlan { .. } if method != Some(Method::PutAccount) => {
+            let text = "the account's plan is not defined any more";
+            Fault::new(Code::FailedPrecondition, Reason::PlanUndefined, text)
+        }
+        Refusal::UnknownPlan { known } => one_of("account.plan", known),
+        Refusal::UnknownRole { known } => one_of("account.roles", known),
+        Refusal::AccountNotActive => precondition(Reason::AccountNotActive),
+        Refusal::AccountClosed => precondition(Reason::AccountClosed),
+        Refusal::ActiveKeyLimit { limit, active } => {
+            let metadata = vec![("limit", limit.to_string()), ("active", active.to_string())];
+            Fault { metadata, ..precondition(Reason::ActiveKeyLimit) }
+        }
+        Refusal::KeyRevoked => precondition(Reason::KeyRevoked),
+        Refusal::KeySuperseded => precondition(Reason::KeySuperseded),
+        Refusal::KeyExpired => precondition(Reason::KeyExpired),
+        Refusal::KeyDisabled => precondition(Reason::KeyNotActive).with("state", &"DISABLED"),
+        Refusal::KeyAlreadyRotated => precondition(Reason::KeyAlreadyRotated),
+        Refusal::ScopesWiden => field("key.scopes"),
+        Refusal::ExpiryLater => field("key.expire_time"),
+        Refusal::ExpiryPast if method == Some(Method::UpdateKey) => field("key.expire_time"),
+        Refusal::ExpiryPast => field("expire_time"),
+        Refusal::GrantExceedsOwn => fault(Code::PermissionDenied, Reason::GrantExceedsOwn),
+        Refusal::LastAdmin => precondition(Reason::LastAdmin),
+        Refusal::CallerRevoked => precondition(Reason::CallerRevoked),
+        Refusal::CallerExpired => precondition(Reason::CallerExpired),
+        Refusal::TooManyCallers { limit } => precondition(Reason::CallerLimit).with("limit", limit),
+        Refusal::RequestIdReused => fault(Code::AlreadyExists, Reason::RequestIdReused),
+        Refusal::TooLarge => fault(Code::InvalidArgument, Reason::RequestTooLarge),
+        Refusal::StalePosition { current } => {
+            let position = current.map_or(0, crate::domain::ids::Position::get);
+            fault(Code::Aborted, Reason::StalePosition).with("position", &position)
+        }
+        // Use cases repeat these themselves; one that gave up is contention.
+        Refusal::Moved => fault(Code::Aborted, Reason::Contention),
+    }
+}
+
+fn one_of(field: &str, known: &[impl ToString]) -> Fault {
+    let mut names: Vec<String> =
+        known.iter().take(NAMED_AT_MOST).map(ToString::to_string).collect();
+    if known.len() > NAMED_AT_MOST {
+        names.push("…".to_owned());
+    }
+    let must = match names.as_slice() {
+        [] => "must be defined by the server's configuration, which defines none".to_owned(),
+        names => format!("must be defined by the server's configuration: {}", names.join(", ")),
+    };
+    Fault::invalid(vec![FieldViolation::new(field, must)])
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+//! Records: the layout byte by byte, that every event comes back as it went, and that nothing else
+//! is taken for a record.
+
+mod bounds;
+mod golden;
+mod hostile;
+mod strategies;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::event::{Event, Recorded};
+use crate::domain::personal::Personal;
+use crate::domain::source::Sources;
+
+/// The fact as it comes back from its record: the ranges a key is bound to are sealed.
+fn without_ranges(mut fact: Recorded) -> Recorded {
+    let unread = |sources: &mut Sources| {
+        if *sources != Sources::Any {
+            *sources = Sources::Unreadable;
+        }
+    };
+    match &mut fact.event {
+        Event::KeyCreated(created) => unread(&mut created.sources),
+        Event::KeyUpdated(updated) => unread(&mut updated.sources),
+        _ => {}
+    }
+    fact
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn every_event_comes_back_from_its_record(fact in strategies::recorded()) {
+        let decoded = decode(&encode(&fact)).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(decoded, without_ranges(fact));
+    }
+
+    #[test]
+    fn encoding_has_one_result(fact in strategies::recorded()) {
+        let bytes = encode(&fact);
+        let decoded = decode(&bytes).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(encode(&decoded), bytes);
+    }
+
+    #[test]
+    fn personal_fields_come_back_and_begin_with_the_salt(
+        personal in strategies::personal(), salt: [u8; SALT_BYTES],
+    ) {
+        let clear = encode_personal(&personal, salt);
+        prop_assert_eq!(&clear[..2], &[0x0a, 32]);
+        prop_assert_eq!(&clear[2..34], &salt);
+        prop_assert_eq!(decode_personal(&clear), Ok(personal));
+    }
+}
+
+#[test]
+fn personal_fields_that_are_none_are_refused() {
+    assert_eq!(decode_personal(&[0x0a, 32, 1]), Err(RecordError::Malformed));
+    assert_eq!(decode_personal(&[0x12, 2, 0xc3, 0x28]), Err(RecordError::Malformed), "not UTF-8");
+    assert_eq!(decode_personal(&[]), Ok(Personal::default()));
+}

@@ -1,0 +1,114 @@
+//! The server: opens the data directory, serves it, and closes it in order.
+
+pub mod connections;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tonic::server::NamedService;
+use tonic_health::ServingStatus;
+use tower::Layer;
+
+pub use crate::app::startup::stop_on_engine_panic;
+use crate::app::startup::{self, Opened, StartError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::grpc::{self, layer::AccessLayer};
+use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::v1::account_service_server::AccountServiceServer;
+use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::key_service_server::KeyServiceServer;
+use crate::random::Random;
+use crate::server::connections::Connections;
+
+/// Where time and randomness come from.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The random source.
+    pub random: Arc<dyn Random>,
+}
+
+/// What is known once the server accepts calls.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Where gRPC is served.
+    pub grpc_addr: SocketAddr,
+    /// Where the first admin's credential lies, if this start made it.
+    pub new_admin: Option<PathBuf>,
+}
+
+/// Why the server did not start or did not stop in order.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The data directory cannot be opened or closed.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The listening socket failed.
+    #[error("the listening socket: {0}")]
+    Listener(#[from] std::io::Error),
+    /// The descriptors built into this program are not ones that reflection can serve.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A task of ours panicked.
+    #[error("a task panicked: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Opens the data directory and serves it on `listener` until `shutdown` resolves; then says
+/// NOT_SERVING, lets calls under way finish within the drain time, closes the ledger and returns.
+/// Connections wait in the listener's queue while the ledger is replayed. `ready` is called once
+/// calls are accepted.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    sources: Sources,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), ServeError> {
+    let grpc_addr = listener.local_addr()?;
+    let limits = config.limits.clone();
+    let random = Arc::clone(&sources.random);
+    let open = move || startup::open(&config, sources.clock, sources.random);
+    let Opened { app, new_admin, closing } = tokio::task::spawn_blocking(open).await??;
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let names = [
+        "",
+        KeyServiceServer::<()>::NAME,
+        AccountServiceServer::<()>::NAME,
+        AdminServiceServer::<()>::NAME,
+    ];
+    for name in names {
+        health.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let routes = grpc::routes(&app).add_service(health_service).add_service(reflection).prepare();
+    let access = AccessLayer::new(Arc::clone(&app), limits.calls_in_flight);
+    let service = access.layer(routes);
+    drop(access);
+    drop(app);
+
+    let connections = Connections::new(service, limits, random);
+    ready(&Ready { grpc_addr, new_admin });
+    let not_serving = async {
+        shutdown.await;
+        for name in names {
+            health.set_service_status(name, ServingStatus::NotServing).await;
+        }
+    };
+    connections.serve(listener, not_serving).await;
+    tokio::task::spawn_blocking(move || closing.close()).await??;
+    Ok(())
+}

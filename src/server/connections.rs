@@ -1,0 +1,161 @@
+//! Connections: accepted, served over HTTP/2, asked to reconnect at their age, drained at the end.
+//!
+//! Each connection has an age of its own, so that clients that came together do not all come back
+//! together. At that age, or when the server stops, a connection is told GOAWAY: it takes no new
+//! calls, and those under way have the drain time to finish.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+use tower::Service;
+
+use crate::config::Limits;
+use crate::random::{self, Random};
+
+/// How often an idle connection is asked whether it is still there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long it may take to say so.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The most bytes of a call's headers: a credential, a trace context and a little more.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// How long accepting rests after it failed, so that a lack of file descriptors is not made worse.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// A tenth: how far a connection's age may be from the configured one, either way.
+const AGE_SPREAD: u32 = 10;
+
+/// Serves connections with one service.
+#[derive(Debug)]
+pub struct Connections<S> {
+    service: S,
+    limits: Limits,
+    random: Arc<dyn Random>,
+}
+
+impl<S> Connections<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    /// Serves every connection with a clone of `service`.
+    pub fn new(service: S, limits: Limits, random: Arc<dyn Random>) -> Self {
+        Connections { service, limits, random }
+    }
+
+    /// Accepts and serves until `stop` resolves, then drains. Returns when every connection is gone.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let (draining, drain) = watch::channel(());
+        let mut open = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                Some(_) = open.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        open.spawn(self.connection(stream, drain.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(ACCEPT_REST).await;
+                    }
+                },
+            }
+        }
+        // Closed before the drain: who comes now is refused at once and goes elsewhere.
+        drop(listener);
+        drop(draining);
+        while open.join_next().await.is_some() {}
+    }
+
+    fn connection(
+        &self,
+        stream: TcpStream,
+        mut drain: watch::Receiver<()>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let service = WithPeer { service: self.service.clone(), peer: stream.connect_info() };
+        let age = self.age();
+        let grace = self.limits.drain;
+        let connection = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(self.limits.streams_per_connection)
+            .max_header_list_size(MAX_HEADER_BYTES)
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        async move {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => return note_end(ended),
+                () = tokio::time::sleep(age) => {}
+                _ = drain.changed() => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(grace, connection).await {
+                Ok(ended) => note_end(ended),
+                Err(_) => tracing::debug!("a connection was cut after its drain time"),
+            }
+        }
+    }
+
+    /// The configured age, moved by up to a tenth either way.
+    fn age(&self) -> Duration {
+        let age = self.limits.connection_age;
+        let spread = age / AGE_SPREAD;
+        let share = u32::from_be_bytes(random::bytes(&*self.random));
+        age - spread + (2 * spread).mul_f64(f64::from(share) / f64::from(u32::MAX))
+    }
+}
+
+fn note_end(ended: Result<(), hyper::Error>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// Tells each call where its connection comes from.
+#[derive(Clone)]
+struct WithPeer<S> {
+    service: S,
+    peer: TcpConnectInfo,
+}
+
+impl<S> Service<Request<Incoming>> for WithPeer<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer.clone());
+        self.service.call(request)
+    }
+}

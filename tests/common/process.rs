@@ -1,0 +1,88 @@
+//! The real program as a process of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
+
+use super::{Client, credential_in};
+use tonic::transport::Channel;
+
+/// A running `keyledger serve`.
+pub struct Process {
+    child: Child,
+    pub address: String,
+    log: JoinHandle<String>,
+}
+
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
+    for variable in ["KEYLEDGER_TOKEN", "KEYLEDGER_SERVER", "KEYLEDGER_CONFIG", "KEYLEDGER_DATA_DIR"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+pub fn serve(data_dir: &Path, grpc_addr: &str) -> Command {
+    let mut command = command();
+    command.arg("serve").arg("--data-dir").arg(data_dir).arg("--grpc-addr").arg(grpc_addr);
+    command
+}
+
+/// Runs a server that is not expected to start.
+pub fn refused(mut command: Command) -> (ExitStatus, String) {
+    let Output { status, stderr, .. } = command.output().expect("it runs");
+    (status, String::from_utf8(stderr).expect("text"))
+}
+
+impl Process {
+    pub fn start(data_dir: &Path) -> Process {
+        Process::spawn(serve(data_dir, "127.0.0.1:0"))
+    }
+
+    pub fn spawn(mut command: Command) -> Process {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut stderr = child.stderr.take().expect("piped");
+        let log = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).expect("text");
+            text
+        });
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.split_whitespace().find_map(|word| word.strip_prefix("grpc="));
+        match address.filter(|_| line.starts_with("ready ")) {
+            Some(address) => Process { address: format!("http://{address}"), child, log },
+            None => {
+                let _ = child.wait();
+                panic!("it did not start: {line:?}\n{}", log.join().expect("no panic"))
+            }
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub async fn admin(&self, data_dir: &Path) -> Client {
+        let channel = Channel::from_shared(self.address.clone()).expect("an address");
+        Client::new(channel.connect().await.expect("up"), Some(&credential_in(data_dir)))
+    }
+
+    /// kill -9.
+    pub fn kill(mut self) -> String {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+        self.log.join().expect("no panic")
+    }
+
+    /// SIGTERM, as an init system would. Answers the exit status and the log.
+    pub fn terminate(mut self) -> (ExitStatus, String) {
+        let kill = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
+        assert!(kill.expect("kill runs").success());
+        let status = self.child.wait().expect("gone");
+        (status, self.log.join().expect("no panic"))
+    }
+}

@@ -1,0 +1,287 @@
+//! The program as operators run it: started, stopped, killed, started wrongly.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use common::process::{self, Process, refused, serve};
+use common::{credential_in, new_key};
+use keyledger::proto::v1;
+use tempfile::TempDir;
+
+fn data_dir() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("data");
+    (directory, path)
+}
+
+/// Every file of a directory with its bytes.
+fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut rooms = vec![directory.to_owned()];
+    while let Some(room) = rooms.pop() {
+        for entry in fs::read_dir(&room).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                rooms.push(path);
+            } else {
+                found.push((path.clone(), fs::read(&path).expect("readable")));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_first_start_makes_private_files_and_a_stop_ends_with_zero() {
+    let (_directory, path) = data_dir();
+    let server = Process::start(&path);
+    server.admin(&path).await.put_account("billing", "standard", &[]).await;
+    let credential = credential_in(&path);
+    for (file, _) in contents(&path) {
+        let mode = fs::metadata(&file).expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} is open to others", file.display());
+    }
+    assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o077, 0);
+    let (status, log) = server.terminate();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains(&credential));
+    let server = Process::start(&path);
+    assert_eq!(credential_in(&path), credential, "a second start makes no second admin");
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_in_the_middle_of_a_thousand_creations_loses_no_acknowledged_key() {
+    let (_directory, path) = data_dir();
+    let server = Process::start(&path);
+    let admin = server.admin(&path).await;
+    admin.put_account("billing", "enterprise", &[]).await;
+    let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+    let (enough, reached) = tokio::sync::oneshot::channel();
+    let enough = Arc::new(Mutex::new(Some(enough)));
+    let mut creating = tokio::task::JoinSet::new();
+    for n in 0..1000 {
+        let mut keys = admin.keys.clone();
+        let (acknowledged, enough) = (Arc::clone(&acknowledged), Arc::clone(&enough));
+        creating.spawn(async move {
+            let request = new_key("acme", "billing", &format!("key {n}"));
+            let Ok(answer) = keys.create_key(request).await else { return };
+            let answer = answer.into_inner();
+            let id = answer.key.expect("a key").key_id;
+            let mut acknowledged = acknowledged.lock().expect("no panic");
+            acknowledged.insert((id, answer.secret));
+            if acknowledged.len() == 300
+                && let Some(enough) = enough.lock().expect("no panic").take()
+            {
+                let _ = enough.send(());
+            }
+        });
+    }
+    reached.await.expect("three hundred are acknowledged");
+    server.kill();
+    while creating.join_next().await.is_some() {}
+
+    let acknowledged = acknowledged.lock().expect("no panic").clone();
+    assert!(acknowledged.len() >= 300);
+    let server = Process::start(&path);
+    let admin = server.admin(&path).await;
+    for (id, secret) in &acknowledged {
+        let answer = admin.authenticate(secret, &[]).await;
+        assert_eq!((answer.outcome(), &answer.key_id), (v1::Outcome::Allowed, id));
+    }
+    server.terminate();
+}
+
+#[test]
+fn a_port_in_use_is_named_with_its_flag_and_nothing_is_touched() {
+    let (_directory, path) = data_dir();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let (status, said) = refused(serve(&path, &address));
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&address) && said.contains("--grpc-addr"), "{said}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_second_server_on_the_directory_stops_and_touches_nothing() {
+    let (_directory, path) = data_dir();
+    let first = Process::start(&path);
+    let before = contents(&path);
+    let (status, said) = refused(serve(&path, "127.0.0.1:0"));
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("another keyledger process uses this data directory"), "{said}");
+    assert_eq!(contents(&path), before);
+    first.terminate();
+}
+
+/// A directory a server has used, and one key of it.
+async fn used() -> (TempDir, PathBuf) {
+    let (directory, path) = data_dir();
+    let server = Process::start(&path);
+    let admin = server.admin(&path).await;
+    admin.put_account("billing", "standard", &[]).await;
+    for n in 0..3 {
+        admin.create_key("billing", &format!("key {n}")).await;
+    }
+    server.terminate();
+    (directory, path)
+}
+
+#[tokio::test]
+async fn a_directory_of_a_newer_format_is_refused_untouched() {
+    let (_directory, path) = used().await;
+    fs::write(path.join("FORMAT"), "keyledger data directory, format 9\n").expect("written");
+    let before = contents(&path);
+    let (status, said) = refused(serve(&path, "127.0.0.1:0"));
+    assert_eq!(status.code(), Some(1));
+    assert!(said.contains("newer"), "{said}");
+    assert_eq!(contents(&path), before);
+}
+
+#[tokio::test]
+async fn missing_and_foreign_keys_are_refused_by_name() {
+    let (_directory, path) = used().await;
+    let (_other_directory, other) = used().await;
+    for (file, name) in [("pepper-1.key", "pepper version 1"), ("kek-1.key", "key-encryption key version 1")] {
+        let key = path.join("keys").join(file);
+        let own = fs::read(&key).expect("there");
+        fs::copy(other.join("keys").join(file), &key).expect("copied");
+        let (status, said) = refused(serve(&path, "127.0.0.1:0"));
+        assert_eq!(status.code(), Some(1));
+        assert!(said.contains(name) && said.contains("not the one"), "{said}");
+        fs::remove_file(&key).expect("removed");
+        let (_, said) = refused(serve(&path, "127.0.0.1:0"));
+        assert!(said.contains(name) && said.contains("missing"), "{said}");
+        fs::write(&key, &own).expect("written");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("set");
+    }
+    Process::start(&path).terminate();
+}
+
+#[tokio::test]
+async fn an_altered_or_truncated_ledger_stops_the_start() {
+    for damage in [alter, truncate] {
+        let (_directory, path) = used().await;
+        damage(&path.join("ledger/live/db"));
+        let (status, said) = refused(serve(&path, "127.0.0.1:0"));
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains("position"), "{said}");
+    }
+}
+
+/// Changes one byte in the middle of the second record's frame.
+fn alter(log: &Path) {
+    let mut bytes = fs::read(log).expect("there");
+    let frames: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"KLFR").map(|(at, _)| at).collect();
+    for at in frames {
+        bytes[at + 60] ^= 1;
+    }
+    fs::write(log, bytes).expect("written");
+}
+
+/// Cuts everything behind the first frame.
+fn truncate(log: &Path) {
+    let bytes = fs::read(log).expect("there");
+    let first = bytes.windows(4).position(|window| window == b"KLFR").expect("a frame");
+    fs::write(log, &bytes[..first + 8]).expect("written");
+}
+
+#[tokio::test]
+async fn no_secret_and_no_personal_field_lies_in_the_data_directory_or_the_log() {
+    let (_directory, path) = data_dir();
+    let mut command = serve(&path, "127.0.0.1:0");
+    command.env("KEYLEDGER_LOG", "trace");
+    let server = Process::spawn(command);
+    let admin = server.admin(&path).await;
+    let account = v1::Account {
+        tenant_id: "acme".to_owned(),
+        account_id: "billing".to_owned(),
+        plan: "standard".to_owned(),
+        display_name: "Zaphod Display".to_owned(),
+        ..Default::default()
+    };
+    let request = v1::PutAccountRequest { account: Some(account), ..Default::default() };
+    admin.accounts.clone().put_account(request).await.expect("put");
+    let on_behalf_of = Some(v1::OnBehalfOf {
+        subject: "Trillian Subject".to_owned(),
+        ticket: "TICKET-4711".to_owned(),
+        note: "Marvin Note".to_owned(),
+    });
+    let request = v1::CreateKeyRequest {
+        metadata: [("ownerword".to_owned(), "Arthur Metadata".to_owned())].into(),
+        allowed_cidrs: vec!["203.0.113.0/24".to_owned()],
+        on_behalf_of,
+        ..new_key("acme", "billing", "Ford Keyname")
+    };
+    let created = admin.keys.clone().create_key(request).await.expect("created").into_inner();
+    let key_id = created.key.expect("a key").key_id;
+    admin.authenticate(&created.secret, &[]).await;
+    let (_, credential) = admin.create_caller(&[v1::Role::Issuer], &[]).await;
+    let request = v1::RevokeKeyRequest { key_id, comment: "Slartibartfast Comment".to_owned(), ..Default::default() };
+    admin.keys.clone().revoke_key(request).await.expect("revoked");
+    let admin_credential = credential_in(&path);
+    let (_, log) = server.terminate();
+    let secrets = [&created.secret, &credential, &admin_credential];
+    let personal = [
+        "Zaphod Display", "Trillian Subject", "TICKET-4711", "Marvin Note", "ownerword",
+        "Arthur Metadata", "203.0.113.0", "Ford Keyname", "Slartibartfast Comment",
+    ];
+    let mut places = contents(&path);
+    places.retain(|(file, _)| !file.ends_with("admin.credential"));
+    places.push((PathBuf::from("the log"), log.into_bytes()));
+    for (place, bytes) in &places {
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        for text in personal {
+            assert!(!holds(text), "{} holds {text:?}", place.display());
+        }
+        for secret in secrets {
+            // The part after environment and public id, as text and as it is decoded.
+            let body = &secret[secret.len() - 49..secret.len() - 6];
+            assert!(!holds(body), "{} holds a secret", place.display());
+            let raw = keyledger::domain::base62::decode::<32>(body.as_bytes()).expect("base62");
+            assert!(!bytes.windows(32).any(|window| window == raw), "{} holds a secret", place.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_admin_credential_is_replaced_offline_and_on_record() {
+    let (_directory, path) = used().await;
+    let lost = credential_in(&path);
+    fs::remove_file(path.join("admin.credential")).expect("removed");
+    let mut command = process::command();
+    command.args(["admin", "recover-admin", "--yes", "--data-dir"]).arg(&path);
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = credential_in(&path);
+    assert_ne!(found, lost);
+    let said = [output.stdout, output.stderr].concat();
+    assert!(!String::from_utf8(said).expect("text").contains(&found));
+    let server = Process::start(&path);
+    let admin = server.admin(&path).await;
+    let callers = admin.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
+    let names: Vec<_> = callers.into_inner().callers.into_iter().map(|caller| caller.name).collect();
+    assert_eq!(names, ["first admin", "recovered admin"]);
+    server.terminate();
+}
+
+#[test]
+fn a_bad_configuration_is_refused_by_setting_before_anything_is_made() {
+    let (directory, path) = data_dir();
+    let file = directory.path().join("keyledger.toml");
+    fs::write(&file, "[limits]\ndrain_seconds = 0\n").expect("written");
+    let mut command = serve(&path, "127.0.0.1:0");
+    command.arg("--config").arg(&file);
+    let (status, said) = refused(command);
+    assert!(!status.success());
+    assert!(said.contains("limits.drain_seconds"), "{said}");
+    assert!(!path.exists());
+}
