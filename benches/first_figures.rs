@@ -26,10 +26,10 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
-use tonic::Status;
 use tonic_prost::ProstCodec;
 use tower::Service;
 
@@ -275,9 +275,15 @@ async fn run() {
     let began = now();
     let keys = create_keys(&running.address, &bearer, KEYS).await;
     let took = began.elapsed();
-    println!("create {KEYS} keys, 512 in flight     {:>10.0} keys/s", KEYS as f64 / took.as_secs_f64());
+    println!(
+        "create {KEYS} keys, 512 in flight     {:>10.0} keys/s",
+        KEYS as f64 / took.as_secs_f64()
+    );
     let grown = resident_bytes().saturating_sub(before);
-    println!("memory a key, this process, just made {:>10.0} bytes (client's copies and engine cache in it)", grown as f64 / KEYS as f64);
+    println!(
+        "memory a key, this process, just made {:>10.0} bytes (client's copies and engine cache in it)",
+        grown as f64 / KEYS as f64
+    );
 
     let secrets = Arc::new(keys.iter().map(|(_, secret)| secret.clone()).collect::<Vec<_>>());
     let empty = start_empty().await;
@@ -298,8 +304,12 @@ async fn run() {
         }
     }
     let names = [
-        "Authenticate, calls/s", "empty RPC, calls/s", "ratio of throughput", "ratio of p50",
-        "ratio of p99", "Authenticate p99, µs",
+        "Authenticate, calls/s",
+        "empty RPC, calls/s",
+        "ratio of throughput",
+        "ratio of p50",
+        "ratio of p99",
+        "Authenticate p99, µs",
     ];
     for (name, row) in names.iter().zip(rows) {
         println!("{name:<37} {}", spread(row));
@@ -310,7 +320,10 @@ async fn run() {
     let bare = bare_syncs(directory.path(), REVOCATIONS);
     for (name, q) in [("p50", 0.5), ("p99", 0.99)] {
         let (ours, bare) = (quantile(&ours, q), quantile(&bare, q));
-        println!("RevokeKey {name}: {ours:.0} µs; bare 1 KiB + fdatasync: {bare:.0} µs; ratio {:.2}", ours / bare);
+        println!(
+            "RevokeKey {name}: {ours:.0} µs; bare 1 KiB + fdatasync: {bare:.0} µs; ratio {:.2}",
+            ours / bare
+        );
     }
     drop((keys, secrets));
     stop(running).await;
@@ -338,10 +351,16 @@ async fn report_memory_after_restart(data_dir: &Path) {
     let mut line = String::new();
     let stdout = child.stdout.take().expect("piped");
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
-    println!("start with {KEYS} keys                {:>10.0} ms", began.elapsed().as_secs_f64() * 1e3);
+    println!(
+        "start with {KEYS} keys                {:>10.0} ms",
+        began.elapsed().as_secs_f64() * 1e3
+    );
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", child.id())).expect("running");
     let pages: u64 = statm.split_whitespace().nth(1).expect("a field").parse().expect("a number");
-    println!("memory a key, server after a restart  {:>10.0} bytes (all of the process)", (pages * 4096) as f64 / KEYS as f64);
+    println!(
+        "memory a key, server after a restart  {:>10.0} bytes (all of the process)",
+        (pages * 4096) as f64 / KEYS as f64
+    );
     child.kill().expect("killed");
     let _ = child.wait();
 }

@@ -10,9 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::domain::key_format::KeyPrefix;
-use crate::domain::permission::{
-    MAX_PERMISSIONS, Permission, Permissions, PlanName, RoleName,
-};
+use crate::domain::permission::{MAX_PERMISSIONS, Permission, Permissions, PlanName, RoleName};
 use crate::domain::policy::{Plan, Policy};
 
 /// The most bytes of a configuration file.
@@ -122,6 +120,7 @@ pub enum ConfigError {
     },
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with texts and with errors alike")]
 fn setting(setting: impl Into<String>, problem: impl ToString) -> ConfigError {
     ConfigError::Setting { setting: setting.into(), problem: problem.to_string() }
 }
@@ -227,7 +226,12 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
     Ok(Limits {
         calls_in_flight: calls,
         streams_per_connection: streams,
-        connection_age: seconds("limits.connection_age_seconds", age, default.connection_age, 86_400)?,
+        connection_age: seconds(
+            "limits.connection_age_seconds",
+            age,
+            default.connection_age,
+            86_400,
+        )?,
         drain: seconds("limits.drain_seconds", drain, default.drain, 3600)?,
         who_am_i_per_source: who_am_i,
     })

@@ -29,11 +29,7 @@ struct Redacted<'a>(&'a str);
 
 impl fmt::Debug for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() {
-            "\"\""
-        } else {
-            "[redacted]"
-        })
+        f.write_str(if self.0.is_empty() { "\"\"" } else { "[redacted]" })
     }
 }
 
@@ -53,30 +49,10 @@ macro_rules! redact {
     };
 }
 
-redact!(
-    AuthenticateRequest,
-    api_key,
-    tenant_id,
-    required_permissions,
-    context,
-    min_position
-);
+redact!(AuthenticateRequest, api_key, tenant_id, required_permissions, context, min_position);
 redact!(CreateKeyResponse, secret, key, position, replayed);
-redact!(
-    RotateKeyResponse,
-    secret,
-    new_key,
-    old_key,
-    position,
-    replayed
-);
-redact!(
-    ReportLeakedKeyRequest,
-    api_key,
-    source,
-    request_id,
-    on_behalf_of
-);
+redact!(RotateKeyResponse, secret, new_key, old_key, position, replayed);
+redact!(ReportLeakedKeyRequest, api_key, source, request_id, on_behalf_of);
 redact!(CreateCallerResponse, credential, caller, position, replayed);
 redact!(RotateCallerResponse, credential, caller, position, replayed);
 
@@ -94,61 +70,19 @@ mod tests {
     /// Every message with a secret, its secret field, and what `Debug` makes of it inside another value.
     fn shown() -> Vec<(&'static str, &'static str, String)> {
         let secret = || SECRET.to_owned();
-        let authenticate = v1::AuthenticateRequest {
-            api_key: secret(),
-            ..Default::default()
-        };
-        let create_key = v1::CreateKeyResponse {
-            secret: secret(),
-            ..Default::default()
-        };
-        let rotate_key = v1::RotateKeyResponse {
-            secret: secret(),
-            ..Default::default()
-        };
-        let report = v1::ReportLeakedKeyRequest {
-            api_key: secret(),
-            ..Default::default()
-        };
-        let create_caller = v1::CreateCallerResponse {
-            credential: secret(),
-            ..Default::default()
-        };
-        let rotate_caller = v1::RotateCallerResponse {
-            credential: secret(),
-            ..Default::default()
-        };
+        let authenticate = v1::AuthenticateRequest { api_key: secret(), ..Default::default() };
+        let create_key = v1::CreateKeyResponse { secret: secret(), ..Default::default() };
+        let rotate_key = v1::RotateKeyResponse { secret: secret(), ..Default::default() };
+        let report = v1::ReportLeakedKeyRequest { api_key: secret(), ..Default::default() };
+        let create_caller = v1::CreateCallerResponse { credential: secret(), ..Default::default() };
+        let rotate_caller = v1::RotateCallerResponse { credential: secret(), ..Default::default() };
         vec![
-            (
-                "AuthenticateRequest",
-                "api_key",
-                format!("{:?}", Some(authenticate)),
-            ),
-            (
-                "CreateKeyResponse",
-                "secret",
-                format!("{:?}", Some(create_key)),
-            ),
-            (
-                "RotateKeyResponse",
-                "secret",
-                format!("{:?}", Some(rotate_key)),
-            ),
-            (
-                "ReportLeakedKeyRequest",
-                "api_key",
-                format!("{:?}", Some(report)),
-            ),
-            (
-                "CreateCallerResponse",
-                "credential",
-                format!("{:?}", Some(create_caller)),
-            ),
-            (
-                "RotateCallerResponse",
-                "credential",
-                format!("{:?}", Some(rotate_caller)),
-            ),
+            ("AuthenticateRequest", "api_key", format!("{:?}", Some(authenticate))),
+            ("CreateKeyResponse", "secret", format!("{:?}", Some(create_key))),
+            ("RotateKeyResponse", "secret", format!("{:?}", Some(rotate_key))),
+            ("ReportLeakedKeyRequest", "api_key", format!("{:?}", Some(report))),
+            ("CreateCallerResponse", "credential", format!("{:?}", Some(create_caller))),
+            ("RotateCallerResponse", "credential", format!("{:?}", Some(rotate_caller))),
         ]
     }
 
@@ -162,15 +96,9 @@ mod tests {
             assert!(!text.contains(SECRET), "{message} shows its secret");
             assert!(text.contains(&format!("{field}: [redacted]")), "{text}");
         }
-        let request = v1::AuthenticateRequest {
-            min_position: 42,
-            ..Default::default()
-        };
+        let request = v1::AuthenticateRequest { min_position: 42, ..Default::default() };
         let text = format!("{request:?}");
-        assert!(
-            text.contains("min_position: 42") && text.contains("api_key: \"\""),
-            "{text}"
-        );
+        assert!(text.contains("min_position: 42") && text.contains("api_key: \"\""), "{text}");
     }
 
     #[test]
@@ -181,16 +109,12 @@ mod tests {
             let names = message.field.iter().map(|field| field.name().to_owned());
             let like =
                 names.filter(|name| matches!(name.as_str(), "api_key" | "secret" | "credential"));
-            like.map(|name| (message.name().to_owned(), name))
-                .collect::<Vec<_>>()
+            like.map(|name| (message.name().to_owned(), name)).collect::<Vec<_>>()
         };
-        let found: BTreeSet<_> = messages
-            .flat_map(|file| &file.message_type)
-            .flat_map(secrets)
-            .collect();
-        let hidden = shown()
-            .into_iter()
-            .map(|(message, field, _)| (message.to_owned(), field.to_owned()));
+        let found: BTreeSet<_> =
+            messages.flat_map(|file| &file.message_type).flat_map(secrets).collect();
+        let hidden =
+            shown().into_iter().map(|(message, field, _)| (message.to_owned(), field.to_owned()));
         assert_eq!(found, hidden.collect());
     }
 
@@ -199,16 +123,11 @@ mod tests {
         let files = descriptors().file;
         let names: BTreeSet<_> = files.iter().map(|file| file.name().to_owned()).collect();
         assert!(
-            files
-                .iter()
-                .flat_map(|file| &file.dependency)
-                .all(|import| names.contains(import))
+            files.iter().flat_map(|file| &file.dependency).all(|import| names.contains(import))
         );
         assert!(files.iter().all(|file| file.source_code_info.is_none()));
-        let services = files
-            .iter()
-            .flat_map(|file| &file.service)
-            .map(|service| service.name().to_owned());
+        let services =
+            files.iter().flat_map(|file| &file.service).map(|service| service.name().to_owned());
         let expected = ["AccountService", "AdminService", "KeyService"].map(str::to_owned);
         assert_eq!(services.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     }

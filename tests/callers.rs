@@ -12,13 +12,25 @@ async fn without_a_credential_or_with_a_wrong_one_nothing_is_answered() {
     let admin = server.admin().await;
     admin.put_account("billing", "standard", &[]).await;
     let (_, secret) = admin.create_key("billing", "ci").await;
-    let missing = server.anonymous().await.get_key("key_00000000000000000").await.expect_err("none");
-    assert_eq!((missing.code(), reason(&missing).0.as_str()), (Code::Unauthenticated, "CALLER_CREDENTIAL_MISSING"));
+    let missing =
+        server.anonymous().await.get_key("key_00000000000000000").await.expect_err("none");
+    assert_eq!(
+        (missing.code(), reason(&missing).0.as_str()),
+        (Code::Unauthenticated, "CALLER_CREDENTIAL_MISSING")
+    );
     let mut forged = server.admin_credential();
     forged.replace_range(30..31, if &forged[30..31] == "a" { "b" } else { "a" });
     for credential in [&*secret, "nonsense", &*forged] {
-        let refused = server.client(credential).await.get_key("key_00000000000000000").await.expect_err("wrong");
-        assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::Unauthenticated, "CALLER_CREDENTIAL_INVALID"));
+        let refused = server
+            .client(credential)
+            .await
+            .get_key("key_00000000000000000")
+            .await
+            .expect_err("wrong");
+        assert_eq!(
+            (refused.code(), reason(&refused).0.as_str()),
+            (Code::Unauthenticated, "CALLER_CREDENTIAL_INVALID")
+        );
     }
 }
 
@@ -26,7 +38,8 @@ async fn without_a_credential_or_with_a_wrong_one_nothing_is_answered() {
 async fn call_each(client: &Client) -> Vec<(&'static str, Option<Status>)> {
     let key_id = "key_00000000000000000".to_owned();
     let caller_id = "caller_00000000000000000".to_owned();
-    let (mut keys, mut accounts, mut admin) = (client.keys.clone(), client.accounts.clone(), client.admin.clone());
+    let (mut keys, mut accounts, mut admin) =
+        (client.keys.clone(), client.accounts.clone(), client.admin.clone());
     let overlap = Some(prost_types::Duration::default());
     let account = v1::Account {
         tenant_id: "acme".to_owned(),
@@ -41,19 +54,94 @@ async fn call_each(client: &Client) -> Vec<(&'static str, Option<Status>)> {
         ("Authenticate", keys.authenticate(v1::AuthenticateRequest::default()).await.err()),
         ("CreateKey", keys.create_key(new_key("acme", "a", "n")).await.err()),
         ("GetKey", keys.get_key(v1::GetKeyRequest { key_id: key_id.clone() }).await.err()),
-        ("ListKeys", keys.list_keys(v1::ListKeysRequest { tenant_id: tenant_id.clone(), ..Default::default() }).await.err()),
-        ("UpdateKey", keys.update_key(v1::UpdateKeyRequest { key, update_mask, ..Default::default() }).await.err()),
-        ("DisableKey", keys.disable_key(v1::DisableKeyRequest { key_id: key_id.clone(), ..Default::default() }).await.err()),
-        ("EnableKey", keys.enable_key(v1::EnableKeyRequest { key_id: key_id.clone(), ..Default::default() }).await.err()),
-        ("RotateKey", keys.rotate_key(v1::RotateKeyRequest { key_id: key_id.clone(), overlap, ..Default::default() }).await.err()),
-        ("RevokeKey", keys.revoke_key(v1::RevokeKeyRequest { key_id, ..Default::default() }).await.err()),
-        ("ReportLeakedKey", keys.report_leaked_key(v1::ReportLeakedKeyRequest::default()).await.err()),
-        ("PutAccount", accounts.put_account(v1::PutAccountRequest { account: Some(account), ..Default::default() }).await.err()),
-        ("GetAccount", accounts.get_account(v1::GetAccountRequest { tenant_id: tenant_id.clone(), account_id }).await.err()),
-        ("ListAccounts", accounts.list_accounts(v1::ListAccountsRequest { tenant_id, ..Default::default() }).await.err()),
+        (
+            "ListKeys",
+            keys.list_keys(v1::ListKeysRequest {
+                tenant_id: tenant_id.clone(),
+                ..Default::default()
+            })
+            .await
+            .err(),
+        ),
+        (
+            "UpdateKey",
+            keys.update_key(v1::UpdateKeyRequest { key, update_mask, ..Default::default() })
+                .await
+                .err(),
+        ),
+        (
+            "DisableKey",
+            keys.disable_key(v1::DisableKeyRequest {
+                key_id: key_id.clone(),
+                ..Default::default()
+            })
+            .await
+            .err(),
+        ),
+        (
+            "EnableKey",
+            keys.enable_key(v1::EnableKeyRequest { key_id: key_id.clone(), ..Default::default() })
+                .await
+                .err(),
+        ),
+        (
+            "RotateKey",
+            keys.rotate_key(v1::RotateKeyRequest {
+                key_id: key_id.clone(),
+                overlap,
+                ..Default::default()
+            })
+            .await
+            .err(),
+        ),
+        (
+            "RevokeKey",
+            keys.revoke_key(v1::RevokeKeyRequest { key_id, ..Default::default() }).await.err(),
+        ),
+        (
+            "ReportLeakedKey",
+            keys.report_leaked_key(v1::ReportLeakedKeyRequest::default()).await.err(),
+        ),
+        (
+            "PutAccount",
+            accounts
+                .put_account(v1::PutAccountRequest { account: Some(account), ..Default::default() })
+                .await
+                .err(),
+        ),
+        (
+            "GetAccount",
+            accounts
+                .get_account(v1::GetAccountRequest { tenant_id: tenant_id.clone(), account_id })
+                .await
+                .err(),
+        ),
+        (
+            "ListAccounts",
+            accounts
+                .list_accounts(v1::ListAccountsRequest { tenant_id, ..Default::default() })
+                .await
+                .err(),
+        ),
         ("GetStatus", admin.get_status(v1::GetStatusRequest {}).await.err()),
-        ("RotateCaller", admin.rotate_caller(v1::RotateCallerRequest { caller_id: caller_id.clone(), overlap, ..Default::default() }).await.err()),
-        ("RevokeCaller", admin.revoke_caller(v1::RevokeCallerRequest { caller_id, ..Default::default() }).await.err()),
+        (
+            "RotateCaller",
+            admin
+                .rotate_caller(v1::RotateCallerRequest {
+                    caller_id: caller_id.clone(),
+                    overlap,
+                    ..Default::default()
+                })
+                .await
+                .err(),
+        ),
+        (
+            "RevokeCaller",
+            admin
+                .revoke_caller(v1::RevokeCallerRequest { caller_id, ..Default::default() })
+                .await
+                .err(),
+        ),
         ("ListCallers", admin.list_callers(v1::ListCallersRequest::default()).await.err()),
         ("CreateCaller", admin.create_caller(v1::CreateCallerRequest::default()).await.err()),
     ]
@@ -65,8 +153,17 @@ fn allowed(role: Role) -> &'static [&'static str] {
     match role {
         Role::Authenticator => &["Authenticate", "ReportLeakedKey"],
         Role::Issuer => &[
-            "CreateKey", "GetKey", "ListKeys", "UpdateKey", "DisableKey", "EnableKey", "RotateKey",
-            "RevokeKey", "ReportLeakedKey", "GetAccount", "ListAccounts",
+            "CreateKey",
+            "GetKey",
+            "ListKeys",
+            "UpdateKey",
+            "DisableKey",
+            "EnableKey",
+            "RotateKey",
+            "RevokeKey",
+            "ReportLeakedKey",
+            "GetAccount",
+            "ListAccounts",
         ],
         Role::Provisioner => &["PutAccount", "GetAccount", "ListAccounts"],
         Role::Auditor | Role::Analyst => {
@@ -75,9 +172,24 @@ fn allowed(role: Role) -> &'static [&'static str] {
         }
         Role::Operator => &["GetStatus"],
         Role::Admin | Role::Unspecified => &[
-            "Authenticate", "CreateKey", "GetKey", "ListKeys", "UpdateKey", "DisableKey", "EnableKey",
-            "RotateKey", "RevokeKey", "ReportLeakedKey", "PutAccount", "GetAccount", "ListAccounts",
-            "GetStatus", "RotateCaller", "RevokeCaller", "ListCallers", "CreateCaller",
+            "Authenticate",
+            "CreateKey",
+            "GetKey",
+            "ListKeys",
+            "UpdateKey",
+            "DisableKey",
+            "EnableKey",
+            "RotateKey",
+            "RevokeKey",
+            "ReportLeakedKey",
+            "PutAccount",
+            "GetAccount",
+            "ListAccounts",
+            "GetStatus",
+            "RotateCaller",
+            "RevokeCaller",
+            "ListCallers",
+            "CreateCaller",
         ],
     }
 }
@@ -87,7 +199,12 @@ async fn each_rpc_is_open_to_its_roles_and_to_no_other() {
     let server = TestServer::start().await;
     let admin = server.admin().await;
     let roles = [
-        Role::Authenticator, Role::Issuer, Role::Provisioner, Role::Auditor, Role::Analyst, Role::Operator,
+        Role::Authenticator,
+        Role::Issuer,
+        Role::Provisioner,
+        Role::Auditor,
+        Role::Analyst,
+        Role::Operator,
         Role::Admin,
     ];
     for role in roles {
@@ -109,7 +226,13 @@ async fn to_a_caller_bound_to_a_tenant_another_tenant_looks_like_none() {
     admin.put_account_of("acme", "billing", "standard", &[]).await;
     admin.put_account_of("globex", "billing", "standard", &[]).await;
     let (_, acme_secret) = admin.create_key("billing", "a").await;
-    let created = admin.keys.clone().create_key(new_key("globex", "billing", "g")).await.expect("created").into_inner();
+    let created = admin
+        .keys
+        .clone()
+        .create_key(new_key("globex", "billing", "g"))
+        .await
+        .expect("created")
+        .into_inner();
     let (foreign, foreign_secret) = (created.key.expect("a key"), created.secret);
     let (_, credential) = admin.create_caller(&[Role::Admin], &["acme"]).await;
     let bound = server.client(&credential).await;
@@ -121,23 +244,45 @@ async fn to_a_caller_bound_to_a_tenant_another_tenant_looks_like_none() {
 
     let nobody = bound.get_key("key_00000000000000000").await.expect_err("none");
     let hidden = bound.get_key(&foreign.key_id).await.expect_err("hidden");
-    assert_eq!((nobody.code(), nobody.message(), reason(&nobody)), (hidden.code(), hidden.message(), reason(&hidden)));
+    assert_eq!(
+        (nobody.code(), nobody.message(), reason(&nobody)),
+        (hidden.code(), hidden.message(), reason(&hidden))
+    );
     assert_eq!(bound.revoke(&foreign.key_id).await.expect_err("hidden").code(), Code::NotFound);
     assert_eq!(admin.verdict(&foreign_secret).await, Ok(()));
-    let report = v1::ReportLeakedKeyRequest { api_key: foreign_secret.clone(), ..Default::default() };
-    assert_eq!(bound.keys.clone().report_leaked_key(report).await.expect_err("hidden").code(), Code::NotFound);
+    let report =
+        v1::ReportLeakedKeyRequest { api_key: foreign_secret.clone(), ..Default::default() };
+    assert_eq!(
+        bound.keys.clone().report_leaked_key(report).await.expect_err("hidden").code(),
+        Code::NotFound
+    );
 
     for tenant in ["globex", "nowhere"] {
         let request = v1::ListKeysRequest { tenant_id: tenant.to_owned(), ..Default::default() };
         let refused = bound.keys.clone().list_keys(request).await.expect_err("foreign");
-        assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::PermissionDenied, "TENANT_NOT_ALLOWED"));
-        let request = v1::AuthenticateRequest { tenant_id: Some(tenant.to_owned()), ..Default::default() };
+        assert_eq!(
+            (refused.code(), reason(&refused).0.as_str()),
+            (Code::PermissionDenied, "TENANT_NOT_ALLOWED")
+        );
+        let request =
+            v1::AuthenticateRequest { tenant_id: Some(tenant.to_owned()), ..Default::default() };
         let refused = bound.keys.clone().authenticate(request).await.expect_err("foreign");
         assert_eq!(reason(&refused).0, "TENANT_NOT_ALLOWED");
-        let refused = bound.keys.clone().create_key(new_key(tenant, "billing", "k")).await.expect_err("foreign");
+        let refused = bound
+            .keys
+            .clone()
+            .create_key(new_key(tenant, "billing", "k"))
+            .await
+            .expect_err("foreign");
         assert_eq!(reason(&refused).0, "TENANT_NOT_ALLOWED");
-        let request = v1::GetAccountRequest { tenant_id: tenant.to_owned(), account_id: "billing".to_owned() };
-        assert_eq!(bound.accounts.clone().get_account(request).await.expect_err("foreign").code(), Code::NotFound);
+        let request = v1::GetAccountRequest {
+            tenant_id: tenant.to_owned(),
+            account_id: "billing".to_owned(),
+        };
+        assert_eq!(
+            bound.accounts.clone().get_account(request).await.expect_err("foreign").code(),
+            Code::NotFound
+        );
     }
 }
 
@@ -147,7 +292,8 @@ async fn a_caller_grants_nothing_that_it_lacks() {
     let admin = server.admin().await;
     let (_, credential) = admin.create_caller(&[Role::Admin], &["acme"]).await;
     let bound = server.client(&credential).await;
-    for tenants in [vec![], vec!["globex".to_owned()], vec!["acme".to_owned(), "globex".to_owned()]] {
+    for tenants in [vec![], vec!["globex".to_owned()], vec!["acme".to_owned(), "globex".to_owned()]]
+    {
         let request = v1::CreateCallerRequest {
             name: "n".to_owned(),
             owner: "o".to_owned(),
@@ -155,12 +301,18 @@ async fn a_caller_grants_nothing_that_it_lacks() {
             tenants,
             ..Default::default()
         };
-        let refused = bound.admin.clone().create_caller(request).await.expect_err("more than it holds");
-        assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::PermissionDenied, "GRANT_EXCEEDS_OWN"));
+        let refused =
+            bound.admin.clone().create_caller(request).await.expect_err("more than it holds");
+        assert_eq!(
+            (refused.code(), reason(&refused).0.as_str()),
+            (Code::PermissionDenied, "GRANT_EXCEEDS_OWN")
+        );
     }
     let (own, _) = bound.create_caller(&[Role::Issuer], &["acme"]).await;
-    let listed = bound.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
-    let ids: Vec<_> = listed.into_inner().callers.into_iter().map(|caller| caller.caller_id).collect();
+    let listed =
+        bound.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
+    let ids: Vec<_> =
+        listed.into_inner().callers.into_iter().map(|caller| caller.caller_id).collect();
     assert!(ids.contains(&own.caller_id));
     assert_eq!(ids.len(), 2, "it sees itself and the one it made, not the first admin");
 }
@@ -178,13 +330,16 @@ async fn a_credential_is_rotated_with_overlap_and_revoked_at_once() {
     };
     let rotated = admin.admin.clone().rotate_caller(request).await.expect("rotated").into_inner();
     let (old, new) = (server.client(&old).await, server.client(&rotated.credential).await);
-    let ask = async |client: &Client| client.keys.clone().authenticate(v1::AuthenticateRequest::default()).await;
+    let ask = async |client: &Client| {
+        client.keys.clone().authenticate(v1::AuthenticateRequest::default()).await
+    };
     ask(&old).await.expect("in the overlap");
     ask(&new).await.expect("the new one");
     server.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(ask(&old).await.expect_err("over").code(), Code::Unauthenticated);
     ask(&new).await.expect("still");
-    let request = v1::RevokeCallerRequest { caller_id: caller.caller_id.clone(), ..Default::default() };
+    let request =
+        v1::RevokeCallerRequest { caller_id: caller.caller_id.clone(), ..Default::default() };
     let revoked = admin.admin.clone().revoke_caller(request).await.expect("revoked").into_inner();
     assert!(revoked.caller.expect("a caller").revoke_time.is_some());
     assert_eq!(ask(&new).await.expect_err("revoked").code(), Code::Unauthenticated);
@@ -194,66 +349,22 @@ async fn a_credential_is_rotated_with_overlap_and_revoked_at_once() {
 async fn the_last_admin_stays() {
     let server = TestServer::start().await;
     let admin = server.admin().await;
-    let listed = admin.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
+    let listed =
+        admin.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
     let first = listed.into_inner().callers.remove(0);
     let revoke = v1::RevokeCallerRequest { caller_id: first.caller_id, ..Default::default() };
     let refused = admin.admin.clone().revoke_caller(revoke.clone()).await.expect_err("the last");
-    assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::FailedPrecondition, "LAST_ADMIN"));
+    assert_eq!(
+        (refused.code(), reason(&refused).0.as_str()),
+        (Code::FailedPrecondition, "LAST_ADMIN")
+    );
     let (_, bound) = admin.create_caller(&[Role::Admin], &["acme"]).await;
-    let refused = admin.admin.clone().revoke_caller(revoke.clone()).await.expect_err("the other is bound");
+    let refused =
+        admin.admin.clone().revoke_caller(revoke.clone()).await.expect_err("the other is bound");
     assert_eq!(reason(&refused).0, "LAST_ADMIN");
     drop(bound);
     let (_, second) = admin.create_caller(&[Role::Admin], &[]).await;
     server.client(&second).await.admin.revoke_caller(revoke).await.expect("another governs all");
     let refused = admin.get_key("key_00000000000000000").await.expect_err("revoked");
     assert_eq!(refused.code(), Code::Unauthenticated);
-}
-
-#[tokio::test]
-async fn health_is_open_and_reflection_is_for_callers() {
-    use tonic_health::pb::HealthCheckRequest;
-    use tonic_health::pb::health_check_response::ServingStatus;
-    use tonic_health::pb::health_client::HealthClient;
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::{ServerReflectionRequest, server_reflection_request::MessageRequest};
-
-    let server = TestServer::start().await;
-    let mut health = HealthClient::new(server.channel().await);
-    for service in ["", "keyledger.v1.KeyService"] {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = health.check(request).await.expect("open").into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving);
-    }
-    let ask = || {
-        let message_request = Some(MessageRequest::ListServices(String::new()));
-        let request = ServerReflectionRequest { host: String::new(), message_request };
-        tokio_stream::once(request)
-    };
-    let mut anonymous = ServerReflectionClient::new(server.channel().await);
-    let refused = anonymous.server_reflection_info(ask()).await.expect_err("no credential");
-    assert_eq!(refused.code(), Code::Unauthenticated);
-    let mut request = tonic::Request::new(ask());
-    let bearer = format!("Bearer {}", server.admin_credential()).parse().expect("ascii");
-    request.metadata_mut().insert("authorization", bearer);
-    let mut answers = anonymous.server_reflection_info(request).await.expect("a caller").into_inner();
-    let answer = answers.message().await.expect("an answer").expect("one");
-    assert!(format!("{answer:?}").contains("keyledger.v1.KeyService"));
-}
-
-#[tokio::test]
-async fn the_status_names_version_head_root_and_counts() {
-    let server = TestServer::start().await;
-    let admin = server.admin().await;
-    admin.put_account("billing", "standard", &[]).await;
-    let (key, _) = admin.create_key("billing", "ci").await;
-    server.clock.advance(std::time::Duration::from_secs(5));
-    let status = admin.admin.clone().get_status(v1::GetStatusRequest {}).await.expect("a status").into_inner();
-    assert_eq!(status.version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(status.head, key.position);
-    assert_eq!(status.tree_root.len(), 32);
-    let counts = status.counts.expect("counts");
-    assert_eq!((counts.accounts, counts.keys, counts.callers), (1, 1, 1));
-    assert_eq!(status.uptime.expect("an uptime").seconds, 5);
-    assert!(status.anchor_position <= status.head);
-    assert!(status.engine.expect("an engine").disk_bytes > 0);
 }

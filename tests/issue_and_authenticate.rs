@@ -63,7 +63,11 @@ async fn each_way_a_key_can_be_wrong_has_its_own_reason_and_one_public_message()
         (&server.admin_credential(), DenialReason::MalformedKey, KeyProblem::ForeignPrefix),
         (&*typo, DenialReason::MalformedKey, KeyProblem::BadChecksum),
         (&*wrong_secret, DenialReason::UnknownKey, KeyProblem::Unspecified),
-        (&*secret.replace("kl_live_", "kl_test_"), DenialReason::MalformedKey, KeyProblem::BadChecksum),
+        (
+            &*secret.replace("kl_live_", "kl_test_"),
+            DenialReason::MalformedKey,
+            KeyProblem::BadChecksum,
+        ),
     ];
     for (presented, denial, problem) in cases {
         let answer = admin.authenticate(presented, &[]).await;
@@ -91,7 +95,8 @@ async fn a_test_key_with_its_environment_rewritten_is_unknown() {
     let server = TestServer::start().await;
     let admin = server.admin().await;
     admin.put_account("billing", "standard", &[]).await;
-    let request = v1::CreateKeyRequest { environment: "test".to_owned(), ..new_key("acme", "billing", "t") };
+    let request =
+        v1::CreateKeyRequest { environment: "test".to_owned(), ..new_key("acme", "billing", "t") };
     let secret = admin.keys.clone().create_key(request).await.expect("created").into_inner().secret;
     assert!(secret.starts_with("kl_test_"));
     assert_eq!(admin.verdict(&secret).await, Ok(()));
@@ -107,7 +112,9 @@ async fn a_permission_the_account_or_the_scopes_lack_is_refused() {
     admin.put_account("billing", "standard", &["reports:*", "jobs:run"]).await;
     let (_, whole) = admin.create_key("billing", "whole").await;
     let request = v1::CreateKeyRequest {
-        scopes: Some(v1::Scopes { permissions: vec!["reports:read".to_owned(), "admin:*".to_owned()] }),
+        scopes: Some(v1::Scopes {
+            permissions: vec!["reports:read".to_owned(), "admin:*".to_owned()],
+        }),
         ..new_key("acme", "billing", "narrow")
     };
     let narrow = admin.keys.clone().create_key(request).await.expect("created").into_inner().secret;
@@ -122,7 +129,8 @@ async fn a_permission_the_account_or_the_scopes_lack_is_refused() {
     ];
     for (secret, required, allowed) in cases {
         let answer = admin.authenticate(secret, required).await;
-        let expected = if allowed { DenialReason::Unspecified } else { DenialReason::PermissionMissing };
+        let expected =
+            if allowed { DenialReason::Unspecified } else { DenialReason::PermissionMissing };
         assert_eq!(answer.denial_reason(), expected, "{required:?}");
         if !allowed {
             assert_eq!(answer.public_message, "Unauthorized");
@@ -174,8 +182,10 @@ async fn a_key_bound_to_sources_is_refused_elsewhere_and_where_the_source_is_unk
     let server = server.restart().await;
     let admin = server.admin().await;
     for (source, allowed) in cases {
-        let answer = admin.keys.clone().authenticate(ask(source)).await.expect("an answer").into_inner();
-        let expected = if allowed { DenialReason::Unspecified } else { DenialReason::SourceNotAllowed };
+        let answer =
+            admin.keys.clone().authenticate(ask(source)).await.expect("an answer").into_inner();
+        let expected =
+            if allowed { DenialReason::Unspecified } else { DenialReason::SourceNotAllowed };
         assert_eq!(answer.denial_reason(), expected, "{source:?}");
     }
 }
@@ -227,7 +237,9 @@ async fn the_cap_of_a_plan_is_exact_under_two_hundred_creations_at_once() {
     let mut creating = tokio::task::JoinSet::new();
     for n in 0..200 {
         let mut keys = admin.keys.clone();
-        creating.spawn(async move { keys.create_key(new_key("acme", "billing", &format!("k{n}"))).await });
+        creating.spawn(async move {
+            keys.create_key(new_key("acme", "billing", &format!("k{n}"))).await
+        });
     }
     let (mut made, mut refused) = (0, 0);
     while let Some(result) = creating.join_next().await {
@@ -250,8 +262,12 @@ async fn an_expired_key_is_refused_frees_its_place_and_never_revives() {
     let server = TestServer::start().await;
     let admin = server.admin().await;
     admin.put_account("billing", "standard", &[]).await;
-    let expire_time = prost_types::Timestamp { seconds: common::START.as_micros() / 1_000_000 + 60, nanos: 0 };
-    let request = v1::CreateKeyRequest { expire_time: Some(expire_time), ..new_key("acme", "billing", "brief") };
+    let expire_time =
+        prost_types::Timestamp { seconds: common::START.as_micros() / 1_000_000 + 60, nanos: 0 };
+    let request = v1::CreateKeyRequest {
+        expire_time: Some(expire_time),
+        ..new_key("acme", "billing", "brief")
+    };
     let secret = admin.keys.clone().create_key(request).await.expect("created").into_inner().secret;
     for n in 0..4 {
         admin.create_key("billing", &format!("lasting {n}")).await;
@@ -260,57 +276,14 @@ async fn an_expired_key_is_refused_frees_its_place_and_never_revives() {
     server.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(admin.verdict(&secret).await, Err(DenialReason::Expired));
     server.clock.step_wall_to(common::START);
-    assert_eq!(admin.verdict(&secret).await, Err(DenialReason::Expired), "the wall clock stepped back");
+    assert_eq!(
+        admin.verdict(&secret).await,
+        Err(DenialReason::Expired),
+        "the wall clock stepped back"
+    );
     admin.create_key("billing", "in the freed place").await;
     let server = server.restart().await;
     assert_eq!(server.admin().await.verdict(&secret).await, Err(DenialReason::Expired));
-}
-
-#[tokio::test]
-async fn who_am_i_takes_the_key_itself_and_tells_no_more_than_authenticate_would() {
-    let server = TestServer::start().await;
-    let admin = server.admin().await;
-    admin.put_account("billing", "standard", &["reports:*"]).await;
-    let (key, secret) = admin.create_key("billing", "ci").await;
-    let ask = async |credential: String| {
-        server.client(&credential).await.keys.who_am_i(v1::WhoAmIRequest {}).await
-    };
-    let principal = ask(secret.clone()).await.expect("an answer").into_inner().principal;
-    assert_eq!(principal.expect("a principal").key_id, key.key_id);
-    let refused = ask(server.admin_credential()).await.expect_err("a caller is no key");
-    assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::Unauthenticated, "API_KEY_INVALID"));
-    let mask = prost_types::FieldMask { paths: vec!["status".to_owned()] };
-    let account = v1::Account {
-        tenant_id: "acme".to_owned(),
-        account_id: "billing".to_owned(),
-        status: v1::AccountStatus::Suspended.into(),
-        ..Default::default()
-    };
-    let request = v1::PutAccountRequest { account: Some(account), update_mask: Some(mask), ..Default::default() };
-    admin.accounts.clone().put_account(request).await.expect("suspended");
-    let refused = ask(secret.clone()).await.expect_err("suspended");
-    assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::PermissionDenied, "API_KEY_UNAUTHORIZED"));
-    admin.revoke(&key.key_id).await.expect("revoked");
-    let refused = ask(secret).await.expect_err("revoked");
-    assert_eq!(refused.code(), Code::Unauthenticated);
-    let anonymous = server.anonymous().await.keys.who_am_i(v1::WhoAmIRequest {}).await;
-    assert_eq!(anonymous.expect_err("no key").code(), Code::Unauthenticated);
-}
-
-#[tokio::test]
-async fn who_am_i_is_bounded_per_source() {
-    let server =
-        TestServer::builder().config("[limits]\nwho_am_i_per_source_per_minute = 3\n").start().await;
-    let mut keys = server.client("nonsense").await.keys;
-    for _ in 0..3 {
-        let refused = keys.who_am_i(v1::WhoAmIRequest {}).await.expect_err("no key");
-        assert_eq!(refused.code(), Code::Unauthenticated);
-    }
-    let refused = keys.who_am_i(v1::WhoAmIRequest {}).await.expect_err("over the bound");
-    assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::ResourceExhausted, "SOURCE_OVERLOADED"));
-    server.clock.advance(std::time::Duration::from_secs(60));
-    let refused = keys.who_am_i(v1::WhoAmIRequest {}).await.expect_err("no key");
-    assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]
@@ -319,7 +292,10 @@ async fn an_unknown_account_and_a_bad_field_are_told_apart() {
     let admin = server.admin().await;
     let mut keys = admin.keys.clone();
     let refused = keys.create_key(new_key("acme", "nobody", "k")).await.expect_err("no account");
-    assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::NotFound, "ACCOUNT_NOT_FOUND"));
+    assert_eq!(
+        (refused.code(), reason(&refused).0.as_str()),
+        (Code::NotFound, "ACCOUNT_NOT_FOUND")
+    );
     let refused = keys.create_key(new_key("", "no/body", "")).await.expect_err("bad fields");
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert_eq!(fields(&refused), ["tenant_id", "account_id", "name"]);

@@ -38,7 +38,7 @@ fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_makes_private_files_and_a_stop_ends_with_zero() {
     let (_directory, path) = data_dir();
     let server = Process::start(&path);
@@ -135,7 +135,7 @@ async fn used() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_of_a_newer_format_is_refused_untouched() {
     let (_directory, path) = used().await;
     fs::write(path.join("FORMAT"), "keyledger data directory, format 9\n").expect("written");
@@ -146,11 +146,13 @@ async fn a_directory_of_a_newer_format_is_refused_untouched() {
     assert_eq!(contents(&path), before);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_and_foreign_keys_are_refused_by_name() {
     let (_directory, path) = used().await;
     let (_other_directory, other) = used().await;
-    for (file, name) in [("pepper-1.key", "pepper version 1"), ("kek-1.key", "key-encryption key version 1")] {
+    for (file, name) in
+        [("pepper-1.key", "pepper version 1"), ("kek-1.key", "key-encryption key version 1")]
+    {
         let key = path.join("keys").join(file);
         let own = fs::read(&key).expect("there");
         fs::copy(other.join("keys").join(file), &key).expect("copied");
@@ -166,7 +168,7 @@ async fn missing_and_foreign_keys_are_refused_by_name() {
     Process::start(&path).terminate();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_altered_or_truncated_ledger_stops_the_start() {
     for damage in [alter, truncate] {
         let (_directory, path) = used().await;
@@ -180,7 +182,8 @@ async fn an_altered_or_truncated_ledger_stops_the_start() {
 /// Changes one byte in the middle of the second record's frame.
 fn alter(log: &Path) {
     let mut bytes = fs::read(log).expect("there");
-    let frames: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == b"KLFR").map(|(at, _)| at).collect();
+    let frames: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, w)| *w == b"KLFR").map(|(at, _)| at).collect();
     for at in frames {
         bytes[at + 60] ^= 1;
     }
@@ -194,7 +197,7 @@ fn truncate(log: &Path) {
     fs::write(log, &bytes[..first + 8]).expect("written");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_personal_field_lies_in_the_data_directory_or_the_log() {
     let (_directory, path) = data_dir();
     let mut command = serve(&path, "127.0.0.1:0");
@@ -225,14 +228,25 @@ async fn no_secret_and_no_personal_field_lies_in_the_data_directory_or_the_log()
     let key_id = created.key.expect("a key").key_id;
     admin.authenticate(&created.secret, &[]).await;
     let (_, credential) = admin.create_caller(&[v1::Role::Issuer], &[]).await;
-    let request = v1::RevokeKeyRequest { key_id, comment: "Slartibartfast Comment".to_owned(), ..Default::default() };
+    let request = v1::RevokeKeyRequest {
+        key_id,
+        comment: "Slartibartfast Comment".to_owned(),
+        ..Default::default()
+    };
     admin.keys.clone().revoke_key(request).await.expect("revoked");
     let admin_credential = credential_in(&path);
     let (_, log) = server.terminate();
     let secrets = [&created.secret, &credential, &admin_credential];
     let personal = [
-        "Zaphod Display", "Trillian Subject", "TICKET-4711", "Marvin Note", "ownerword",
-        "Arthur Metadata", "203.0.113.0", "Ford Keyname", "Slartibartfast Comment",
+        "Zaphod Display",
+        "Trillian Subject",
+        "TICKET-4711",
+        "Marvin Note",
+        "ownerword",
+        "Arthur Metadata",
+        "203.0.113.0",
+        "Ford Keyname",
+        "Slartibartfast Comment",
     ];
     let mut places = contents(&path);
     places.retain(|(file, _)| !file.ends_with("admin.credential"));
@@ -247,12 +261,16 @@ async fn no_secret_and_no_personal_field_lies_in_the_data_directory_or_the_log()
             let body = &secret[secret.len() - 49..secret.len() - 6];
             assert!(!holds(body), "{} holds a secret", place.display());
             let raw = keyledger::domain::base62::decode::<32>(body.as_bytes()).expect("base62");
-            assert!(!bytes.windows(32).any(|window| window == raw), "{} holds a secret", place.display());
+            assert!(
+                !bytes.windows(32).any(|window| window == raw),
+                "{} holds a secret",
+                place.display()
+            );
         }
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_admin_credential_is_replaced_offline_and_on_record() {
     let (_directory, path) = used().await;
     let lost = credential_in(&path);
@@ -267,8 +285,10 @@ async fn a_lost_admin_credential_is_replaced_offline_and_on_record() {
     assert!(!String::from_utf8(said).expect("text").contains(&found));
     let server = Process::start(&path);
     let admin = server.admin(&path).await;
-    let callers = admin.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
-    let names: Vec<_> = callers.into_inner().callers.into_iter().map(|caller| caller.name).collect();
+    let callers =
+        admin.admin.clone().list_callers(v1::ListCallersRequest::default()).await.expect("a page");
+    let names: Vec<_> =
+        callers.into_inner().callers.into_iter().map(|caller| caller.name).collect();
     assert_eq!(names, ["first admin", "recovered admin"]);
     server.terminate();
 }

@@ -20,7 +20,12 @@ struct Seen {
 
 /// Authenticates a key from many tasks while `change` runs; checks that no decision which started
 /// after `change` returned was allowed, and that there were decisions on both sides.
-async fn nobody_outruns<F: Future<Output = ()>>(client: &Client, secret: &str, required: &[&str], change: F) {
+async fn nobody_outruns<F: Future<Output = ()>>(
+    client: &Client,
+    secret: &str,
+    required: &[&str],
+    change: F,
+) {
     let stop = Arc::new(AtomicBool::new(false));
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..TASKS {
@@ -67,7 +72,11 @@ fn put(account: v1::Account, paths: &[&str]) -> v1::PutAccountRequest {
 }
 
 fn billing() -> v1::Account {
-    v1::Account { tenant_id: "acme".to_owned(), account_id: "billing".to_owned(), ..Default::default() }
+    v1::Account {
+        tenant_id: "acme".to_owned(),
+        account_id: "billing".to_owned(),
+        ..Default::default()
+    }
 }
 
 async fn key_of_billing(server: &TestServer) -> (Client, v1::Key, String) {
@@ -149,11 +158,18 @@ async fn a_revoked_key_stays_revoked_and_says_why_and_by_which_event() {
     assert_eq!(again.position, revoked.position);
     let shown = again.key.expect("a key");
     assert_eq!(shown.state(), v1::KeyState::Revoked);
-    assert_eq!(shown.revoke_reason(), v1::RevokeReason::AffiliationChanged, "the first reason stands");
+    assert_eq!(
+        shown.revoke_reason(),
+        v1::RevokeReason::AffiliationChanged,
+        "the first reason stands"
+    );
     let key_id = key.key_id.clone();
     let enable = v1::EnableKeyRequest { key_id: key_id.clone(), ..Default::default() };
     let refused = admin.keys.clone().enable_key(enable).await.expect_err("final");
-    assert_eq!((refused.code(), reason(&refused).0.as_str()), (Code::FailedPrecondition, "KEY_REVOKED"));
+    assert_eq!(
+        (refused.code(), reason(&refused).0.as_str()),
+        (Code::FailedPrecondition, "KEY_REVOKED")
+    );
     let overlap = Some(prost_types::Duration::default());
     let rotate = v1::RotateKeyRequest { key_id, overlap, ..Default::default() };
     let refused = admin.keys.clone().rotate_key(rotate).await.expect_err("final");
@@ -197,23 +213,37 @@ async fn rotation_lets_both_keys_work_until_the_overlap_ends() {
         overlap: Some(prost_types::Duration { seconds, nanos: 0 }),
         ..Default::default()
     };
-    let rotated = admin.keys.clone().rotate_key(rotate(&key.key_id, 3600)).await.expect("rotated").into_inner();
+    let rotated = admin
+        .keys
+        .clone()
+        .rotate_key(rotate(&key.key_id, 3600))
+        .await
+        .expect("rotated")
+        .into_inner();
     let (new_key, old_key) = (rotated.new_key.expect("new"), rotated.old_key.expect("old"));
     assert_eq!((new_key.name.as_str(), new_key.replaces.as_str()), ("ci", key.key_id.as_str()));
     assert_eq!((old_key.state(), &old_key.replaced_by), (v1::KeyState::Retiring, &new_key.key_id));
     assert_eq!(admin.verdict(&old).await, Ok(()));
     assert_eq!(admin.verdict(&rotated.secret).await, Ok(()));
-    let refused = admin.keys.clone().rotate_key(rotate(&key.key_id, 0)).await.expect_err("one successor");
+    let refused =
+        admin.keys.clone().rotate_key(rotate(&key.key_id, 0)).await.expect_err("one successor");
     assert_eq!(reason(&refused).0, "KEY_ALREADY_ROTATED");
     for n in 0..4 {
         admin.create_key("billing", &format!("beside {n}")).await;
     }
-    let refused = admin.keys.clone().create_key(new_key_request()).await.expect_err("five are active");
+    let refused =
+        admin.keys.clone().create_key(new_key_request()).await.expect_err("five are active");
     assert_eq!(reason(&refused).0, "ACTIVE_KEY_LIMIT");
     server.clock.advance(std::time::Duration::from_secs(3600));
     assert_eq!(admin.verdict(&old).await, Err(DenialReason::Superseded));
     assert_eq!(admin.verdict(&rotated.secret).await, Ok(()));
-    let at_once = admin.keys.clone().rotate_key(rotate(&new_key.key_id, 0)).await.expect("rotated").into_inner();
+    let at_once = admin
+        .keys
+        .clone()
+        .rotate_key(rotate(&new_key.key_id, 0))
+        .await
+        .expect("rotated")
+        .into_inner();
     assert_eq!(admin.verdict(&rotated.secret).await, Err(DenialReason::Superseded));
     assert_eq!(admin.verdict(&at_once.secret).await, Ok(()));
 }

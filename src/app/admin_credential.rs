@@ -67,7 +67,7 @@ pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, S
     if !app.table.callers().is_empty() {
         return Ok(None);
     }
-    make(app, &path, Mechanism::Service).map(|_| Some(path))
+    make(app, &path, Mechanism::Service).map(|()| Some(path))
 }
 
 /// Makes another admin of everything for an operator who has lost the last one's credential, and
@@ -75,16 +75,16 @@ pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, S
 ///
 /// # Errors
 /// [`StartError`]; [`CredentialError::Exists`] if the file is there.
-pub fn recover(app: &App, path: &Path) -> Result<CallerId, StartError> {
-    make(app, path, Mechanism::Offline)
-}
-
-fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<CallerId, StartError> {
+pub fn recover(app: &App, path: &Path) -> Result<(), StartError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(CredentialError::Exists(path.to_owned()).into());
     }
+    // A run that was interrupted after its record has made the admin already.
+    if settle(app, path)? { Ok(()) } else { make(app, path, Mechanism::Offline) }
+}
+
+fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<(), StartError> {
     let aside = aside(path);
-    settle(app, path)?;
     let id = CallerId(random::bytes(&*app.random));
     let minted = app.mint(Purpose::Caller, Environment::Service, &id.0);
     let line = Zeroizing::new(format!("{}\n", minted.text.expose()));
@@ -104,8 +104,7 @@ fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<CallerId, StartE
     let created = CallerCreated { tag: minted.tag, roles, tenants, expire_time: None };
     let act = Act::CreateCaller(CreateCaller { caller: id, created, private });
     commit_own(app, Lane::Commands, mechanism, act)?;
-    give_name(&aside, path)?;
-    Ok(id)
+    Ok(give_name(&aside, path)?)
 }
 
 /// Finishes or throws away a credential that an interrupted run left aside. True if it was finished.
@@ -125,6 +124,9 @@ fn settle(app: &App, path: &Path) -> Result<bool, CredentialError> {
 }
 
 fn give_name(aside: &Path, path: &Path) -> Result<(), CredentialError> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(CredentialError::Exists(path.to_owned()));
+    }
     fs::rename(aside, path).and_then(|()| sync_parent(path)).map_err(io_error(path))
 }
 

@@ -65,7 +65,11 @@ pub struct Call {
 
 impl App {
     /// The call's name as the log keeps it, its body hashed under the key of `scope`.
-    pub(crate) fn name_request(&self, call: &Call, scope: &Scope) -> Result<Option<Request>, AppError> {
+    pub(crate) fn name_request(
+        &self,
+        call: &Call,
+        scope: &Scope,
+    ) -> Result<Option<Request>, AppError> {
         let Some(named) = &call.request else { return Ok(None) };
         let Some(key) = self.vault.data_keys.find(scope) else { return Err(AppError::Internal) };
         let digest = self.vault.data_keys.request_digest(key, &named.body)?;

@@ -62,7 +62,11 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`]: grants more than the caller holds, expiry past, too many callers.
-    pub async fn create_caller(&self, call: &Call, new: NewCaller) -> Result<IssuedCaller, AppError> {
+    pub async fn create_caller(
+        &self,
+        call: &Call,
+        new: NewCaller,
+    ) -> Result<IssuedCaller, AppError> {
         let request = self.name_request(call, &Scope::Service)?;
         let id = CallerId(random::bytes(&*self.random));
         let minted = self.mint(Purpose::Caller, Environment::Service, &id.0);
@@ -110,7 +114,8 @@ impl App {
             overlap,
             private: self.seal_asides(&subject, EventKind::CallerRotated, &asides)?,
         });
-        let done = self.commit(call, request, act).await.map_err(|error| self.hide(call, &id, error))?;
+        let done =
+            self.commit(call, request, act).await.map_err(|error| self.hide(call, &id, error))?;
         self.issued_caller(&done, minted.text).await
     }
 
@@ -129,7 +134,8 @@ impl App {
         let asides = Personal { comment, on_behalf_of, ..Personal::default() };
         let private = self.seal_asides(&Subject::Caller(id), EventKind::CallerRevoked, &asides)?;
         let act = Act::RevokeCaller(RevokeCaller { caller: id, private });
-        let done = self.commit(call, request, act).await.map_err(|error| self.hide(call, &id, error))?;
+        let done =
+            self.commit(call, request, act).await.map_err(|error| self.hide(call, &id, error))?;
         self.changed_caller(id, &done).await
     }
 

@@ -80,9 +80,10 @@ impl App {
             return Err(invalid);
         };
         let present = self.is_of(&caller.tag, &id, &presented.secret);
-        let retiring = caller.retiring.as_ref().filter(|retiring| {
-            !present && self.is_of(&retiring.tag, &id, &presented.secret)
-        });
+        let retiring = caller
+            .retiring
+            .as_ref()
+            .filter(|retiring| !present && self.is_of(&retiring.tag, &id, &presented.secret));
         if !present && retiring.is_none() {
             return Err(invalid);
         }

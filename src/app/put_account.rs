@@ -59,7 +59,11 @@ impl App {
     }
 
     /// Refuses what the writer would refuse of a new account, before a data key is made for it.
-    fn check_registrable(&self, account: &AccountRef, change: &AccountChange) -> Result<(), AppError> {
+    fn check_registrable(
+        &self,
+        account: &AccountRef,
+        change: &AccountChange,
+    ) -> Result<(), AppError> {
         if self.table.standing(account).is_some() {
             return Ok(());
         }

@@ -38,7 +38,12 @@ impl Weighter<Position, Arc<Personal>> for PersonalWeight {
     fn weight(&self, _: &Position, personal: &Arc<Personal>) -> u64 {
         let metadata = personal.metadata.iter().map(|(key, value)| key.len() + value.len() + 48);
         let cidrs = personal.allowed_cidrs.iter().map(|cidr| cidr.len() + 24);
-        let texts = personal.name.len() + personal.display_name.len() + personal.owner.len();
+        let asides = personal
+            .on_behalf_of
+            .iter()
+            .map(|of| of.subject.len() + of.ticket.len() + of.note.len());
+        let texts = [&personal.name, &personal.display_name, &personal.owner, &personal.comment];
+        let texts = texts.map(String::len).iter().sum::<usize>() + asides.sum::<usize>();
         let bytes = ENTRY_BYTES + texts + metadata.sum::<usize>() + cidrs.sum::<usize>();
         u64::try_from(bytes).unwrap_or(u64::MAX)
     }
@@ -215,3 +220,7 @@ fn ensure_or_stop(vault: &Vault, scope: &Scope, random: &dyn Random) {
         crate::ledger::durable::fail_stop("a data key could not be made durable", &error);
     }
 }
+
+#[cfg(test)]
+#[path = "sealing_tests.rs"]
+mod tests;

@@ -148,11 +148,13 @@ pub fn open(
         initialise(&mut data_dir, &*random)?;
     }
     let mut opened = open_existing(data_dir, config, clock, random)?;
+    record_own_facts(&opened.app, config)?;
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
     Ok(opened)
 }
 
-/// Opens a data directory that is there, for an offline command.
+/// Opens a data directory that is there, for an offline command. Puts nothing on record: policy and
+/// pepper are the server's to state.
 ///
 /// # Errors
 /// As [`open`].
@@ -229,7 +231,6 @@ fn open_existing(
         clock,
         random,
     };
-    record_own_facts(&app, config)?;
     let closing = Closing { writer, thread, data_dir };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
 }
@@ -276,3 +277,7 @@ pub(crate) fn commit_own(
     let answer = app.writer.submit(lane, Command { act, actor, trace_id: None, request: None })?;
     Ok(answer.blocking_recv().map_err(|_| StartError::WriterStopped)??)
 }
+
+#[cfg(test)]
+#[path = "startup_tests.rs"]
+mod tests;

@@ -72,9 +72,10 @@ impl App {
                 .map_err(|error| AppError::internal("reading the head anchor", &error))?;
             Ok((root, anchor.position.map_or(0, Position::get), bytes_below(&live)))
         };
-        let (tree_root, anchor_position, disk_bytes) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(|error| AppError::internal("reading the status", &error))??;
+        let (tree_root, anchor_position, disk_bytes) =
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|error| AppError::internal("reading the status", &error))??;
         Ok(Status {
             head,
             tree_root,

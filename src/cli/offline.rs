@@ -45,7 +45,7 @@ fn try_recover(args: &RecoverAdminArgs) -> Result<ExitCode, String> {
     let made = admin_credential::recover(&app, &path);
     drop(app);
     closing.close().map_err(|error| error.to_string())?;
-    let id = made.map_err(|error| error.to_string())?;
-    output::note(&format!("{id} is an admin; its credential is in {}", path.display()));
+    made.map_err(|error| error.to_string())?;
+    output::note(&format!("the new admin's credential is in {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }

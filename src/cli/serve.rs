@@ -64,7 +64,8 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
 
 async fn serve(config: Config) -> Result<(), String> {
     let address = config.grpc_addr;
-    let listener = TcpListener::bind(address).await.map_err(|error| bind_problem(address, &error))?;
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| bind_problem(address, &error))?;
     let stop = stop_signal().map_err(|error| format!("signals: {error}"))?;
     let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
     let running = server::run(config, listener, sources, stop, announce);

@@ -128,7 +128,11 @@ fn next_state(put: &PutAccount, present: &AccountState) -> AccountState {
 
 /// Every plan and role that is new to the account must be in the policy; one it already has may
 /// have left the policy since.
-fn check_names(policy: &Policy, state: &AccountState, before: Option<&AccountState>) -> Result<(), Refusal> {
+fn check_names(
+    policy: &Policy,
+    state: &AccountState,
+    before: Option<&AccountState>,
+) -> Result<(), Refusal> {
     let kept = before.is_some_and(|before| before.plan == state.plan);
     if !kept && !policy.plans.contains_key(&state.plan) {
         return Err(Refusal::UnknownPlan { known: policy.plans.keys().cloned().collect() });

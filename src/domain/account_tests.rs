@@ -118,8 +118,7 @@ fn a_change_that_differs_in_nothing_does_nothing() {
 #[test]
 fn a_status_is_as_old_as_its_last_change() {
     let mut world = World::with_account();
-    let suspend =
-        PutAccount { status: Some(AccountStatus::Suspended), ..world.change("a") };
+    let suspend = PutAccount { status: Some(AccountStatus::Suspended), ..world.change("a") };
     let suspended = world.does(Act::PutAccount(suspend));
     world.does(Act::PutAccount(PutAccount { renamed: true, ..world.change("a") }));
     assert_eq!(world.accounts[&*account("a")].status_position, suspended);

@@ -34,7 +34,9 @@ pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFo
         (Subject::Account(name), Event::AccountRegistered(state)) if fact.previous.is_none() => {
             put_account(facts, fact, name, state);
         }
-        (Subject::Account(name), Event::AccountChanged { state, .. }) if fact.previous.is_some() => {
+        (Subject::Account(name), Event::AccountChanged { state, .. })
+            if fact.previous.is_some() =>
+        {
             put_account(facts, fact, name, state);
         }
         (Subject::Key(account, id), Event::KeyCreated(created)) if fact.previous.is_none() => {
@@ -57,12 +59,22 @@ fn remember(facts: &mut impl FactsMut, fact: &Recorded) {
     if let (Some(request), Some(caller)) = (&fact.request, fact.actor.caller) {
         let key = RequestKey { caller, method: request.method, id: request.id };
         let subject = fact.subject.clone();
-        let did = Remembered { digest: request.digest, position: fact.position, subject, time: fact.time };
+        let did = Remembered {
+            digest: request.digest,
+            position: fact.position,
+            subject,
+            time: fact.time,
+        };
         facts.remember(key, did);
     }
 }
 
-fn put_account(facts: &mut impl FactsMut, fact: &Recorded, name: &Arc<AccountRef>, state: &AccountState) {
+fn put_account(
+    facts: &mut impl FactsMut,
+    fact: &Recorded,
+    name: &Arc<AccountRef>,
+    state: &AccountState,
+) {
     let before = facts.account(name);
     let same_status = before.as_ref().filter(|before| before.state.status == state.status);
     let account = Account {
@@ -82,8 +94,9 @@ fn create_key(
     id: KeyId,
     created: &KeyCreated,
 ) {
-    let limited =
-        created.scopes.is_some() || created.expire_time.is_some() || created.sources != Sources::Any;
+    let limited = created.scopes.is_some()
+        || created.expire_time.is_some()
+        || created.sources != Sources::Any;
     let limits = limited.then(|| {
         Arc::new(Limits {
             scopes: created.scopes.clone(),

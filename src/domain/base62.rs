@@ -56,9 +56,7 @@ pub fn append<const N: usize>(bytes: &[u8; N], text: &mut String) {
     padded[MAX_BYTES - N..].copy_from_slice(bytes);
     let mut limbs = Zeroizing::new([0_u64; MAX_BYTES / 4]);
     for (limb, chunk) in limbs.iter_mut().zip(padded.chunks_exact(4)) {
-        *limb = chunk
-            .iter()
-            .fold(0, |limb, byte| limb << 8 | u64::from(*byte));
+        *limb = chunk.iter().fold(0, |limb, byte| limb << 8 | u64::from(*byte));
     }
     let limbs = &mut limbs[(MAX_BYTES - N) / 4..];
     let mut digits = Zeroizing::new([0_u8; MAX_DIGITS]);
@@ -129,10 +127,7 @@ pub fn decode_into<const N: usize>(digits: &[u8], out: &mut [u8; N]) -> Option<(
     Some(())
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is asked for"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
 fn low(product: u128) -> u64 {
     product as u64
 }
@@ -155,10 +150,7 @@ mod tests {
             }
             digits.push(char::from(ALPHABET[rest as usize]));
         }
-        assert!(
-            number.iter().all(|byte| *byte == 0),
-            "the width holds every value"
-        );
+        assert!(number.iter().all(|byte| *byte == 0), "the width holds every value");
         digits.iter().rev().collect()
     }
 
@@ -167,11 +159,7 @@ mod tests {
         assert_eq!([4, 12, 16, 32].map(width), [6, 17, 22, 43]);
         for bytes in 1..=MAX_BYTES {
             let digits = plainly(&vec![0xff; bytes], width(bytes));
-            assert!(
-                !digits.starts_with('0'),
-                "{bytes} bytes need all {} digits",
-                digits.len()
-            );
+            assert!(!digits.starts_with('0'), "{bytes} bytes need all {} digits", digits.len());
         }
         assert_eq!(width(0), 0);
     }

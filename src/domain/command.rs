@@ -113,7 +113,11 @@ fn set_policy(facts: &impl Facts, policy: &Policy) -> Vec<Proposal> {
     vec![service(Event::PolicyChanged(policy.clone()))]
 }
 
-fn register_pepper(facts: &impl Facts, version: PepperVersion, check: PepperCheck) -> Vec<Proposal> {
+fn register_pepper(
+    facts: &impl Facts,
+    version: PepperVersion,
+    check: PepperCheck,
+) -> Vec<Proposal> {
     if facts.has_pepper(version) {
         return Vec::new();
     }

@@ -103,19 +103,10 @@ impl KeyPrefix {
     /// # Errors
     /// [`PrefixError`] if the text has another form.
     pub fn parse(text: &str) -> Result<Self, PrefixError> {
-        let first = text
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_lowercase());
-        let rest = text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        let rest = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         let fits = (2..=10).contains(&text.len());
-        if first && rest && fits {
-            Ok(KeyPrefix(text.into()))
-        } else {
-            Err(PrefixError)
-        }
+        if first && rest && fits { Ok(KeyPrefix(text.into())) } else { Err(PrefixError) }
     }
 
     /// The prefix as text.
@@ -237,16 +228,11 @@ pub fn parse(prefix: &KeyPrefix, text: &str) -> Result<PresentedKey, KeyProblem>
     let id = base62::decode(id).ok_or(KeyProblem::BadChecksum)?;
     let mut secret = Secret([0; SECRET_BYTES]);
     base62::decode_into(&rest[..SECRET_DIGITS], &mut secret.0).ok_or(KeyProblem::BadChecksum)?;
-    Ok(PresentedKey {
-        environment,
-        id,
-        secret,
-    })
+    Ok(PresentedKey { environment, id, secret })
 }
 
 fn begins_with(text: &str, scheme: &str) -> bool {
-    text.get(..scheme.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 fn has_whitespace(text: &str) -> bool {

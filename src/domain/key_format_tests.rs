@@ -15,23 +15,16 @@ fn sample_id() -> [u8; 12] {
 }
 
 fn sample_secret() -> Secret {
-    Secret::from_bytes(std::array::from_fn(|i| {
-        u8::try_from(i + 100).expect("small")
-    }))
+    Secret::from_bytes(std::array::from_fn(|i| u8::try_from(i + 100).expect("small")))
 }
 
 fn sample() -> String {
-    render(&kl(), Environment::Live, &sample_id(), &sample_secret())
-        .expose()
-        .to_owned()
+    render(&kl(), Environment::Live, &sample_id(), &sample_secret()).expose().to_owned()
 }
 
 /// `body` with the check that belongs to it.
 fn with_check(body: &str) -> String {
-    format!(
-        "{body}{}",
-        base62::encode(&crc32fast::hash(body.as_bytes()).to_be_bytes())
-    )
+    format!("{body}{}", base62::encode(&crc32fast::hash(body.as_bytes()).to_be_bytes()))
 }
 
 fn problem(text: &str) -> Option<KeyProblem> {
@@ -45,11 +38,7 @@ fn known_keys_have_known_texts() {
     let known = [
         ("kl", Environment::Live, format!("kl_live_{body}28kjPK")),
         ("kl", Environment::Service, format!("kl_svc_{body}1mkyoD")),
-        (
-            "acme2",
-            Environment::Test,
-            format!("acme2_test_{body}3SvqRs"),
-        ),
+        ("acme2", Environment::Test, format!("acme2_test_{body}3SvqRs")),
     ];
     for (prefix, environment, text) in known {
         let prefix = KeyPrefix::parse(prefix).expect("valid");
@@ -69,47 +58,21 @@ fn problems_are_named_in_order() {
     let key = sample();
     assert_eq!(problem(""), Some(KeyProblem::BadLength));
     for scheme in ["Bearer ", "bearer ", "BASIC ", "ApiKey "] {
-        assert_eq!(
-            problem(&format!("{scheme}{key}")),
-            Some(KeyProblem::HasScheme)
-        );
+        assert_eq!(problem(&format!("{scheme}{key}")), Some(KeyProblem::HasScheme));
     }
     assert_eq!(problem("bearer"), Some(KeyProblem::ForeignPrefix));
     assert_eq!(problem("bearer\tx"), Some(KeyProblem::HasWhitespace));
-    for space in [
-        " ", "\n", "\r\n", "\t", "\0", "\u{7f}", "\u{85}", "\u{a0}", "\u{2003}",
-    ] {
-        assert_eq!(
-            problem(&format!("{key}{space}")),
-            Some(KeyProblem::HasWhitespace)
-        );
-        assert_eq!(
-            problem(&format!("{space}{key}")),
-            Some(KeyProblem::HasWhitespace)
-        );
+    for space in [" ", "\n", "\r\n", "\t", "\0", "\u{7f}", "\u{85}", "\u{a0}", "\u{2003}"] {
+        assert_eq!(problem(&format!("{key}{space}")), Some(KeyProblem::HasWhitespace));
+        assert_eq!(problem(&format!("{space}{key}")), Some(KeyProblem::HasWhitespace));
     }
-    for foreign in [
-        "sk_live_x",
-        "kl",
-        "kl_",
-        "kl_live",
-        "kl_prod_x",
-        "KL_live_x",
-        "kl_Live_x",
-    ] {
-        assert_eq!(
-            problem(foreign),
-            Some(KeyProblem::ForeignPrefix),
-            "{foreign}"
-        );
+    for foreign in ["sk_live_x", "kl", "kl_", "kl_live", "kl_prod_x", "KL_live_x", "kl_Live_x"] {
+        assert_eq!(problem(foreign), Some(KeyProblem::ForeignPrefix), "{foreign}");
     }
     assert_eq!(problem("kl_live_"), Some(KeyProblem::BadLength));
     assert_eq!(problem(&format!("{key}0")), Some(KeyProblem::BadLength));
     assert_eq!(problem(&key[..key.len() - 1]), Some(KeyProblem::BadLength));
-    assert_eq!(
-        problem(&key.replace("live", "test")),
-        Some(KeyProblem::BadChecksum)
-    );
+    assert_eq!(problem(&key.replace("live", "test")), Some(KeyProblem::BadChecksum));
 }
 
 #[test]
@@ -129,19 +92,11 @@ fn ids_and_secrets_out_of_range_are_refused_though_the_check_is_right() {
 fn every_change_of_one_character_is_refused() {
     let key = sample();
     for at in 0..key.len() {
-        for other in ALPHABET
-            .iter()
-            .chain(b"_- .*")
-            .filter(|other| **other != key.as_bytes()[at])
-        {
+        for other in ALPHABET.iter().chain(b"_- .*").filter(|other| **other != key.as_bytes()[at]) {
             let mut changed = key.clone().into_bytes();
             changed[at] = *other;
             let changed = String::from_utf8(changed).expect("ASCII");
-            assert!(
-                problem(&changed).is_some(),
-                "{} at {at}",
-                char::from(*other)
-            );
+            assert!(problem(&changed).is_some(), "{} at {at}", char::from(*other));
         }
     }
 }
@@ -164,11 +119,7 @@ fn every_deletion_insertion_and_swap_of_neighbours_is_refused() {
         for added in ALPHABET.iter().chain(b"_") {
             let mut longer = key.clone();
             longer.insert(at, char::from(*added));
-            assert!(
-                problem(&longer).is_some(),
-                "{} added at {at}",
-                char::from(*added)
-            );
+            assert!(problem(&longer).is_some(), "{} added at {at}", char::from(*added));
         }
     }
 }
@@ -210,17 +161,11 @@ fn prefixes_keep_to_their_form() {
 
 #[test]
 fn environments_have_fixed_words_and_numbers() {
-    assert_eq!(
-        ENVIRONMENTS.map(Environment::as_str),
-        ["live", "test", "svc"]
-    );
+    assert_eq!(ENVIRONMENTS.map(Environment::as_str), ["live", "test", "svc"]);
     assert_eq!(ENVIRONMENTS.map(Environment::code), [1, 2, 3]);
     for environment in ENVIRONMENTS {
         assert_eq!(Environment::parse(environment.as_str()), Some(environment));
-        assert_eq!(
-            Environment::from_code(environment.code()),
-            Some(environment)
-        );
+        assert_eq!(Environment::from_code(environment.code()), Some(environment));
     }
     assert_eq!(Environment::parse("Live"), None);
     assert_eq!([0, 4, 255].map(Environment::from_code), [None; 3]);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::account::AccountStatus;
-use crate::domain::event::{Event, KeyCreated, KeyTag, KeyUpdated, Proposal, RevokeReason, Subject};
+use crate::domain::event::{
+    Event, KeyCreated, KeyTag, KeyUpdated, Proposal, RevokeReason, Subject,
+};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key::{Key, KeyState};
@@ -97,7 +99,11 @@ pub struct RevokeKey {
 ///
 /// # Errors
 /// [`Refusal`] if the account is unknown or not active, its plan's cap is reached or the expiry is past.
-pub fn decide_create(facts: &impl Facts, create: &CreateKey, now: Time) -> Result<Vec<Proposal>, Refusal> {
+pub fn decide_create(
+    facts: &impl Facts,
+    create: &CreateKey,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
     let account = facts.account(&create.account).ok_or(Refusal::AccountNotFound)?;
     if account.state.status != AccountStatus::Active {
         return Err(Refusal::AccountNotActive);
@@ -107,7 +113,8 @@ pub fn decide_create(facts: &impl Facts, create: &CreateKey, now: Time) -> Resul
     }
     let policy = facts.policy();
     let plan = policy.plans.get(&account.state.plan);
-    let plan = plan.ok_or_else(|| Refusal::UnknownPlan { known: policy.plans.keys().cloned().collect() })?;
+    let plan =
+        plan.ok_or_else(|| Refusal::UnknownPlan { known: policy.plans.keys().cloned().collect() })?;
     if let Some(limit) = plan.active_keys {
         let active = facts.open_keys(&create.account, now);
         if active >= limit {
@@ -125,7 +132,11 @@ pub fn decide_create(facts: &impl Facts, create: &CreateKey, now: Time) -> Resul
 ///
 /// # Errors
 /// [`Refusal`] if the key is unknown or over, is not where it was expected, or would gain power.
-pub fn decide_update(facts: &impl Facts, update: &UpdateKey, now: Time) -> Result<Vec<Proposal>, Refusal> {
+pub fn decide_update(
+    facts: &impl Facts,
+    update: &UpdateKey,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
     let key = facts.key(&update.key).ok_or(Refusal::KeyNotFound)?;
     if update.expected.is_some_and(|expected| expected != key.position()) {
         return Err(Refusal::StalePosition { current: Some(key.position()) });
@@ -142,7 +153,9 @@ pub fn decide_update(facts: &impl Facts, update: &UpdateKey, now: Time) -> Resul
     };
     let expire_time = match (update.expire_time, key.expire_time()) {
         (Some(new), Some(present)) if new > present => return Err(Refusal::ExpiryLater),
-        (Some(new), present) if new <= now && Some(new) != present => return Err(Refusal::ExpiryPast),
+        (Some(new), present) if new <= now && Some(new) != present => {
+            return Err(Refusal::ExpiryPast);
+        }
         (new, present) => new.or(present),
     };
     let mut changed: Vec<String> = update.resealed.iter().map(|&field| field.to_owned()).collect();
@@ -164,7 +177,11 @@ pub fn decide_update(facts: &impl Facts, update: &UpdateKey, now: Time) -> Resul
 ///
 /// # Errors
 /// [`Refusal`] if the key is unknown or over.
-pub fn decide_disable(facts: &impl Facts, switch: &SwitchKey, now: Time) -> Result<Vec<Proposal>, Refusal> {
+pub fn decide_disable(
+    facts: &impl Facts,
+    switch: &SwitchKey,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
     let key = facts.key(&switch.key).ok_or(Refusal::KeyNotFound)?;
     refuse_if_over(&key, now)?;
     if key.state_at(now) == KeyState::Disabled {
@@ -177,7 +194,11 @@ pub fn decide_disable(facts: &impl Facts, switch: &SwitchKey, now: Time) -> Resu
 ///
 /// # Errors
 /// [`Refusal`] if the key is unknown or over.
-pub fn decide_enable(facts: &impl Facts, switch: &SwitchKey, now: Time) -> Result<Vec<Proposal>, Refusal> {
+pub fn decide_enable(
+    facts: &impl Facts,
+    switch: &SwitchKey,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
     let key = facts.key(&switch.key).ok_or(Refusal::KeyNotFound)?;
     refuse_if_over(&key, now)?;
     if key.state_at(now) != KeyState::Disabled {
@@ -191,7 +212,11 @@ pub fn decide_enable(facts: &impl Facts, switch: &SwitchKey, now: Time) -> Resul
 ///
 /// # Errors
 /// [`Refusal`] if the key is unknown, over, disabled or rotated already, or its account is not active.
-pub fn decide_rotate(facts: &impl Facts, rotate: &RotateKey, now: Time) -> Result<Vec<Proposal>, Refusal> {
+pub fn decide_rotate(
+    facts: &impl Facts,
+    rotate: &RotateKey,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
     let key = facts.key(&rotate.key).ok_or(Refusal::KeyNotFound)?;
     match key.state_at(now) {
         KeyState::Revoked => return Err(Refusal::KeyRevoked),
@@ -210,7 +235,8 @@ pub fn decide_rotate(facts: &impl Facts, rotate: &RotateKey, now: Time) -> Resul
     let expire_time = key.expire_time();
     let overlap_end = now.plus(rotate.overlap);
     let retire_time = expire_time.map_or(overlap_end, |time| time.min(overlap_end));
-    let rotated = Event::KeyRotated { successor: rotate.successor, retire_time, reason: rotate.reason };
+    let rotated =
+        Event::KeyRotated { successor: rotate.successor, retire_time, reason: rotate.reason };
     let created = Event::KeyCreated(KeyCreated {
         tag: rotate.tag.clone(),
         environment: key.environment,

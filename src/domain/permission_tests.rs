@@ -13,14 +13,7 @@ fn ps(texts: &[&str]) -> Permissions {
 
 #[test]
 fn permissions_keep_to_their_form() {
-    for fine in [
-        "a",
-        "*",
-        "a:*",
-        "reports:read:all",
-        "A.b_c~d-9:x",
-        &"x".repeat(128),
-    ] {
+    for fine in ["a", "*", "a:*", "reports:read:all", "A.b_c~d-9:x", &"x".repeat(128)] {
         assert_eq!(p(fine).to_string(), fine);
     }
     let bad = [
@@ -46,22 +39,11 @@ fn permissions_keep_to_their_form() {
 
 #[test]
 fn a_pattern_covers_what_is_below_it_and_not_itself_shortened() {
-    for covered in [
-        "reports:read",
-        "reports:read:all",
-        "reports:*",
-        "reports:read:*",
-    ] {
+    for covered in ["reports:read", "reports:read:all", "reports:*", "reports:read:*"] {
         assert!(p("reports:*").covers(&p(covered)), "{covered}");
         assert!(p("*").covers(&p(covered)), "{covered}");
     }
-    for not in [
-        "reports",
-        "reportsx:read",
-        "report:read",
-        "*",
-        "Reports:read",
-    ] {
+    for not in ["reports", "reportsx:read", "report:read", "*", "Reports:read"] {
         assert!(!p("reports:*").covers(&p(not)), "{not}");
     }
     assert!(!p("reports").covers(&p("reports:read")));
@@ -73,39 +55,24 @@ fn a_pattern_covers_what_is_below_it_and_not_itself_shortened() {
 #[test]
 fn a_set_is_sorted_and_has_each_once_and_keeps_what_is_redundant() {
     let set = ps(&["b", "a:*", "b", "a:x"]);
-    assert_eq!(
-        set.iter().map(Permission::as_str).collect::<Vec<_>>(),
-        ["a:*", "a:x", "b"]
-    );
+    assert_eq!(set.iter().map(Permission::as_str).collect::<Vec<_>>(), ["a:*", "a:x", "b"]);
     assert_eq!(set.len(), 3);
     assert!(!set.is_empty());
     assert!(Permissions::default().is_empty());
     assert!(!Permissions::default().cover(&p("a")));
-    assert_eq!(
-        ps(&["a", "b"]).union(&ps(&["c", "b"])),
-        ps(&["a", "b", "c"])
-    );
+    assert_eq!(ps(&["a", "b"]).union(&ps(&["c", "b"])), ps(&["a", "b", "c"]));
 }
 
 #[test]
 fn narrowing_keeps_what_both_sides_hold() {
     let account = ps(&["reports:*", "users:read", "keys:*"]);
-    assert_eq!(
-        account.narrowed_by(&ps(&["*"])),
-        ps(&["reports:*", "users:read", "keys:*"])
-    );
+    assert_eq!(account.narrowed_by(&ps(&["*"])), ps(&["reports:*", "users:read", "keys:*"]));
     assert_eq!(
         account.narrowed_by(&ps(&["reports:read", "users:*", "billing:*"])),
         ps(&["reports:read", "users:read"])
     );
-    assert_eq!(
-        account.narrowed_by(&ps(&["keys:a:*", "keys:a:b"])),
-        ps(&["keys:a:*"])
-    );
-    assert_eq!(
-        account.narrowed_by(&Permissions::default()),
-        Permissions::default()
-    );
+    assert_eq!(account.narrowed_by(&ps(&["keys:a:*", "keys:a:b"])), ps(&["keys:a:*"]));
+    assert_eq!(account.narrowed_by(&Permissions::default()), Permissions::default());
 }
 
 #[test]

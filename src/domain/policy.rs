@@ -26,7 +26,8 @@ impl Policy {
     /// does not define grants nothing.
     #[must_use]
     pub fn effective(&self, own: &Permissions, roles: &[RoleName]) -> Permissions {
-        let granted = roles.iter().filter_map(|role| self.roles.get(role)).flat_map(Permissions::iter);
+        let granted =
+            roles.iter().filter_map(|role| self.roles.get(role)).flat_map(Permissions::iter);
         let all: Vec<Permission> = own.iter().chain(granted).cloned().collect();
         Permissions::new(all)
     }

@@ -351,5 +351,9 @@ fn scripts_do_most_of_what_they_ask() {
         let _ = play.world.carry_out(&command);
     }
     assert!(events > 100, "{events} of {asked}");
-    assert_eq!(done.len(), 10, "every kind of event of keys, accounts, callers and policy: {done:?}");
+    assert_eq!(
+        done.len(),
+        10,
+        "every kind of event of keys, accounts, callers and policy: {done:?}"
+    );
 }

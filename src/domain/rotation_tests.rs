@@ -27,11 +27,8 @@ fn until(world: &mut World, key: u8, expire_time: Time) {
 #[test]
 fn rotating_gives_the_old_key_an_end_and_a_successor_with_its_limits() {
     let mut world = World::with_account();
-    let limited = KeyCreated {
-        scopes: Some(permissions(&["a"])),
-        expire_time: Some(at(1000)),
-        ..created(1)
-    };
+    let limited =
+        KeyCreated { scopes: Some(permissions(&["a"])), expire_time: Some(at(1000)), ..created(1) };
     world.does(Act::CreateKey(CreateKey { created: limited.clone(), ..create("a", 1) }));
     let rotate = world.rotate(1, 2, 60);
     let reason = RevokeReason::Superseded;

@@ -72,29 +72,21 @@ impl fmt::Display for SourceRange {
 fn parse_bits(text: &str) -> Option<u8> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let padded = text.len() > 1 && text.starts_with('0');
-    if plain && !padded {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if plain && !padded { text.parse().ok() } else { None }
 }
 
 fn unmapped(range: IpNet) -> IpNet {
     let IpNet::V6(v6) = range else { return range };
     let mapped = v6.addr().to_ipv4_mapped();
     let bits = v6.prefix_len().checked_sub(MAPPED_BITS);
-    let v4 = mapped
-        .zip(bits)
-        .and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
+    let v4 = mapped.zip(bits).and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
     v4.map_or(range, IpNet::V4)
 }
 
 /// The address that `text` is; none if it is none. IPv4-mapped addresses become IPv4.
 #[must_use]
 pub fn parse_source(text: &str) -> Option<IpAddr> {
-    text.parse()
-        .ok()
-        .map(|address: IpAddr| address.to_canonical())
+    text.parse().ok().map(|address: IpAddr| address.to_canonical())
 }
 
 /// Where a key may be used from.
@@ -115,11 +107,7 @@ impl Sources {
     pub fn requested(mut ranges: Vec<SourceRange>) -> Self {
         ranges.sort_unstable();
         ranges.dedup();
-        if ranges.is_empty() {
-            Sources::Any
-        } else {
-            Sources::Only(ranges.into())
-        }
+        if ranges.is_empty() { Sources::Any } else { Sources::Only(ranges.into()) }
     }
 
     /// Whether a use from `source` is allowed; none: the address is not known.
@@ -172,29 +160,13 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in [
-            "",
-            "/8",
-            "x",
-            "10.0.0",
-            "010.0.0.1/8",
-            "10.0.0.1 ",
-            " 10.0.0.1",
-            "fe80::1%1",
-        ] {
-            assert_eq!(
-                SourceRange::parse(text),
-                Err(SourceError::BadAddress),
-                "{text}"
-            );
+        for text in ["", "/8", "x", "10.0.0", "010.0.0.1/8", "10.0.0.1 ", " 10.0.0.1", "fe80::1%1"]
+        {
+            assert_eq!(SourceRange::parse(text), Err(SourceError::BadAddress), "{text}");
         }
         let bits = ["", "33", "-1", "+8", "08", "8 ", "256", "8/8", "255.0.0.0"];
         for text in bits.map(|bits| format!("10.0.0.0/{bits}")) {
-            assert_eq!(
-                SourceRange::parse(&text),
-                Err(SourceError::BadLength),
-                "{text}"
-            );
+            assert_eq!(SourceRange::parse(&text), Err(SourceError::BadLength), "{text}");
         }
         assert_eq!(SourceRange::parse("::/129"), Err(SourceError::BadLength));
     }
@@ -202,27 +174,14 @@ mod tests {
     #[test]
     fn a_source_is_admitted_if_it_is_in_some_range() {
         let sources = only(&["192.0.2.0/24", "2001:db8::/32"]);
-        for text in [
-            "192.0.2.0",
-            "192.0.2.255",
-            "::ffff:192.0.2.9",
-            "2001:db8::1",
-        ] {
+        for text in ["192.0.2.0", "192.0.2.255", "::ffff:192.0.2.9", "2001:db8::1"] {
             assert!(sources.admits(parse_source(text)), "{text}");
         }
-        for text in [
-            "192.0.3.0",
-            "::ffff:192.0.3.0",
-            "2001:db9::1",
-            "::192.0.2.9",
-        ] {
+        for text in ["192.0.3.0", "::ffff:192.0.3.0", "2001:db9::1", "::192.0.2.9"] {
             assert!(!sources.admits(parse_source(text)), "{text}");
         }
         let mapped = Ipv4Addr::new(192, 0, 2, 9).to_ipv6_mapped();
-        assert!(
-            sources.admits(Some(IpAddr::V6(mapped))),
-            "normalised whoever parsed it"
-        );
+        assert!(sources.admits(Some(IpAddr::V6(mapped))), "normalised whoever parsed it");
         assert!(!only(&["::/0", "::ffff:0:0/95"]).admits(parse_source("::ffff:192.0.2.1")));
     }
 

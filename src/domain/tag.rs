@@ -130,9 +130,7 @@ impl Pepper {
 
 impl fmt::Debug for Pepper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pepper")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        f.debug_struct("Pepper").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -158,15 +156,9 @@ mod tests {
     fn known_secrets_have_known_tags() {
         let (id, secret) = (counting(1), Secret::from_bytes(counting(100)));
         let key = "f056efb6ccb271b0f49b17beb4d80337d732c45114bb5a7231764477c765f035";
-        assert_eq!(
-            hex(pepper().tag(Purpose::Key, &id, &secret).as_bytes()),
-            key
-        );
+        assert_eq!(hex(pepper().tag(Purpose::Key, &id, &secret).as_bytes()), key);
         let caller = "87f938881a86cfbd7facbc1887fd04a1fefa9ea4041fd2a0fcf127f3b18759ea";
-        assert_eq!(
-            hex(pepper().tag(Purpose::Caller, &id, &secret).as_bytes()),
-            caller
-        );
+        assert_eq!(hex(pepper().tag(Purpose::Caller, &id, &secret).as_bytes()), caller);
         assert_eq!(hex(&pepper().check().0), "126c94b23ddc7b1a91abb8107652a79e");
     }
 
@@ -203,10 +195,7 @@ mod tests {
     #[test]
     fn nothing_shows_a_tag_or_a_pepper() {
         assert_eq!(format!("{:?}", Tag::from_bytes([1; 32])), "Tag(..)");
-        assert_eq!(
-            format!("{:?}", pepper()),
-            "Pepper { version: PepperVersion(7), .. }"
-        );
+        assert_eq!(format!("{:?}", pepper()), "Pepper { version: PepperVersion(7), .. }");
     }
 
     proptest! {

@@ -250,7 +250,8 @@ impl FactsMut for World {
     }
 
     fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
-        let new = self.open.entry(AccountRef::clone(account)).or_default().insert((key, expire_time));
+        let new =
+            self.open.entry(AccountRef::clone(account)).or_default().insert((key, expire_time));
         assert!(new, "a key is opened once");
     }
 

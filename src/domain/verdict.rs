@@ -75,7 +75,9 @@ pub fn judge(
             return denied(Denial::Superseded, rotation.map(|rotation| rotation.position));
         }
         KeyState::Expired => return denied(Denial::Expired, limits_at),
-        KeyState::Disabled => return denied(Denial::Disabled, life.and_then(|life| life.disabled_at)),
+        KeyState::Disabled => {
+            return denied(Denial::Disabled, life.and_then(|life| life.disabled_at));
+        }
     }
     if account.state.status != AccountStatus::Active {
         return denied(Denial::AccountInactive, Some(account.status_position));

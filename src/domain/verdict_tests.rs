@@ -36,7 +36,8 @@ fn effective(world: &World, account: &Account) -> Permissions {
 fn verdict(world: &World, key: u8, asked: &Asked) -> Result<(), Denied> {
     let key = &world.keys[&key_id(key)];
     let account = Arc::clone(&world.accounts[&*key.account]);
-    let ask = Ask { tenant: asked.tenant.as_ref(), required: &asked.required, source: asked.source };
+    let ask =
+        Ask { tenant: asked.tenant.as_ref(), required: &asked.required, source: asked.source };
     judge(key, &account, &effective(world, &account), &ask, world.now)
 }
 

@@ -87,7 +87,11 @@ impl WriterHandle {
     ///
     /// # Errors
     /// [`NotTaken`] if too many commands wait or the writer takes no more.
-    pub fn submit(&self, lane: Lane, command: Command) -> Result<oneshot::Receiver<Answer>, NotTaken> {
+    pub fn submit(
+        &self,
+        lane: Lane,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Answer>, NotTaken> {
         let (answer, receiver) = oneshot::channel();
         self.lanes.put(lane, Entry { command, answer })?;
         Ok(receiver)
@@ -140,7 +144,10 @@ struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            fail_stop("the ledger writer panicked", &std::io::Error::other("see the message above"));
+            fail_stop(
+                "the ledger writer panicked",
+                &std::io::Error::other("see the message above"),
+            );
         }
     }
 }

@@ -157,7 +157,8 @@ impl KeyTable {
     }
 
     pub(super) fn put_account(&self, name: &Arc<AccountRef>, account: Account) {
-        let effective = self.policy.load().effective(&account.state.permissions, &account.state.roles);
+        let effective =
+            self.policy.load().effective(&account.state.permissions, &account.state.roles);
         let standing = Standing { account: Arc::new(account), effective };
         let pinned = self.accounts.pin();
         match pinned.get(name) {

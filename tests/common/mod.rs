@@ -198,7 +198,12 @@ impl Client {
     }
 
     /// An account of `acme` on a plan with permissions.
-    pub async fn put_account(&self, account: &str, plan: &str, permissions: &[&str]) -> v1::Account {
+    pub async fn put_account(
+        &self,
+        account: &str,
+        plan: &str,
+        permissions: &[&str],
+    ) -> v1::Account {
         self.put_account_of("acme", account, plan, permissions).await
     }
 
@@ -261,7 +266,11 @@ impl Client {
     }
 
     /// A caller with roles, bound to tenants, and its credential.
-    pub async fn create_caller(&self, roles: &[v1::Role], tenants: &[&str]) -> (v1::Caller, String) {
+    pub async fn create_caller(
+        &self,
+        roles: &[v1::Role],
+        tenants: &[&str],
+    ) -> (v1::Caller, String) {
         let request = v1::CreateCallerRequest {
             name: "caller".to_owned(),
             owner: "team".to_owned(),
@@ -299,4 +308,3 @@ pub fn fields(status: &Status) -> Vec<String> {
     let request = details.bad_request().unwrap_or_else(|| panic!("{status:?} has no BadRequest"));
     request.field_violations.iter().map(|violation| violation.field.clone()).collect()
 }
-

@@ -17,7 +17,9 @@ pub struct Process {
 
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
-    for variable in ["KEYLEDGER_TOKEN", "KEYLEDGER_SERVER", "KEYLEDGER_CONFIG", "KEYLEDGER_DATA_DIR"] {
+    for variable in
+        ["KEYLEDGER_TOKEN", "KEYLEDGER_SERVER", "KEYLEDGER_CONFIG", "KEYLEDGER_DATA_DIR"]
+    {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null());
@@ -42,7 +44,8 @@ impl Process {
     }
 
     pub fn spawn(mut command: Command) -> Process {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         let mut stderr = child.stderr.take().expect("piped");
         let log = std::thread::spawn(move || {
             let mut text = String::new();

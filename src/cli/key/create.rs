@@ -19,8 +19,8 @@ pub(in crate::cli) struct CreateArgs {
     tenant: String,
     /// The account within the tenant
     account: String,
-    /// What people call the key
-    #[arg(long, default_value_t, hide_default_value = true)]
+    /// What people call the key: 1 to 200 characters
+    #[arg(long)]
     name: String,
     /// Permissions to narrow the key to; repeated or separated by commas [default: all its account may do]
     #[arg(long = "scope", value_name = "PERMISSION", value_delimiter = ',')]
@@ -107,10 +107,11 @@ mod tests {
 
     #[test]
     fn a_key_is_live_unscoped_and_without_end_unless_said() {
-        let request = request(&[]).expect("is one");
+        let request = request(&["--name", "export"]).expect("is one");
         let expected = v1::CreateKeyRequest {
             tenant_id: "acme".to_owned(),
             account_id: "billing".to_owned(),
+            name: "export".to_owned(),
             environment: "live".to_owned(),
             ..Default::default()
         };
@@ -167,7 +168,8 @@ mod tests {
         );
         refused(&["key", "create", "acme", "billing", "--metadata", "team"]);
         refused(&["key", "create", "acme"]);
-        let twice = request(&["--metadata", "a=1", "--metadata", "a=2"]);
+        assert!(refused(&["key", "create", "acme", "billing"]).contains("--name"));
+        let twice = request(&["--name", "n", "--metadata", "a=1", "--metadata", "a=2"]);
         assert!(matches!(twice, Err(Failure::Usage(_))));
     }
 

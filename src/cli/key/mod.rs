@@ -15,7 +15,7 @@ const CREATE_EXAMPLES: &str = "\
 Examples:
   keyledger key create acme billing --name export --scope reports:read --expires 90d
   The secret in a new file and nowhere else:
-    keyledger key create acme billing --secret-out key.txt";
+    keyledger key create acme billing --name export --secret-out key.txt";
 
 const UPDATE_EXAMPLES: &str = "\
 Examples:

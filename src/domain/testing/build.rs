@@ -100,7 +100,12 @@ pub(crate) fn put(name: &str) -> PutAccount {
 
 /// Creates a key in `acme/<name>` that has all of the account's permissions and never expires.
 pub(crate) fn create(name: &str, key: u8) -> CreateKey {
-    CreateKey { account: account(name), key: key_id(key), created: created(key), private: private() }
+    CreateKey {
+        account: account(name),
+        key: key_id(key),
+        created: created(key),
+        private: private(),
+    }
 }
 
 pub(crate) fn created(key: u8) -> KeyCreated {

@@ -80,7 +80,10 @@ fn exact<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], R
     bytes.try_into().map_err(|_| Field(field))
 }
 
-fn optional<const N: usize>(bytes: &[u8], field: &'static str) -> Result<Option<[u8; N]>, RecordError> {
+fn optional<const N: usize>(
+    bytes: &[u8],
+    field: &'static str,
+) -> Result<Option<[u8; N]>, RecordError> {
     if bytes.is_empty() { Ok(None) } else { exact(bytes, field).map(Some) }
 }
 
@@ -169,9 +172,10 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
             retire_time: Time::from_micros(e.retire_time),
             reason: revoke_reason(known(e.reason, "reason")?),
         },
-        WireEvent::KeyRevoked(e) => {
-            Event::KeyRevoked { reason: revoke_reason(known(e.reason, "reason")?), leaked: e.leaked }
-        }
+        WireEvent::KeyRevoked(e) => Event::KeyRevoked {
+            reason: revoke_reason(known(e.reason, "reason")?),
+            leaked: e.leaked,
+        },
         WireEvent::CallerCreated(e) => Event::CallerCreated(CallerCreated {
             roles: roles(&e.roles)?,
             tag: key_tag(e.tag)?,
@@ -227,7 +231,10 @@ fn policy(changed: &wire::PolicyChanged) -> Result<Policy, RecordError> {
 
 fn key_tag(tag: Option<wire::KeyTag>) -> Result<KeyTag, RecordError> {
     let tag = tag.ok_or(Field("tag"))?;
-    Ok(KeyTag { pepper: pepper_version(tag.pepper)?, tag: Tag::from_bytes(exact(&tag.tag, "tag")?) })
+    Ok(KeyTag {
+        pepper: pepper_version(tag.pepper)?,
+        tag: Tag::from_bytes(exact(&tag.tag, "tag")?),
+    })
 }
 
 fn pepper_version(version: u32) -> Result<PepperVersion, RecordError> {

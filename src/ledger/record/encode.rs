@@ -90,13 +90,15 @@ fn put_subject(record: &mut wire::Record, subject: &Subject) {
 
 fn event(event: &Event) -> WireEvent {
     match event {
-        Event::AccountRegistered(state) => {
-            WireEvent::AccountRegistered(wire::AccountRegistered { state: Some(account_state(state)) })
-        }
-        Event::AccountChanged { state, changed } => WireEvent::AccountChanged(wire::AccountChanged {
+        Event::AccountRegistered(state) => WireEvent::AccountRegistered(wire::AccountRegistered {
             state: Some(account_state(state)),
-            changed: changed.clone(),
         }),
+        Event::AccountChanged { state, changed } => {
+            WireEvent::AccountChanged(wire::AccountChanged {
+                state: Some(account_state(state)),
+                changed: changed.clone(),
+            })
+        }
         Event::KeyCreated(created) => WireEvent::KeyCreated(wire::KeyCreated {
             tag: Some(key_tag(&created.tag)),
             environment: environment(created.environment).into(),
@@ -113,11 +115,13 @@ fn event(event: &Event) -> WireEvent {
         }),
         Event::KeyDisabled => WireEvent::KeyDisabled(wire::KeyDisabled {}),
         Event::KeyEnabled => WireEvent::KeyEnabled(wire::KeyEnabled {}),
-        Event::KeyRotated { successor, retire_time, reason } => WireEvent::KeyRotated(wire::KeyRotated {
-            successor: successor.0.to_vec(),
-            retire_time: retire_time.as_micros(),
-            reason: revoke_reason(*reason).into(),
-        }),
+        Event::KeyRotated { successor, retire_time, reason } => {
+            WireEvent::KeyRotated(wire::KeyRotated {
+                successor: successor.0.to_vec(),
+                retire_time: retire_time.as_micros(),
+                reason: revoke_reason(*reason).into(),
+            })
+        }
         Event::KeyRevoked { reason, leaked } => WireEvent::KeyRevoked(wire::KeyRevoked {
             reason: revoke_reason(*reason).into(),
             leaked: *leaked,
@@ -128,10 +132,12 @@ fn event(event: &Event) -> WireEvent {
             tenants: created.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
             expire_time: created.expire_time.map(|time| time.as_micros()),
         }),
-        Event::CallerRotated { tag, retire_time } => WireEvent::CallerRotated(wire::CallerRotated {
-            tag: Some(key_tag(tag)),
-            retire_time: retire_time.as_micros(),
-        }),
+        Event::CallerRotated { tag, retire_time } => {
+            WireEvent::CallerRotated(wire::CallerRotated {
+                tag: Some(key_tag(tag)),
+                retire_time: retire_time.as_micros(),
+            })
+        }
         Event::CallerRevoked => WireEvent::CallerRevoked(wire::CallerRevoked {}),
         Event::PolicyChanged(policy) => WireEvent::PolicyChanged(policy_changed(policy)),
         Event::PepperRotated { version, check } => WireEvent::PepperRotated(wire::PepperRotated {

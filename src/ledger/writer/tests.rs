@@ -120,7 +120,9 @@ fn a_cap_is_exact_among_threads() {
     let created: usize = std::thread::scope(|scope| {
         let thread = |n: u8| {
             let house = &house;
-            scope.spawn(move || (1..=25).filter(|k| house.ask(create_key(n * 25 + k)).is_ok()).count())
+            scope.spawn(move || {
+                (1..=25).filter(|k| house.ask(create_key(n * 25 + k)).is_ok()).count()
+            })
         };
         let threads: Vec<_> = (0..8).map(thread).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
@@ -323,7 +325,10 @@ fn what_was_recorded_is_what_was_asked_by_whom() {
     done(house.ask(command.clone()));
     let facts = house.close().facts();
     let fact = facts.last().unwrap();
-    assert_eq!((fact.actor, fact.trace_id, fact.request), (admin(), command.trace_id, command.request));
+    assert_eq!(
+        (fact.actor, fact.trace_id, fact.request),
+        (admin(), command.trace_id, command.request)
+    );
     assert_eq!(fact.private, Some(private()));
     assert_eq!(fact.event_id, private().event_id, "the sealed fields are bound to this id");
 }

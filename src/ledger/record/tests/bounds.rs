@@ -19,6 +19,7 @@ use crate::ledger::frame::MAX_FRAME_BYTES;
 
 /// What the records of one command take at most: a little over half a frame.
 const COMMAND_BOUND: usize = 33 * 1024;
+const _: () = assert!(COMMAND_BOUND < MAX_FRAME_BYTES);
 
 /// What AES-256-GCM-SIV adds to the clear bytes.
 const SEAL_BYTES: usize = 16;
@@ -69,19 +70,22 @@ fn seal(personal: &Personal) -> Private {
 /// A policy of 64 plans and 64 roles with the longest names, and the account at its bounds.
 fn world() -> World {
     let mut world = World::new();
-    let plan = |n| (PlanName::parse(&format!("p{}", numbered(n, 63))).expect("valid"), Plan { active_keys: None });
-    let role = |n| (RoleName::parse(&format!("r{}", numbered(n, 63))).expect("valid"), permissions(&[]));
+    let plan = |n| {
+        (
+            PlanName::parse(&format!("p{}", numbered(n, 63))).expect("valid"),
+            Plan { active_keys: None },
+        )
+    };
+    let role =
+        |n| (RoleName::parse(&format!("r{}", numbered(n, 63))).expect("valid"), permissions(&[]));
     let policy = Policy { plans: (0..64).map(plan).collect(), roles: (0..64).map(role).collect() };
     world.does(Act::SetPolicy(policy));
     world
 }
 
 fn put_account(world: &World) -> Act {
-    let personal = Personal {
-        display_name: wide(200),
-        on_behalf_of: on_behalf_of(),
-        ..Personal::default()
-    };
+    let personal =
+        Personal { display_name: wide(200), on_behalf_of: on_behalf_of(), ..Personal::default() };
     let policy = crate::domain::facts::Facts::policy(world);
     Act::PutAccount(PutAccount {
         account: account(),
@@ -101,7 +105,12 @@ fn create_key() -> Act {
         ..created(1)
     };
     let personal = Personal { on_behalf_of: on_behalf_of(), ..key_fields() };
-    Act::CreateKey(CreateKey { account: account(), key: key_id(1), created, private: seal(&personal) })
+    Act::CreateKey(CreateKey {
+        account: account(),
+        key: key_id(1),
+        created,
+        private: seal(&personal),
+    })
 }
 
 /// What the command's records take, decided by `world`.
@@ -115,7 +124,8 @@ fn bytes(world: &World, act: Act) -> usize {
     assert!(!proposals.is_empty());
     let fact = |proposal| {
         let mut fact = world.record(&command, proposal);
-        (fact.position, fact.previous) = (crate::domain::ids::Position::new(1 << 62).expect("not 0"), None);
+        (fact.position, fact.previous) =
+            (crate::domain::ids::Position::new(1 << 62).expect("not 0"), None);
         fact.previous = Some(fact.position);
         fact
     };
@@ -146,12 +156,12 @@ fn the_records_of_every_command_keep_to_their_bound() {
     rotate.aside = Some(seal(&Personal { on_behalf_of: on_behalf_of(), ..Personal::default() }));
     sizes.push(("RotateKey", bytes(&world, Act::RotateKey(rotate))));
 
-    let said = Personal { comment: wide(1000), on_behalf_of: on_behalf_of(), ..Personal::default() };
+    let said =
+        Personal { comment: wide(1000), on_behalf_of: on_behalf_of(), ..Personal::default() };
     let revoke = RevokeKey { private: Some(seal(&said)), ..revoke(1) };
     sizes.push(("RevokeKey", bytes(&world, Act::RevokeKey(revoke))));
 
     for (command, size) in sizes {
         assert!(size <= COMMAND_BOUND, "{command} takes {size} bytes");
     }
-    assert!(COMMAND_BOUND < MAX_FRAME_BYTES);
 }

@@ -170,7 +170,10 @@ fn a_record_with_every_common_field() {
         .message(10, &wire().bytes(1, [0xaa; 12]).number(2, 2))
         .bytes(11, [0x11; 16])
         .message(12, &wire().bytes(1, [0x22; 16]).number(2, 4).bytes(3, [0x33; 16]))
-        .message(13, &wire().number(1, 1).number(2, 1000).bytes(3, [0x44; 12]).bytes(4, [0x55; 200]))
+        .message(
+            13,
+            &wire().number(1, 1).number(2, 1000).bytes(3, [0x44; 12]).bytes(4, [0x55; 200]),
+        )
         .bytes(14, [0x66; 32])
         .message(32, &wire());
     holds(&fact, &record);
@@ -236,12 +239,8 @@ fn key_created_records() {
 
 #[test]
 fn key_updated_records() {
-    let nothing = KeyUpdated {
-        scopes: None,
-        expire_time: None,
-        sources: Sources::Any,
-        changed: Vec::new(),
-    };
+    let nothing =
+        KeyUpdated { scopes: None, expire_time: None, sources: Sources::Any, changed: Vec::new() };
     holds(&key(Event::KeyUpdated(nothing)), &of_key(31, &wire()));
     let all = KeyUpdated {
         scopes: Some(permissions(&["a", "b:*"])),

@@ -3,9 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::{RecordError, decode, encode};
-use super::golden::{
-    Wire, actor, head, of_account, of_caller, of_key, of_service, wire, wire_tag,
-};
+use super::golden::{Wire, actor, head, of_account, of_caller, of_key, of_service, wire, wire_tag};
 use super::strategies::recorded;
 use RecordError::Field;
 
@@ -86,7 +84,10 @@ fn a_named_call_and_sealed_fields_are_whole_or_absent() {
     refused(&call(&[1; 16], 11, &[]), Field("request.digest"));
     let sealed = |nonce: &[u8]| wire().number(1, 1).number(2, 1).bytes(3, nonce).bytes(4, [1; 16]);
     assert!(decode(&done(begin().message(13, &sealed(&[1; 12])).bytes(14, [1; 32])).0).is_ok());
-    refused(&done(begin().message(13, &sealed(&[1; 11])).bytes(14, [1; 32])), Field("sealed.nonce"));
+    refused(
+        &done(begin().message(13, &sealed(&[1; 11])).bytes(14, [1; 32])),
+        Field("sealed.nonce"),
+    );
     refused(&done(begin().message(13, &sealed(&[1; 12]))), Field("commitment"));
     refused(&done(begin().bytes(14, [1; 32])), Field("sealed"));
 }

@@ -73,7 +73,8 @@ fn key_tag() -> impl Strategy<Value = KeyTag> {
 
 fn sources() -> impl Strategy<Value = Sources> {
     let some = vec(any::<u32>(), 1..3).prop_map(|addresses| {
-        let text = addresses.into_iter().map(|address| std::net::Ipv4Addr::from(address).to_string());
+        let text =
+            addresses.into_iter().map(|address| std::net::Ipv4Addr::from(address).to_string());
         Sources::requested(text.map(|text| SourceRange::parse(&text).expect("valid")).collect())
     });
     prop_oneof![Just(Sources::Any), Just(Sources::Unreadable), some]
@@ -109,8 +110,13 @@ fn key_created() -> impl Strategy<Value = KeyCreated> {
     let environment = prop_oneof![Just(Environment::Live), Just(Environment::Test)];
     let (scopes, expire_time) = (option::of(permissions()), option::of(time()));
     (key_tag(), environment, scopes, expire_time, sources(), option::of(key_id())).prop_map(
-        |(tag, environment, scopes, expire_time, sources, replaces)| {
-            KeyCreated { tag, environment, scopes, expire_time, sources, replaces }
+        |(tag, environment, scopes, expire_time, sources, replaces)| KeyCreated {
+            tag,
+            environment,
+            scopes,
+            expire_time,
+            sources,
+            replaces,
         },
     )
 }
@@ -160,8 +166,7 @@ fn service_event() -> impl Strategy<Value = Event> {
         version: PepperVersion(version),
         check: PepperCheck(check),
     });
-    let step =
-        (time(), time()).prop_map(|(wall, expected)| Event::ClockStepped { wall, expected });
+    let step = (time(), time()).prop_map(|(wall, expected)| Event::ClockStepped { wall, expected });
     prop_oneof![policy, pepper, step]
 }
 
@@ -189,11 +194,8 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn actor() -> impl Strategy<Value = Actor> {
-    let mechanism = prop_oneof![
-        Just(Mechanism::Service),
-        Just(Mechanism::Bearer),
-        Just(Mechanism::Offline),
-    ];
+    let mechanism =
+        prop_oneof![Just(Mechanism::Service), Just(Mechanism::Bearer), Just(Mechanism::Offline),];
     (option::of(bytes().prop_map(CallerId)), mechanism)
         .prop_map(|(caller, mechanism)| Actor { caller, mechanism })
 }
@@ -217,8 +219,7 @@ pub(super) fn recorded() -> impl Strategy<Value = Recorded> {
         let event_id = EventId(event_id);
         let (actor, trace_id, request) = cause;
         let (subject, event) = what;
-        let private =
-            private.map(|(sealed, commitment)| Private { event_id, sealed, commitment });
+        let private = private.map(|(sealed, commitment)| Private { event_id, sealed, commitment });
         Recorded {
             position,
             event_id,
@@ -237,8 +238,11 @@ pub(super) fn recorded() -> impl Strategy<Value = Recorded> {
 /// Personal fields of any kind.
 pub(super) fn personal() -> impl Strategy<Value = Personal> {
     let text = || any::<String>();
-    let on_behalf_of = (text(), text(), text())
-        .prop_map(|(subject, ticket, note)| OnBehalfOf { subject, ticket, note });
+    let on_behalf_of = (text(), text(), text()).prop_map(|(subject, ticket, note)| OnBehalfOf {
+        subject,
+        ticket,
+        note,
+    });
     let metadata = btree_map(text(), text(), 0..4);
     let cidrs = vec(text(), 0..3);
     (text(), text(), text(), metadata, cidrs, text(), option::of(on_behalf_of)).prop_map(
