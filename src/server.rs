@@ -80,7 +80,7 @@ pub async fn run(
     let open = move || startup::open(&config, sources.clock, sources.random);
     let Opened { app, new_admin, closing } = tokio::task::spawn_blocking(open).await??;
 
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (mut health, health_service) = tonic_health::server::health_reporter();
     let names = [
         "",
         KeyServiceServer::<()>::NAME,
@@ -106,6 +106,10 @@ pub async fn run(
         shutdown.await;
         for name in names {
             health.set_service_status(name, ServingStatus::NotServing).await;
+        }
+        // Ends the watches, once they have told it: a watch would hold the drain to its bound.
+        for name in names {
+            let _ = health.clear_service_status(name).await;
         }
     };
     connections.serve(listener, not_serving).await;

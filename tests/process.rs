@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -290,6 +291,42 @@ async fn a_lost_admin_credential_is_replaced_offline_and_on_record() {
     let names: Vec<_> =
         callers.into_inner().callers.into_iter().map(|caller| caller.name).collect();
     assert_eq!(names, ["first admin", "recovered admin"]);
+    server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_the_process_and_what_was_acknowledged_is_there_afterwards() {
+    let (_directory, path) = data_dir();
+    // A bound on the size of files stands for the full disk: writes behind it fail.
+    let mut limited = std::process::Command::new("bash");
+    let program = env!("CARGO_BIN_EXE_keyledger");
+    limited.arg("-c").arg("trap '' XFSZ; ulimit -c 0 -f 6000; exec \"$@\"").arg("bash");
+    limited.args([program, "serve", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(&path);
+    let server = Process::spawn(limited);
+    let admin = server.admin(&path).await;
+    admin.put_account("billing", "enterprise", &[]).await;
+    let bulk = (0..32).map(|n| (format!("bulk {n}"), "x".repeat(512))).collect();
+    let mut request =
+        v1::CreateKeyRequest { metadata: bulk, ..new_key("acme", "billing", "bulky") };
+    let mut acknowledged = Vec::new();
+    loop {
+        assert!(acknowledged.len() < 2000, "the disk never filled");
+        request.name = format!("bulky {}", acknowledged.len());
+        match admin.keys.clone().create_key(request.clone()).await {
+            Ok(made) => acknowledged.push(made.into_inner().secret),
+            Err(_) => break,
+        }
+    }
+    assert!(!acknowledged.is_empty());
+    let (status, log) = server.wait();
+    assert_eq!(status.signal(), Some(6), "it aborts: {log}");
+    assert!(log.contains("a frame could not be made durable"), "{log}");
+
+    let server = Process::start(&path);
+    let admin = server.admin(&path).await;
+    for secret in &acknowledged {
+        assert_eq!(admin.verdict(secret).await, Ok(()));
+    }
     server.terminate();
 }
 

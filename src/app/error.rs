@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::domain::caller::Role;
 use crate::domain::ids::Position;
 use crate::domain::refusal::Refusal;
 use crate::ledger::engine::LedgerError;
@@ -43,7 +44,10 @@ pub enum AppError {
     CredentialInvalid,
     /// The caller lacks the roles for this RPC.
     #[error("the caller's roles do not allow this call")]
-    RoleMissing,
+    RoleMissing {
+        /// The roles that do; each suffices.
+        allowed: &'static [Role],
+    },
     /// The caller is not bound to the tenant it names.
     #[error("the caller may not act for this tenant")]
     TenantNotAllowed,

@@ -10,6 +10,7 @@ use crate::domain::event::{
 use crate::domain::facts::Facts;
 use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key::{Key, KeyState};
+use crate::domain::key_format::Environment;
 use crate::domain::permission::Permissions;
 use crate::domain::refusal::Refusal;
 use crate::domain::sealed::Private;
@@ -107,6 +108,9 @@ pub fn decide_create(
     let account = facts.account(&create.account).ok_or(Refusal::AccountNotFound)?;
     if account.state.status != AccountStatus::Active {
         return Err(Refusal::AccountNotActive);
+    }
+    if create.created.environment == Environment::Service {
+        return Err(Refusal::NotForKeys);
     }
     if create.created.expire_time.is_some_and(|time| time <= now) {
         return Err(Refusal::ExpiryPast);

@@ -75,6 +75,14 @@ fn keys_are_created_only_in_accounts_that_are_there_and_active() {
 }
 
 #[test]
+fn a_key_is_never_of_the_environment_of_callers() {
+    let world = World::with_account();
+    let mut service = create("a", 1);
+    service.created.environment = Environment::Service;
+    assert_eq!(refused(&world, Act::CreateKey(service)), Refusal::NotForKeys);
+}
+
+#[test]
 fn an_expiry_must_be_in_the_future() {
     let world = World::with_account();
     assert_eq!(refused(&world, create_until(1, at(0))), Refusal::ExpiryPast);

@@ -67,6 +67,9 @@ pub enum Refusal {
     /// The new expiry is later than the present one.
     #[error("expiry can only be brought forward")]
     ExpiryLater,
+    /// The environment is that of callers' credentials.
+    #[error("must be live or test")]
+    NotForKeys,
     /// The expiry is not in the future.
     #[error("expiry must be in the future")]
     ExpiryPast,

@@ -26,6 +26,10 @@ const MAX_VIOLATIONS: usize = 16;
 /// The most characters of a name and of other texts of one line.
 pub(super) const MAX_LINE: usize = 200;
 
+/// The most characters of a ticket's reference. With the other bounds it keeps what one command
+/// records within 32 KiB.
+const MAX_TICKET: usize = 100;
+
 /// The most characters of a comment: room for the story of an incident.
 pub(super) const MAX_COMMENT: usize = 1000;
 
@@ -156,10 +160,13 @@ impl Violations {
 
     /// A text of one line, which may be empty.
     pub(super) fn line(&mut self, field: &str, text: String) -> Option<String> {
-        if !fits(&text, MAX_LINE, char::is_control) {
-            let must = format_args!(
-                "must be at most {MAX_LINE} characters, none of them a control character"
-            );
+        self.short_line(field, MAX_LINE, text)
+    }
+
+    fn short_line(&mut self, field: &str, most: usize, text: String) -> Option<String> {
+        if !fits(&text, most, char::is_control) {
+            let must =
+                format_args!("must be at most {most} characters, none of them a control character");
             return self.refuse(field, must);
         }
         Some(text)
@@ -274,7 +281,7 @@ impl Violations {
     ) -> Option<Option<OnBehalfOf>> {
         let Some(said) = said else { return Some(None) };
         let subject = self.line("on_behalf_of.subject", said.subject.clone());
-        let ticket = self.line("on_behalf_of.ticket", said.ticket.clone());
+        let ticket = self.short_line("on_behalf_of.ticket", MAX_TICKET, said.ticket.clone());
         let note = self.prose("on_behalf_of.note", MAX_LINE, said.note.clone());
         let read = OnBehalfOf { subject: subject?, ticket: ticket?, note: note? };
         Some(Some(read).filter(|read| *read != OnBehalfOf::default()))

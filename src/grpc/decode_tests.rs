@@ -213,6 +213,8 @@ fn who_a_call_is_for_is_held_to_its_bounds() {
     };
     let fields = violated(|bad| bad.on_behalf_of(Some(&said)));
     assert_eq!(fields, ["on_behalf_of.subject", "on_behalf_of.ticket"]);
+    let long = v1::OnBehalfOf { ticket: "t".repeat(101), ..Default::default() };
+    assert_eq!(violated(|bad| bad.on_behalf_of(Some(&long))), ["on_behalf_of.ticket"]);
 }
 
 /// What is said of a text that breaks every rule.

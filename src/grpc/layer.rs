@@ -107,7 +107,7 @@ impl<I: Recognise> AccessLayer<I> {
         if let (Rule::Roles(roles), Some(identity)) = (rule, &identity)
             && !identity.has_any_role(roles)
         {
-            return Err(status::role_missing(roles));
+            return Err(status::of(&AppError::RoleMissing { allowed: roles }, None));
         }
         if let Some(identity) = identity {
             request.extensions_mut().insert(Arc::new(identity));

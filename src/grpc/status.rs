@@ -8,7 +8,6 @@ use tonic::{Code, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::app::error::{AppError, FieldViolation};
-use crate::domain::caller::Role;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::Method;
 use crate::grpc::MAX_REQUEST_BYTES;
@@ -94,7 +93,10 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
         AppError::CredentialInvalid => {
             fault(Code::Unauthenticated, Reason::CallerCredentialInvalid)
         }
-        AppError::RoleMissing => fault(Code::PermissionDenied, Reason::RoleMissing),
+        AppError::RoleMissing { allowed } => {
+            let names: Vec<_> = allowed.iter().map(|role| role.name()).collect();
+            fault(Code::PermissionDenied, Reason::RoleMissing).with("roles", &names.join(","))
+        }
         AppError::TenantNotAllowed => fault(Code::PermissionDenied, Reason::TenantNotAllowed),
         AppError::Contention => fault(Code::Aborted, Reason::Contention),
         AppError::BeyondHead { asked: _, head } => {
@@ -121,14 +123,6 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
         AppError::Internal => fault(Code::Internal, Reason::Internal),
     };
     fault.into_status()
-}
-
-/// The status of a caller without any of the roles that may call the RPC.
-pub(super) fn role_missing(allowed: &[Role]) -> Status {
-    let names: Vec<_> = allowed.iter().map(|role| role.name()).collect();
-    let text = AppError::RoleMissing.to_string();
-    let fault = Fault::new(Code::PermissionDenied, ErrorReason::RoleMissing, text);
-    fault.with("roles", &names.join(",")).into_status()
 }
 
 /// The status of a call to what is no RPC of this server.
@@ -206,6 +200,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::KeyExpired => precondition(Reason::KeyExpired),
         Refusal::KeyDisabled => precondition(Reason::KeyNotActive).with("state", &"DISABLED"),
         Refusal::KeyAlreadyRotated => precondition(Reason::KeyAlreadyRotated),
+        Refusal::NotForKeys => field("environment"),
         Refusal::ScopesWiden => field("key.scopes"),
         Refusal::ExpiryLater => field("key.expire_time"),
         Refusal::ExpiryPast if method == Some(Method::UpdateKey) => field("key.expire_time"),

@@ -81,6 +81,12 @@ impl Process {
         self.log.join().expect("no panic")
     }
 
+    /// Waits for the process to end by itself. Answers the exit status and the log.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().expect("gone");
+        (status, self.log.join().expect("no panic"))
+    }
+
     /// SIGTERM, as an init system would. Answers the exit status and the log.
     pub fn terminate(mut self) -> (ExitStatus, String) {
         let kill = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();

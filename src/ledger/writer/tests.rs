@@ -278,6 +278,15 @@ fn an_expired_key_frees_its_place_by_the_time_on_record() {
 }
 
 #[test]
+fn no_record_is_earlier_than_a_time_that_a_key_was_judged_by() {
+    let house = House::new("standard");
+    let judged = house.clock.wall().plus(Duration::from_secs(1));
+    house.table.witness(judged);
+    done(house.ask(create_key(1)));
+    assert_eq!(house.close().facts().last().unwrap().time, judged);
+}
+
+#[test]
 fn refusals_and_changes_of_nothing_leave_no_trace() {
     let house = House::new("standard");
     let (head, frames) = (house.table.head(), house.gate.appended());

@@ -18,7 +18,7 @@ use crate::domain::time::Time;
 use crate::ledger::frame::MAX_FRAME_BYTES;
 
 /// What the records of one command take at most: a little over half a frame.
-const COMMAND_BOUND: usize = 33 * 1024;
+const COMMAND_BOUND: usize = 32 * 1024;
 const _: () = assert!(COMMAND_BOUND < MAX_FRAME_BYTES);
 
 /// What AES-256-GCM-SIV adds to the clear bytes.
@@ -45,7 +45,7 @@ fn words() -> Permissions {
 }
 
 fn on_behalf_of() -> Option<OnBehalfOf> {
-    Some(OnBehalfOf { subject: wide(200), ticket: wide(200), note: wide(200) })
+    Some(OnBehalfOf { subject: wide(200), ticket: wide(100), note: wide(200) })
 }
 
 /// A key's name, metadata and ranges at their bounds.
