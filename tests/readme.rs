@@ -39,7 +39,7 @@ fn paste(lines: &str, directory: &Path, server: &Process) -> String {
 
 /// The outcomes of the tour's authentications, in order.
 fn outcomes(printed: &str) -> Vec<String> {
-    let lines = printed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+    let lines = printed.lines().map(serde_json::from_str::<serde_json::Value>);
     let lines = lines.map(|line| line.expect("JSON, since this is no terminal"));
     let answers = lines.filter(|line| !line["outcome"].is_null());
     answers

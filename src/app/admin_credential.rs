@@ -14,14 +14,16 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::app::error::AppError;
+use crate::app::own_command::{self, OwnCommandError};
 use crate::app::sealing;
-use crate::app::startup::{StartError, commit_own};
-use crate::domain::caller::{CreateCaller, Role, Roles};
+use crate::domain::caller::{Role, Roles};
+use crate::domain::caller_rules::CreateCaller;
 use crate::domain::command::Act;
-use crate::domain::event::{CallerCreated, EventKind, Mechanism, Subject};
+use crate::domain::event::{CallerCreated, EventKind, Mechanism};
 use crate::domain::ids::CallerId;
 use crate::domain::key_format::Environment;
 use crate::domain::personal::Personal;
+use crate::domain::subject::Subject;
 use crate::domain::tag::Purpose;
 use crate::durable_file::{sync_parent, write_new};
 use crate::ledger::data_dir::DataDir;
@@ -45,6 +47,9 @@ pub enum CredentialError {
     /// There is a file where the credential would go.
     #[error("{} exists already: move it away or name another file", .0.display())]
     Exists(PathBuf),
+    /// The admin could not be put on record.
+    #[error(transparent)]
+    Own(#[from] OwnCommandError),
     /// The caller could not be sealed.
     #[error("the admin's name cannot be sealed: {0}")]
     Sealing(AppError),
@@ -58,8 +63,8 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CredentialError {
 /// interrupted start left. Answers where a new credential lies.
 ///
 /// # Errors
-/// [`StartError`].
-pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, StartError> {
+/// [`CredentialError`].
+pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, CredentialError> {
     let path = data_dir.admin_credential();
     if settle(app, &path)? {
         return Ok(Some(path));
@@ -74,16 +79,16 @@ pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, S
 /// puts its credential into a new file at `path`. On record as made offline. Blocks.
 ///
 /// # Errors
-/// [`StartError`]; [`CredentialError::Exists`] if the file is there.
-pub fn recover(app: &App, path: &Path) -> Result<(), StartError> {
+/// [`CredentialError`]; [`CredentialError::Exists`] if the file is there.
+pub fn recover(app: &App, path: &Path) -> Result<(), CredentialError> {
     if fs::symlink_metadata(path).is_ok() {
-        return Err(CredentialError::Exists(path.to_owned()).into());
+        return Err(CredentialError::Exists(path.to_owned()));
     }
     // A run that was interrupted after its record has made the admin already.
     if settle(app, path)? { Ok(()) } else { make(app, path, Mechanism::Offline) }
 }
 
-fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<(), StartError> {
+fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<(), CredentialError> {
     let aside = aside(path);
     let id = CallerId(random::bytes(&*app.random));
     let minted = app.mint(Purpose::Caller, Environment::Service, &id.0);
@@ -103,8 +108,8 @@ fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<(), StartError> 
     let tenants = Arc::from([]);
     let created = CallerCreated { tag: minted.tag, roles, tenants, expire_time: None };
     let act = Act::CreateCaller(CreateCaller { caller: id, created, private });
-    commit_own(app, Lane::Commands, mechanism, act)?;
-    Ok(give_name(&aside, path)?)
+    own_command::commit(app, Lane::Commands, mechanism, act)?;
+    give_name(&aside, path)
 }
 
 /// Finishes or throws away a credential that an interrupted run left aside. True if it was finished.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::domain::caller::{Caller, Role};
-use crate::domain::event::KeyTag;
 use crate::domain::ids::{CallerId, TenantId};
 use crate::domain::key_format::{self, Environment, Secret};
+use crate::domain::tag::KeyTag;
 use crate::domain::tag::{Purpose, Tag};
 
 /// A caller whose credential has been checked.

@@ -10,6 +10,7 @@ pub mod error;
 pub mod identify;
 pub mod key_view;
 pub mod list_keys;
+pub mod own_command;
 pub mod page;
 pub mod put_account;
 pub mod report_leaked_key;

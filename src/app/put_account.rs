@@ -8,13 +8,15 @@ use crate::app::call::{Attempts, Call};
 use crate::app::error::AppError;
 use crate::app::sealing::scope_of;
 use crate::app::switch_key::Changed;
-use crate::domain::account::{AccountStatus, PutAccount};
+use crate::domain::account::AccountStatus;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::command::Act;
-use crate::domain::event::{EventKind, Subject};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountRef, Position};
 use crate::domain::permission::{Permissions, PlanName, RoleName};
 use crate::domain::personal::Personal;
 use crate::domain::refusal::Refusal;
+use crate::domain::subject::Subject;
 
 /// What is to be true of an account; what is none stays.
 #[derive(Debug, Default)]

@@ -7,11 +7,13 @@ use crate::app::call::Call;
 use crate::app::error::AppError;
 use crate::app::sealing::scope_of;
 use crate::domain::command::Act;
-use crate::domain::event::{EventKind, RevokeReason, Subject};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{KeyId, Position};
+use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::RevokeKey;
 use crate::domain::personal::Personal;
 use crate::domain::refusal::Refusal;
+use crate::domain::subject::Subject;
 
 /// What a report did.
 #[derive(Debug)]

@@ -9,10 +9,12 @@ use crate::app::key_view::KeyView;
 use crate::app::sealing::scope_of;
 use crate::app::switch_key::Changed;
 use crate::domain::command::Act;
-use crate::domain::event::{EventKind, RevokeReason, Subject};
+use crate::domain::event::EventKind;
 use crate::domain::ids::KeyId;
+use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::RevokeKey;
 use crate::domain::personal::Personal;
+use crate::domain::subject::Subject;
 
 impl App {
     /// RevokeKey. When this returns, the revocation is durable and no Authenticate that starts

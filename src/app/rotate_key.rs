@@ -9,10 +9,12 @@ use crate::app::error::AppError;
 use crate::app::key_view::{IssuedKey, KeyView};
 use crate::app::sealing::{scope_of, sources_of};
 use crate::domain::command::Act;
-use crate::domain::event::{EventKind, RevokeReason, Subject};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{KeyId, Position};
+use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::RotateKey;
 use crate::domain::personal::Personal;
+use crate::domain::subject::Subject;
 use crate::domain::tag::Purpose;
 use crate::random;
 

@@ -8,11 +8,12 @@ use quick_cache::sync::Cache;
 
 use crate::app::App;
 use crate::app::error::AppError;
-use crate::domain::event::{Event, EventKind, Recorded, Subject};
+use crate::domain::event::{Event, EventKind, Recorded};
 use crate::domain::ids::{AccountId, AccountRef, EventId, Position, TenantId};
 use crate::domain::personal::Personal;
 use crate::domain::sealed::Private;
 use crate::domain::source::{SourceRange, Sources};
+use crate::domain::subject::Subject;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::record;
 use crate::random::{self, Random};

@@ -1,8 +1,9 @@
 //! Sealing: what is sealed opens in its own record alone, and ranges that are gone admit nobody.
 
 use super::*;
-use crate::domain::event::{Actor, KeyUpdated, Mechanism, RevokeReason};
+use crate::domain::event::{Actor, KeyUpdated, Mechanism};
 use crate::domain::ids::{CallerId, KeyId};
+use crate::domain::key::RevokeReason;
 use crate::domain::personal::OnBehalfOf;
 use crate::domain::sealed::DataKeyId;
 use crate::domain::testing::{account, at, created, key_subject};

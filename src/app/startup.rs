@@ -13,27 +13,27 @@ use thiserror::Error;
 
 use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
+use crate::app::own_command::{self, OwnCommandError};
 use crate::app::sealing::{self, personal_cache};
 use crate::app::source_budget::{PerMinute, SourceBudget};
 use crate::app::status::Vitals;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::apply::{DoesNotFollow, apply};
-use crate::domain::command::{Act, Command};
-use crate::domain::event::{Actor, Mechanism};
+use crate::domain::command::Act;
+use crate::domain::event::Mechanism;
 use crate::domain::ids::Position;
-use crate::domain::refusal::Refusal;
 use crate::domain::time::Time;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
 use crate::ledger::data_dir::{DataDir, DataDirError};
 pub use crate::ledger::durable::stop_on_engine_panic;
 use crate::ledger::engine::{Ledger, LedgerError};
-use crate::ledger::lanes::{Lane, NotTaken};
+use crate::ledger::lanes::Lane;
 use crate::ledger::record::{self, RecordError};
 use crate::ledger::replay::{Head, ReplayError, replay};
 use crate::ledger::sled_engine::SledLedger;
-use crate::ledger::writer::{Done, Start, Table, Writer, WriterHandle};
+use crate::ledger::writer::{Start, Table, Writer, WriterHandle};
 use crate::projection::table_writer::TableWriter;
 use crate::random::Random;
 use crate::vault::{OpenError, Vault, VaultError};
@@ -83,11 +83,8 @@ pub enum StartError {
     #[error("the operating system refuses: {0}")]
     Io(#[from] io::Error),
     /// A record of the service's own could not be made.
-    #[error("a record of the service's own was refused: {0}")]
-    Refused(#[from] Refusal),
-    /// The writer takes no commands.
     #[error(transparent)]
-    NotTaken(#[from] NotTaken),
+    Own(#[from] OwnCommandError),
     /// The writer stopped.
     #[error("the ledger writer has stopped")]
     WriterStopped,
@@ -261,21 +258,9 @@ fn record_own_facts(app: &App, config: &Config) -> Result<(), StartError> {
     let pepper = app.vault.peppers.current();
     let pepper = Act::RegisterPepper { version: pepper.version(), check: pepper.check() };
     for act in [pepper, Act::SetPolicy(config.policy.clone())] {
-        commit_own(app, Lane::Background, Mechanism::Service, act)?;
+        own_command::commit(app, Lane::Background, Mechanism::Service, act)?;
     }
     Ok(())
-}
-
-/// Has the service's own command done, and waits for it. Blocks.
-pub(crate) fn commit_own(
-    app: &App,
-    lane: Lane,
-    mechanism: Mechanism,
-    act: Act,
-) -> Result<Done, StartError> {
-    let actor = Actor { caller: None, mechanism };
-    let answer = app.writer.submit(lane, Command { act, actor, trace_id: None, request: None })?;
-    Ok(answer.blocking_recv().map_err(|_| StartError::WriterStopped)??)
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::domain::account::AccountStatus;
-use crate::domain::event::{Event, Subject};
+use crate::domain::event::Event;
 use crate::domain::permission::PlanName;
 use crate::domain::policy::Plan;
+use crate::domain::subject::Subject;
 use crate::domain::testing::{account, permissions};
 use crate::random::SeededRandom;
 use house::{House, Place, tree};
@@ -101,7 +102,7 @@ fn first_records_that_are_missing_are_made_good() {
         let house = House { opened: opened.unwrap() };
         let pepper = house.opened.app.vault.peppers.current();
         let act = Act::RegisterPepper { version: pepper.version(), check: pepper.check() };
-        commit_own(&house.opened.app, Lane::Background, Mechanism::Service, act).unwrap();
+        own_command::commit(&house.opened.app, Lane::Background, Mechanism::Service, act).unwrap();
         house.close();
     }
     place.must_start_and_restart("the pepper's record");
@@ -159,7 +160,7 @@ fn an_operator_offline_makes_a_further_admin_and_it_is_on_record_as_such() {
     let text = fs::read_to_string(&path).unwrap();
     let id = house.opened.app.identify(text.trim_end()).unwrap().id;
     let again = admin_credential::recover(&house.opened.app, &path).unwrap_err();
-    assert!(matches!(again, StartError::Credential(CredentialError::Exists(_))), "{again}");
+    assert!(matches!(again, CredentialError::Exists(_)), "{again}");
     house.close();
     let fact = place.facts().pop().unwrap();
     assert_eq!(Some(fact.position), head.map(Position::next), "one record");

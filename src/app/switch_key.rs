@@ -8,10 +8,11 @@ use crate::app::error::AppError;
 use crate::app::key_view::KeyView;
 use crate::app::sealing::scope_of;
 use crate::domain::command::Act;
-use crate::domain::event::{EventKind, Subject};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::key_rules::SwitchKey;
 use crate::domain::personal::Personal;
+use crate::domain::subject::Subject;
 use crate::ledger::writer::Done;
 
 /// A resource as it is after a command.

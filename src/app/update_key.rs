@@ -10,12 +10,13 @@ use crate::app::key_view::KeyView;
 use crate::app::sealing::{scope_of, sources_of};
 use crate::app::switch_key::Changed;
 use crate::domain::command::Act;
-use crate::domain::event::{EventKind, Subject};
+use crate::domain::event::EventKind;
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::key_rules::UpdateKey;
 use crate::domain::permission::Permissions;
 use crate::domain::personal::Personal;
 use crate::domain::source::SourceRange;
+use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 
 /// What is to change about a key; what is none stays.

@@ -6,12 +6,13 @@ use thiserror::Error;
 
 use crate::domain::account::{Account, AccountState};
 use crate::domain::caller::{Caller, Retiring};
-use crate::domain::event::{Event, KeyCreated, KeyUpdated, Recorded, Subject};
+use crate::domain::event::{Event, KeyCreated, KeyUpdated, Recorded};
 use crate::domain::facts::FactsMut;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
 use crate::domain::key::{Key, Life, Limits, Revocation, Rotation};
 use crate::domain::requests::{Remembered, RequestKey};
 use crate::domain::source::Sources;
+use crate::domain::subject::Subject;
 
 /// A record that does not follow from the records before it: the log is damaged or not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -3,8 +3,8 @@
 use super::*;
 use crate::domain::account::AccountStatus;
 use crate::domain::command::Act;
-use crate::domain::event::RevokeReason;
 use crate::domain::facts::Facts;
+use crate::domain::key::RevokeReason;
 use crate::domain::policy::Policy;
 use crate::domain::testing::*;
 use crate::domain::time::Time;

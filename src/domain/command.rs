@@ -1,14 +1,17 @@
 //! Commands: what may be asked of the writer, and the one door to deciding them.
 
-use crate::domain::account::{self, PutAccount};
-use crate::domain::caller::{self, CreateCaller, RevokeCaller, RotateCaller};
-use crate::domain::event::{Actor, Event, Proposal, Subject};
+use crate::domain::account_rules;
+use crate::domain::account_rules::PutAccount;
+use crate::domain::caller_rules;
+use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
+use crate::domain::event::{Actor, Event, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{PepperVersion, TraceId};
 use crate::domain::key_rules::{self, CreateKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Remembered, Request, RequestKey};
+use crate::domain::subject::Subject;
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 
@@ -90,16 +93,16 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
     }
     let actor = &command.actor;
     match &command.act {
-        Act::PutAccount(put) => account::decide_put(facts, put),
+        Act::PutAccount(put) => account_rules::decide_put(facts, put),
         Act::CreateKey(create) => key_rules::decide_create(facts, create, now),
         Act::UpdateKey(update) => key_rules::decide_update(facts, update, now),
         Act::DisableKey(switch) => key_rules::decide_disable(facts, switch, now),
         Act::EnableKey(switch) => key_rules::decide_enable(facts, switch, now),
         Act::RotateKey(rotate) => key_rules::decide_rotate(facts, rotate, now),
         Act::RevokeKey(revoke) => key_rules::decide_revoke(facts, revoke),
-        Act::CreateCaller(create) => caller::decide_create(facts, actor, create, now),
-        Act::RotateCaller(rotate) => caller::decide_rotate(facts, actor, rotate, now),
-        Act::RevokeCaller(revoke) => caller::decide_revoke(facts, actor, revoke, now),
+        Act::CreateCaller(create) => caller_rules::decide_create(facts, actor, create, now),
+        Act::RotateCaller(rotate) => caller_rules::decide_rotate(facts, actor, rotate, now),
+        Act::RevokeCaller(revoke) => caller_rules::decide_revoke(facts, actor, revoke, now),
         Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
     }

@@ -4,44 +4,17 @@ use std::sync::Arc;
 
 use crate::domain::account::AccountState;
 use crate::domain::caller::Roles;
-use crate::domain::ids::{
-    AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
-};
+use crate::domain::ids::{CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId};
+use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::requests::Request;
 use crate::domain::sealed::Private;
 use crate::domain::source::Sources;
-use crate::domain::tag::{PepperCheck, Tag};
+use crate::domain::subject::Subject;
+use crate::domain::tag::{KeyTag, PepperCheck};
 use crate::domain::time::Time;
-
-/// Why a key was rotated or revoked, after RFC 5280.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RevokeReason {
-    /// No reason was given.
-    #[default]
-    Unspecified,
-    /// The secret is or may be known to others.
-    KeyCompromise,
-    /// Another key has taken its place.
-    Superseded,
-    /// What it was for has ended.
-    CessationOfOperation,
-    /// Its holder belongs elsewhere now.
-    AffiliationChanged,
-    /// Its holder may no longer do what it allows.
-    PrivilegeWithdrawn,
-}
-
-/// A tag and the pepper it was computed under.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyTag {
-    /// The pepper.
-    pub pepper: PepperVersion,
-    /// The tag.
-    pub tag: Tag,
-}
 
 /// What is new about a key that came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,19 +173,6 @@ impl Event {
             Event::ClockStepped { .. } => EventKind::ClockStepped,
         }
     }
-}
-
-/// Whom or what an event is about; its records form one chain.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Subject {
-    /// A key of an account.
-    Key(Arc<AccountRef>, KeyId),
-    /// An account itself.
-    Account(Arc<AccountRef>),
-    /// A caller.
-    Caller(CallerId),
-    /// The service.
-    Service,
 }
 
 /// How an actor was recognised.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::domain::account::Account;
 use crate::domain::caller::Caller;
-use crate::domain::event::Subject;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey};
+use crate::domain::subject::Subject;
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 

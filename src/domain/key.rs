@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::domain::event::RevokeReason;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key_format::Environment;
 use crate::domain::permission::Permissions;
@@ -83,6 +82,24 @@ pub struct Revocation {
     pub time: Time,
     /// Why.
     pub reason: RevokeReason,
+}
+
+/// Why a key was rotated or revoked, after RFC 5280.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RevokeReason {
+    /// No reason was given.
+    #[default]
+    Unspecified,
+    /// The secret is or may be known to others.
+    KeyCompromise,
+    /// Another key has taken its place.
+    Superseded,
+    /// What it was for has ended.
+    CessationOfOperation,
+    /// Its holder belongs elsewhere now.
+    AffiliationChanged,
+    /// Its holder may no longer do what it allows.
+    PrivilegeWithdrawn,
 }
 
 /// What a key is at one instant.

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::account::AccountStatus;
-use crate::domain::event::{
-    Event, KeyCreated, KeyTag, KeyUpdated, Proposal, RevokeReason, Subject,
-};
+use crate::domain::event::{Event, KeyCreated, KeyUpdated, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{AccountRef, KeyId, Position};
+use crate::domain::key::RevokeReason;
 use crate::domain::key::{Key, KeyState};
 use crate::domain::key_format::Environment;
 use crate::domain::permission::Permissions;
 use crate::domain::refusal::Refusal;
 use crate::domain::sealed::Private;
 use crate::domain::source::Sources;
+use crate::domain::subject::Subject;
+use crate::domain::tag::KeyTag;
 use crate::domain::time::Time;
 
 /// What CreateKey asks for.

@@ -1,7 +1,7 @@
 //! Keys: creating under a cap, updating, disabling, enabling and revoking.
 
 use super::*;
-use crate::domain::account::PutAccount;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::command::Act;
 use crate::domain::facts::Facts;
 use crate::domain::policy::Plan;

@@ -5,9 +5,11 @@
 //! [`verdict::judge`] is the verdict of Authenticate.
 
 pub mod account;
+pub mod account_rules;
 pub mod apply;
 pub mod base62;
 pub mod caller;
+pub mod caller_rules;
 pub mod command;
 pub mod event;
 pub mod facts;
@@ -24,6 +26,7 @@ pub mod refusal;
 pub mod requests;
 pub mod sealed;
 pub mod source;
+pub mod subject;
 pub mod tag;
 #[cfg(test)]
 pub(crate) mod testing;

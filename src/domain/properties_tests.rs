@@ -83,7 +83,7 @@ impl Play {
     fn new() -> Self {
         let mut world = World::new();
         for (name, plan) in [("a", "standard"), ("b", "tiny")] {
-            world.does(Act::PutAccount(crate::domain::account::PutAccount {
+            world.does(Act::PutAccount(crate::domain::account_rules::PutAccount {
                 plan: Some(plan_name(plan)),
                 ..put(name)
             }));

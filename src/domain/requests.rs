@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::domain::event::Subject;
 use crate::domain::ids::{CallerId, Position};
+use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 
 /// How long a request id is remembered.

@@ -1,7 +1,7 @@
 //! Rotation: two keys for a while, one successor for ever.
 
 use super::*;
-use crate::domain::account::PutAccount;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::command::Act;
 use crate::domain::facts::Facts;
 use crate::domain::testing::*;

@@ -134,6 +134,15 @@ impl fmt::Debug for Pepper {
     }
 }
 
+/// A tag and the pepper it was computed under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTag {
+    /// The pepper.
+    pub pepper: PepperVersion,
+    /// The tag.
+    pub tag: Tag,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,19 +6,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::account::{Account, PutAccount};
+use crate::domain::account::Account;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::apply::{DoesNotFollow, apply};
 use crate::domain::caller::{Caller, Role};
 use crate::domain::command::{Act, Command, Decision, decide};
-use crate::domain::event::{Actor, Event, Proposal, Recorded, RevokeReason, Subject};
+use crate::domain::event::{Actor, Event, Proposal, Recorded};
 use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
+use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::{RotateKey, UpdateKey};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{REMEMBERED_FOR, Remembered, RequestKey};
 use crate::domain::source::Sources;
+use crate::domain::subject::Subject;
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 

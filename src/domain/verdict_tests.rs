@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::account::PutAccount;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::command::Act;
 use crate::domain::event::KeyCreated;
 use crate::domain::facts::Facts;

@@ -144,8 +144,8 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 mod tests {
     use super::*;
     use crate::domain::caller::{Caller, Roles};
-    use crate::domain::event::KeyTag;
     use crate::domain::ids::{CallerId, PepperVersion, Position};
+    use crate::domain::tag::KeyTag;
     use crate::domain::tag::Tag;
     use crate::domain::time::Time;
 

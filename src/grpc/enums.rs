@@ -2,8 +2,8 @@
 
 use crate::domain::account::AccountStatus;
 use crate::domain::caller::{Role, Roles};
-use crate::domain::event::RevokeReason;
 use crate::domain::key::KeyState;
+use crate::domain::key::RevokeReason;
 use crate::domain::key_format::KeyProblem;
 use crate::domain::verdict::Denial;
 use crate::grpc::decode::Violations;

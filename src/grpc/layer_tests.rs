@@ -8,8 +8,8 @@ use tonic_types::StatusExt as _;
 
 use super::*;
 use crate::domain::caller::{Caller, Role, Roles};
-use crate::domain::event::KeyTag;
 use crate::domain::ids::{CallerId, PepperVersion, Position};
+use crate::domain::tag::KeyTag;
 use crate::domain::tag::Tag;
 use crate::domain::time::Time;
 

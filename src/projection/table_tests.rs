@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::domain::account::{AccountStatus, PutAccount};
+use crate::domain::account::AccountStatus;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::apply::apply;
 use crate::domain::caller::Role;
 use crate::domain::command::Act;
@@ -139,7 +140,7 @@ fn callers_are_in_order_of_creation_revoked_ones_included() {
         world.wait(1);
         world.does(Act::CreateCaller(create_caller(n, caller(&[Role::Issuer], &[]))));
     }
-    let gone = crate::domain::caller::RevokeCaller { caller: caller_id(3), private: None };
+    let gone = crate::domain::caller_rules::RevokeCaller { caller: caller_id(3), private: None };
     world.does(Act::RevokeCaller(gone));
     let callers = table_of(&world).table().callers();
     let ids: Vec<_> = callers.iter().map(|(id, _)| *id).collect();

@@ -3,7 +3,8 @@
 use super::*;
 use crate::domain::ids::{AccountId, AccountRef, TenantId};
 use crate::random::SeededRandom;
-use crate::vault::key_file::{Role, tests::write_key};
+use crate::vault::key_file::tests::write_key;
+use crate::vault::key_name::Role;
 use std::fs;
 use std::sync::Barrier;
 use tempfile::TempDir;

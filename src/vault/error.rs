@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::domain::ids::PepperVersion;
 use crate::domain::sealed::DataKeyId;
-use crate::vault::key_file::KeyName;
+use crate::vault::key_name::{KeyName, Role};
 
 /// Why the vault cannot be opened or used.
 #[derive(Debug, Error)]
@@ -119,6 +119,14 @@ pub enum VaultError {
 }
 
 impl VaultError {
+    /// That there is no file of the key `name`.
+    pub(super) fn missing(name: KeyName) -> VaultError {
+        match name.role {
+            Role::Pepper => VaultError::MissingPepper { version: PepperVersion(name.version) },
+            Role::Kek => VaultError::MissingKek { version: name.version },
+        }
+    }
+
     /// Makes the error for `what` being refused on `path`: for `map_err`.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VaultError {
         move |source| VaultError::Io { what, path: path.to_owned(), source }

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::random::Random;
 use crate::vault::error::VaultError;
-use crate::vault::key_file::{self, Role};
+use crate::vault::key_file;
+use crate::vault::key_name::Role;
 use crate::vault::secret_key::SecretKey;
 
 /// All key-encryption keys by version; never empty.

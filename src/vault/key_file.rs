@@ -11,7 +11,6 @@
 //! CRC-32 (ISO-HDLC, as in zip) of all that stands before the last space, big-endian, in base62.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -20,10 +19,10 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::domain::base62;
-use crate::domain::ids::PepperVersion;
 use crate::durable_file;
 use crate::random::Random;
 use crate::vault::error::VaultError;
+use crate::vault::key_name::{KeyName, Role};
 use crate::vault::secret_key::{KEY_BYTES, SecretKey};
 
 /// Longest line: 16 for the role, 5 for the version, 43 and 6 digits, 3 spaces, the line's end.
@@ -31,68 +30,6 @@ const MAX_FILE_BYTES: usize = 74;
 
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
-
-/// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Tags of secrets are made under it.
-    Pepper,
-    /// Data keys are wrapped by it.
-    Kek,
-}
-
-impl Role {
-    /// The first word of the file.
-    fn label(self) -> &'static str {
-        match self {
-            Role::Pepper => "keyledger-pepper",
-            Role::Kek => "keyledger-kek",
-        }
-    }
-
-    /// What the file's name begins with.
-    fn prefix(self) -> &'static str {
-        match self {
-            Role::Pepper => "pepper-",
-            Role::Kek => "kek-",
-        }
-    }
-}
-
-/// The public name of a key in a file: what it is for and which one it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyName {
-    /// What the key is for.
-    pub role: Role,
-    /// Its number among the keys of its role, from 1.
-    pub version: u16,
-}
-
-impl KeyName {
-    /// The name of the file in the keys directory.
-    #[must_use]
-    pub fn file_name(&self) -> String {
-        format!("{}{}.key", self.role.prefix(), self.version)
-    }
-
-    /// That there is no such file.
-    fn missing(&self) -> VaultError {
-        match self.role {
-            Role::Pepper => VaultError::MissingPepper { version: PepperVersion(self.version) },
-            Role::Kek => VaultError::MissingKek { version: self.version },
-        }
-    }
-}
-
-impl fmt::Display for KeyName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = match self.role {
-            Role::Pepper => "pepper",
-            Role::Kek => "key-encryption key",
-        };
-        write!(f, "{role} version {}", self.version)
-    }
-}
 
 /// Makes the first key of `role` in `dir` if there is none of any version. The caller MUST know that
 /// nothing has been written under an earlier one.
@@ -114,7 +51,7 @@ pub(super) fn read_all(dir: &Path, role: Role) -> Result<BTreeMap<u16, SecretKey
         .map(|version| Ok((version, read(dir, KeyName { role, version })?)))
         .collect::<Result<BTreeMap<_, _>, VaultError>>()?;
     if keys.is_empty() {
-        return Err(KeyName { role, version: 1 }.missing());
+        return Err(VaultError::missing(KeyName { role, version: 1 }));
     }
     durable_file::sync_dir(dir).map_err(VaultError::io("sync", dir))?;
     Ok(keys)

@@ -8,6 +8,7 @@ pub mod data_keys;
 pub mod error;
 pub mod kek_ring;
 pub mod key_file;
+pub mod key_name;
 pub mod pepper_ring;
 pub mod seal;
 mod secret_key;

@@ -7,7 +7,8 @@ use crate::domain::ids::PepperVersion;
 use crate::domain::tag::{Pepper, PepperCheck};
 use crate::random::Random;
 use crate::vault::error::VaultError;
-use crate::vault::key_file::{self, Role};
+use crate::vault::key_file;
+use crate::vault::key_name::Role;
 
 /// All peppers by version; never empty.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use super::*;
 use crate::random::SeededRandom;
 use crate::vault::data_keys::tests::account;
-use crate::vault::key_file::{Role, tests::write_key};
+use crate::vault::key_file::tests::write_key;
+use crate::vault::key_name::Role;
 use crate::vault::secret_key::SecretKey;
 use crate::vault::slot::{Scope, ScopeName, Slot, SlotHead};
 use crate::vault::{KekRing, durable_file};

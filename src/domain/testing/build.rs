@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::domain::account::PutAccount;
-use crate::domain::caller::{CreateCaller, Role, Roles};
+use crate::domain::account_rules::PutAccount;
+use crate::domain::caller::{Role, Roles};
+use crate::domain::caller_rules::CreateCaller;
 use crate::domain::command::{Act, Command};
-use crate::domain::event::{
-    Actor, CallerCreated, KeyCreated, KeyTag, Mechanism, RevokeReason, Subject,
-};
+use crate::domain::event::{Actor, CallerCreated, KeyCreated, Mechanism};
 use crate::domain::ids::{
     AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, TenantId,
 };
+use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::key_rules::{CreateKey, RevokeKey, SwitchKey};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
@@ -18,6 +18,8 @@ use crate::domain::policy::{Plan, Policy};
 use crate::domain::requests::Request;
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::Sources;
+use crate::domain::subject::Subject;
+use crate::domain::tag::KeyTag;
 use crate::domain::tag::Tag;
 use crate::domain::time::Time;
 

@@ -4,8 +4,8 @@ use tonic::Request;
 
 use crate::app::App;
 use crate::app::error::AppError;
-use crate::domain::event::RevokeReason;
 use crate::domain::ids::KeyId;
+use crate::domain::key::RevokeReason;
 use crate::grpc::call::Incoming;
 use crate::grpc::decode::{MAX_COMMENT, Violations};
 use crate::grpc::encode;

@@ -5,13 +5,16 @@ use zeroize::Zeroizing;
 
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::caller::Role;
-use crate::domain::event::{Event, KeyTag, Mechanism, Recorded, RevokeReason, Subject};
+use crate::domain::event::{Event, Mechanism, Recorded};
 use crate::domain::ids::{AccountRef, Position};
+use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::permission::Permissions;
 use crate::domain::personal::Personal;
 use crate::domain::policy::Policy;
 use crate::domain::source::Sources;
+use crate::domain::subject::Subject;
+use crate::domain::tag::KeyTag;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 

@@ -2,12 +2,13 @@
 
 use crate::domain::apply::apply;
 use crate::domain::command::{Decision, decide};
-use crate::domain::event::{Actor, Event, Mechanism, Proposal, Recorded, Subject};
+use crate::domain::event::{Actor, Event, Mechanism, Proposal, Recorded};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{EventId, Position, TraceId};
 use crate::domain::overlay::Overlay;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::Request;
+use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 use crate::ledger::durable::fail_stop;
 use crate::ledger::frame::FrameBuilder;

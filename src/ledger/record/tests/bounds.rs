@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::{SALT_BYTES, encode, encode_personal};
-use crate::domain::account::PutAccount;
+use crate::domain::account_rules::PutAccount;
 use crate::domain::command::{Act, Command, Decision, decide};
 use crate::domain::event::KeyCreated;
 use crate::domain::ids::{AccountId, AccountRef, TenantId, TraceId};

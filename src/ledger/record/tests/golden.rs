@@ -9,18 +9,20 @@ use super::without_ranges;
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::caller::{Role, Roles};
 use crate::domain::event::{
-    Actor, CallerCreated, Event, KeyCreated, KeyTag, KeyUpdated, Mechanism, Recorded, RevokeReason,
-    Subject,
+    Actor, CallerCreated, Event, KeyCreated, KeyUpdated, Mechanism, Recorded,
 };
 use crate::domain::ids::{
     AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
 };
+use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::{SourceRange, Sources};
+use crate::domain::subject::Subject;
+use crate::domain::tag::KeyTag;
 use crate::domain::tag::{PepperCheck, Tag};
 use crate::domain::testing::{permissions, plan_name, role_name, tenant};
 use crate::domain::time::Time;

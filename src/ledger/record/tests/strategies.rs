@@ -10,12 +10,12 @@ use proptest::prelude::*;
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::caller::{Role, Roles};
 use crate::domain::event::{
-    Actor, CallerCreated, Event, KeyCreated, KeyTag, KeyUpdated, Mechanism, Recorded, RevokeReason,
-    Subject,
+    Actor, CallerCreated, Event, KeyCreated, KeyUpdated, Mechanism, Recorded,
 };
 use crate::domain::ids::{
     AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
 };
+use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
@@ -23,6 +23,8 @@ use crate::domain::policy::{Plan, Policy};
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::{SourceRange, Sources};
+use crate::domain::subject::Subject;
+use crate::domain::tag::KeyTag;
 use crate::domain::tag::{PepperCheck, Tag};
 use crate::domain::time::Time;
 

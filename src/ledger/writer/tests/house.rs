@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::domain::account::PutAccount;
+use crate::domain::account_rules::PutAccount;
 use crate::ledger::anchor::{Anchor, AnchorState};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::frame::Frame;

@@ -1,6 +1,7 @@
 //! Callers: who may make, rotate and revoke whom, and that an admin of everything always remains.
 
 use super::*;
+use crate::domain::caller::{Caller, Retiring, Role};
 use crate::domain::command::Act;
 use crate::domain::testing::*;
 

@@ -1,0 +1,139 @@
+//! What may be done to callers: create, rotate with overlap, revoke.
+
+use std::time::Duration;
+
+use crate::domain::caller::Roles;
+use crate::domain::event::{Actor, CallerCreated, Event, Mechanism, Proposal};
+use crate::domain::facts::Facts;
+use crate::domain::ids::{CallerId, TenantId};
+use crate::domain::refusal::Refusal;
+use crate::domain::sealed::Private;
+use crate::domain::subject::Subject;
+use crate::domain::tag::KeyTag;
+use crate::domain::time::Time;
+
+/// The most callers there may be, revoked ones included: keeps the list of them short enough to hold in memory.
+pub const MAX_CALLERS: usize = 10_000;
+
+/// What CreateCaller asks for.
+#[derive(Clone, Debug)]
+pub struct CreateCaller {
+    /// The new caller's id.
+    pub caller: CallerId,
+    /// What is recorded of it.
+    pub created: CallerCreated,
+    /// Its sealed name and owner.
+    pub private: Private,
+}
+
+/// What RotateCaller asks for.
+#[derive(Clone, Debug)]
+pub struct RotateCaller {
+    /// Which caller.
+    pub caller: CallerId,
+    /// Recognises the new secret.
+    pub tag: KeyTag,
+    /// How long the present secret still works.
+    pub overlap: Duration,
+    /// Sealed asides of the call.
+    pub private: Option<Private>,
+}
+
+/// What RevokeCaller asks for.
+#[derive(Clone, Debug)]
+pub struct RevokeCaller {
+    /// Which caller.
+    pub caller: CallerId,
+    /// The sealed comment.
+    pub private: Option<Private>,
+}
+
+/// A caller grants and manages nothing that it lacks itself; the service and offline operators lack nothing.
+fn check_authority(
+    facts: &impl Facts,
+    actor: &Actor,
+    roles: Roles,
+    tenants: &[TenantId],
+) -> Result<(), Refusal> {
+    if actor.mechanism != Mechanism::Bearer {
+        return Ok(());
+    }
+    let maker = actor.caller.and_then(|id| facts.caller(&id)).ok_or(Refusal::GrantExceedsOwn)?;
+    if maker.holds(roles, tenants) { Ok(()) } else { Err(Refusal::GrantExceedsOwn) }
+}
+
+/// Decides CreateCaller.
+///
+/// # Errors
+/// [`Refusal`] if the maker lacks what it grants, the expiry is past or there are too many callers.
+pub fn decide_create(
+    facts: &impl Facts,
+    actor: &Actor,
+    create: &CreateCaller,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
+    check_authority(facts, actor, create.created.roles, &create.created.tenants)?;
+    if create.created.expire_time.is_some_and(|time| time <= now) {
+        return Err(Refusal::ExpiryPast);
+    }
+    if facts.callers().len() >= MAX_CALLERS {
+        return Err(Refusal::TooManyCallers { limit: MAX_CALLERS });
+    }
+    Ok(vec![Proposal {
+        subject: Subject::Caller(create.caller),
+        event: Event::CallerCreated(create.created.clone()),
+        private: Some(create.private.clone()),
+    }])
+}
+
+/// Decides RotateCaller.
+///
+/// # Errors
+/// [`Refusal`] if the caller is unknown, over, or holds more than who asks.
+pub fn decide_rotate(
+    facts: &impl Facts,
+    actor: &Actor,
+    rotate: &RotateCaller,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
+    let caller = facts.caller(&rotate.caller).ok_or(Refusal::CallerNotFound)?;
+    check_authority(facts, actor, caller.roles, &caller.tenants)?;
+    if caller.revoke_time.is_some() {
+        return Err(Refusal::CallerRevoked);
+    }
+    if !caller.works_at(now) {
+        return Err(Refusal::CallerExpired);
+    }
+    let event =
+        Event::CallerRotated { tag: rotate.tag.clone(), retire_time: now.plus(rotate.overlap) };
+    let subject = Subject::Caller(rotate.caller);
+    Ok(vec![Proposal { subject, event, private: rotate.private.clone() }])
+}
+
+/// Decides RevokeCaller; revoking a revoked caller does nothing.
+///
+/// # Errors
+/// [`Refusal`] if the caller is unknown, holds more than who asks, or is the last admin of everything.
+pub fn decide_revoke(
+    facts: &impl Facts,
+    actor: &Actor,
+    revoke: &RevokeCaller,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
+    let caller = facts.caller(&revoke.caller).ok_or(Refusal::CallerNotFound)?;
+    check_authority(facts, actor, caller.roles, &caller.tenants)?;
+    if caller.revoke_time.is_some() {
+        return Ok(Vec::new());
+    }
+    let callers = facts.callers();
+    let others = || callers.iter().filter(|(id, _)| *id != revoke.caller);
+    if caller.governs_all(now) && !others().any(|(_, other)| other.governs_all(now)) {
+        return Err(Refusal::LastAdmin);
+    }
+    let subject = Subject::Caller(revoke.caller);
+    Ok(vec![Proposal { subject, event: Event::CallerRevoked, private: revoke.private.clone() }])
+}
+
+#[cfg(test)]
+#[path = "caller_rules_tests.rs"]
+mod tests;
