@@ -40,8 +40,12 @@ pub struct Config {
 /// Bounds of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls under way at once; more are refused. Default 4,096: at 64 KiB each, 256 MiB.
+    /// Calls being answered at once; more are refused. Default 4,096: requests of at most 64 KiB each,
+    /// 256 MiB.
     pub calls_in_flight: usize,
+    /// Connections open at once; more are closed as they come. Default 4,096: an idle one holds
+    /// some 20 KiB.
+    pub connections: usize,
     /// Streams a connection may have open at once. Default 1,024.
     pub streams_per_connection: u32,
     /// After about how long a connection is asked to reconnect, so that clients spread over
@@ -50,7 +54,7 @@ pub struct Limits {
     /// How long the calls of a connection asked to reconnect, or of a stopping server, may still
     /// take. Default 10 seconds.
     pub drain: Duration,
-    /// Calls of WhoAmI a source may make in a minute. Default 120.
+    /// Calls of WhoAmI that fail which a source may make in a minute. Default 120.
     pub who_am_i_per_source: u32,
 }
 
@@ -58,6 +62,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             calls_in_flight: 4096,
+            connections: 4096,
             streams_per_connection: 1024,
             connection_age: Duration::from_secs(300),
             drain: Duration::from_secs(10),
@@ -155,6 +160,7 @@ struct FileRole {
 #[serde(deny_unknown_fields)]
 struct FileLimits {
     calls_in_flight: Option<usize>,
+    connections: Option<usize>,
     streams_per_connection: Option<u32>,
     connection_age_seconds: Option<u64>,
     drain_seconds: Option<u64>,
@@ -213,6 +219,10 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
     if !(1..=1_000_000).contains(&calls) {
         return Err(setting("limits.calls_in_flight", "must be from 1 to 1000000"));
     }
+    let connections = file.connections.unwrap_or(default.connections);
+    if !(1..=1_000_000).contains(&connections) {
+        return Err(setting("limits.connections", "must be from 1 to 1000000"));
+    }
     let streams = file.streams_per_connection.unwrap_or(default.streams_per_connection);
     if !(1..=1_000_000).contains(&streams) {
         return Err(setting("limits.streams_per_connection", "must be from 1 to 1000000"));
@@ -225,6 +235,7 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
     let drain = file.drain_seconds;
     Ok(Limits {
         calls_in_flight: calls,
+        connections,
         streams_per_connection: streams,
         connection_age: seconds(
             "limits.connection_age_seconds",

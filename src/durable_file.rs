@@ -13,12 +13,6 @@ use rustix::fs::Advice;
 /// What is added to a name while its file is being written.
 const UNFINISHED: &str = ".tmp";
 
-/// From here on every file this process makes, the engine's included, is for its owner alone. For the
-/// program's main, before anything is made.
-pub fn keep_files_private() {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-}
-
 /// Makes the file `path` hold `bytes`, readable as `mode` says (less the process's umask). When
 /// this returns, the file survives power loss. What an earlier call left unfinished is replaced.
 ///

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! domain <- ledger <- projection <- app <- grpc <- server <- main      cli -> the public API
-//! merkle, vault: beside domain     clock, random, config, durable_file, proto, telemetry: leaves
+//! merkle, vault: beside domain     clock, random, config, durable_file, process, proto, telemetry: leaves
 //! ```
 
 pub mod app;
@@ -17,6 +17,7 @@ pub mod durable_file;
 pub mod grpc;
 pub mod ledger;
 pub mod merkle;
+pub mod process;
 pub mod projection;
 pub mod proto;
 pub mod random;

@@ -7,8 +7,8 @@ use std::fmt;
 
 /// The public API: package `keyledger.v1`.
 #[expect(
-    clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     reason = "generated code"
 )]
 pub mod v1 {

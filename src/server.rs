@@ -80,7 +80,7 @@ pub async fn run(
     let open = move || startup::open(&config, sources.clock, sources.random);
     let Opened { app, new_admin, closing } = tokio::task::spawn_blocking(open).await??;
 
-    let (mut health, health_service) = tonic_health::server::health_reporter();
+    let (health, health_service) = tonic_health::server::health_reporter();
     let names = [
         "",
         KeyServiceServer::<()>::NAME,
@@ -102,17 +102,20 @@ pub async fn run(
 
     let connections = Connections::new(service, limits, random);
     ready(&Ready { grpc_addr, new_admin });
+    let mut watched = health.clone();
     let not_serving = async {
         shutdown.await;
         for name in names {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
-        // Ends the watches, once they have told it: a watch would hold the drain to its bound.
+    };
+    let end_watches = async {
+        // They have told it by now, and would hold the drain to its bound.
         for name in names {
-            let _ = health.clear_service_status(name).await;
+            let _ = watched.clear_service_status(name).await;
         }
     };
-    connections.serve(listener, not_serving).await;
+    connections.serve(listener, not_serving, end_watches).await;
     tokio::task::spawn_blocking(move || closing.close()).await??;
     Ok(())
 }

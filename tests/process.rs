@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use common::process::{self, Process, refused, serve};
+use common::process::{self, Process, contents, refused, serve};
 use common::{credential_in, new_key};
 use keyledger::proto::v1;
 use tempfile::TempDir;
@@ -19,24 +19,6 @@ fn data_dir() -> (TempDir, PathBuf) {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("data");
     (directory, path)
-}
-
-/// Every file of a directory with its bytes.
-fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut rooms = vec![directory.to_owned()];
-    while let Some(room) = rooms.pop() {
-        for entry in fs::read_dir(&room).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                rooms.push(path);
-            } else {
-                found.push((path.clone(), fs::read(&path).expect("readable")));
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,10 +93,18 @@ fn a_port_in_use_is_named_with_its_flag_and_nothing_is_touched() {
     assert!(!path.exists());
 }
 
-#[test]
-fn a_second_server_on_the_directory_stops_and_touches_nothing() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_directory_stops_and_touches_nothing() {
     let (_directory, path) = data_dir();
     let first = Process::start(&path);
+    let mut admin = first.admin(&path).await.admin;
+    // The anchor follows the head; then the first server writes nothing more.
+    loop {
+        let status = admin.get_status(v1::GetStatusRequest {}).await.expect("up").into_inner();
+        if status.anchor_position == status.head {
+            break;
+        }
+    }
     let before = contents(&path);
     let (status, said) = refused(serve(&path, "127.0.0.1:0"));
     assert_eq!(status.code(), Some(1));
@@ -199,79 +189,6 @@ fn truncate(log: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_and_no_personal_field_lies_in_the_data_directory_or_the_log() {
-    let (_directory, path) = data_dir();
-    let mut command = serve(&path, "127.0.0.1:0");
-    command.env("KEYLEDGER_LOG", "trace");
-    let server = Process::spawn(command);
-    let admin = server.admin(&path).await;
-    let account = v1::Account {
-        tenant_id: "acme".to_owned(),
-        account_id: "billing".to_owned(),
-        plan: "standard".to_owned(),
-        display_name: "Zaphod Display".to_owned(),
-        ..Default::default()
-    };
-    let request = v1::PutAccountRequest { account: Some(account), ..Default::default() };
-    admin.accounts.clone().put_account(request).await.expect("put");
-    let on_behalf_of = Some(v1::OnBehalfOf {
-        subject: "Trillian Subject".to_owned(),
-        ticket: "TICKET-4711".to_owned(),
-        note: "Marvin Note".to_owned(),
-    });
-    let request = v1::CreateKeyRequest {
-        metadata: [("ownerword".to_owned(), "Arthur Metadata".to_owned())].into(),
-        allowed_cidrs: vec!["203.0.113.0/24".to_owned()],
-        on_behalf_of,
-        ..new_key("acme", "billing", "Ford Keyname")
-    };
-    let created = admin.keys.clone().create_key(request).await.expect("created").into_inner();
-    let key_id = created.key.expect("a key").key_id;
-    admin.authenticate(&created.secret, &[]).await;
-    let (_, credential) = admin.create_caller(&[v1::Role::Issuer], &[]).await;
-    let request = v1::RevokeKeyRequest {
-        key_id,
-        comment: "Slartibartfast Comment".to_owned(),
-        ..Default::default()
-    };
-    admin.keys.clone().revoke_key(request).await.expect("revoked");
-    let admin_credential = credential_in(&path);
-    let (_, log) = server.terminate();
-    let secrets = [&created.secret, &credential, &admin_credential];
-    let personal = [
-        "Zaphod Display",
-        "Trillian Subject",
-        "TICKET-4711",
-        "Marvin Note",
-        "ownerword",
-        "Arthur Metadata",
-        "203.0.113.0",
-        "Ford Keyname",
-        "Slartibartfast Comment",
-    ];
-    let mut places = contents(&path);
-    places.retain(|(file, _)| !file.ends_with("admin.credential"));
-    places.push((PathBuf::from("the log"), log.into_bytes()));
-    for (place, bytes) in &places {
-        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        for text in personal {
-            assert!(!holds(text), "{} holds {text:?}", place.display());
-        }
-        for secret in secrets {
-            // The part after environment and public id, as text and as it is decoded.
-            let body = &secret[secret.len() - 49..secret.len() - 6];
-            assert!(!holds(body), "{} holds a secret", place.display());
-            let raw = keyledger::domain::base62::decode::<32>(body.as_bytes()).expect("base62");
-            assert!(
-                !bytes.windows(32).any(|window| window == raw),
-                "{} holds a secret",
-                place.display()
-            );
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_admin_credential_is_replaced_offline_and_on_record() {
     let (_directory, path) = used().await;
     let lost = credential_in(&path);
@@ -328,6 +245,29 @@ async fn a_full_disk_ends_the_process_and_what_was_acknowledged_is_there_afterwa
         assert_eq!(admin.verdict(secret).await, Ok(()));
     }
     server.terminate();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_do_not_take_the_files_that_the_ledger_needs() {
+    let (_directory, path) = data_dir();
+    let mut limited = std::process::Command::new("bash");
+    let program = env!("CARGO_BIN_EXE_keyledger");
+    limited.arg("-c").arg("ulimit -n 400; exec \"$@\"").arg("bash");
+    limited.args([program, "serve", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(&path);
+    let server = Process::spawn(limited);
+    let admin = server.admin(&path).await;
+    let address = server.address.strip_prefix("http://").expect("a scheme");
+    let mut idle = Vec::new();
+    for _ in 0..600 {
+        idle.push(tokio::net::TcpStream::connect(address).await.expect("accepted by the kernel"));
+    }
+    for n in 0..20 {
+        admin.put_account(&format!("a{n}"), "standard", &[]).await;
+    }
+    drop(idle);
+    let (status, log) = server.terminate();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("raise the limit of open files"), "{log}");
 }
 
 #[test]

@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::{TestServer, new_key};
 use keyledger::proto::v1;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,15 +45,14 @@ async fn receives(stream: &mut TcpStream, kind: u8) -> bool {
 async fn a_connection_is_asked_to_reconnect_at_its_age_and_then_cut() {
     let config = "[limits]\nconnection_age_seconds = 1\ndrain_seconds = 1\n";
     let server = TestServer::builder().config(config).start().await;
-    let mut stream = mute(&server).await;
-    assert!(receives(&mut stream, GOAWAY).await, "it is told to go");
-    assert!(!receives(&mut stream, u8::MAX).await, "it did not go and is cut");
-    // A client that listens reconnects by itself and goes on.
     let admin = server.admin().await;
-    admin.put_account("billing", "standard", &[]).await;
-    for n in 0..3 {
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        admin.put_account("billing", "standard", &[&format!("a:{n}")]).await;
+    for round in ["first", "second", "third"] {
+        // Each round outlives the connections of the one before it.
+        let mut stream = mute(&server).await;
+        assert!(receives(&mut stream, GOAWAY).await, "it is told to go");
+        assert!(!receives(&mut stream, u8::MAX).await, "it did not go and is cut");
+        // A client that listens has reconnected by itself and goes on.
+        admin.put_account("billing", "standard", &[&format!("round:{round}")]).await;
     }
 }
 

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("clock", &["domain"]),
     ("random", &[]),
     ("durable_file", &[]),
+    ("process", &[]),
     ("proto", &[]),
     ("telemetry", &[]),
     ("config", &["domain"]),
@@ -36,8 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("grpc", &["app", "domain", "grpc", "merkle", "proto"]),
-    ("server", &["app", "clock", "config", "grpc", "proto", "random", "server"]),
-    ("cli", &["cli", "clock", "config", "durable_file", "proto", "random", "server", "telemetry"]),
+    ("server", &["app", "clock", "config", "grpc", "process", "proto", "random", "server"]),
+    ("cli", &["cli", "clock", "config", "process", "proto", "random", "server", "telemetry"]),
     ("main", &[]),
     ("lib", &[]),
 ];

@@ -31,6 +31,7 @@ impl App {
         identity: &Identity,
         account: &AccountRef,
     ) -> Result<AccountView, AppError> {
+        self.confirm(identity)?;
         if !identity.may_enter(&account.tenant) {
             return Err(Refusal::AccountNotFound.into());
         }
@@ -55,6 +56,7 @@ impl App {
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<AccountView>, AppError> {
+        self.confirm(identity)?;
         identity.enter(tenant)?;
         let after = page.cursor(decode_account)?;
         let ids = self.table.directory().accounts(tenant, after.as_ref(), page.size + 1);

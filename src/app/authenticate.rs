@@ -91,6 +91,7 @@ impl App {
         identity: &Identity,
         question: &Question<'_>,
     ) -> Result<Decision, AppError> {
+        self.confirm(identity)?;
         if let Some(tenant) = question.tenant {
             identity.enter(tenant)?;
         }
@@ -165,7 +166,7 @@ impl App {
     }
 
     /// Does for an unknown key the work a known one costs, so that time tells nothing.
-    fn spend_a_tag(&self, presented: &PresentedKey) {
+    pub(crate) fn spend_a_tag(&self, presented: &PresentedKey) {
         let pepper = self.vault.peppers.current();
         let tag = pepper.tag(Purpose::Key, &presented.id, &presented.secret);
         std::hint::black_box(tag.matches(&Tag::from_bytes([0; 32])));

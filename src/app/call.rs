@@ -83,6 +83,7 @@ impl App {
         request: Option<Request>,
         act: Act,
     ) -> Result<Done, AppError> {
+        self.confirm(&call.identity)?;
         let actor = Actor { caller: Some(call.identity.id), mechanism: Mechanism::Bearer };
         let command = Command { act, actor, trace_id: call.trace_id, request };
         let answer = self.writer.submit(Lane::Commands, command)?;

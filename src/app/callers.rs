@@ -150,6 +150,7 @@ impl App {
         identity: &Identity,
         page: &PageRequest,
     ) -> Result<Page<CallerView>, AppError> {
+        self.confirm(identity)?;
         let after = page.cursor(decode_place)?;
         let mut callers = self.table.callers();
         callers.retain(|(id, caller)| {

@@ -68,6 +68,9 @@ pub enum AppError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The call took longer than a call may; a command that was handed over is done all the same.
+    #[error("the call took too long: its message did not come, or the service is overloaded")]
+    TooSlow,
     /// Too much comes from one source.
     #[error("too many calls from this source: try again later")]
     SourceOverloaded {
@@ -118,7 +121,14 @@ impl From<NotTaken> for AppError {
 
 impl From<LedgerError> for AppError {
     fn from(error: LedgerError) -> Self {
-        AppError::internal("reading the ledger", &error)
+        let position = match error {
+            LedgerError::DamagedFrame { position, .. }
+            | LedgerError::MissingFrame { position }
+            | LedgerError::Unreadable { position } => Some(position),
+            _ => return AppError::internal("reading the ledger", &error),
+        };
+        tracing::error!(cause = %error, "a stored record fails its check");
+        AppError::Damaged { position }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Identity {
     pub id: CallerId,
     /// The caller as it was when the call came in.
     pub caller: Arc<Caller>,
+    /// What recognised the credential.
+    pub tag: KeyTag,
 }
 
 impl fmt::Debug for Identity {
@@ -91,7 +93,25 @@ impl App {
             self.table.witness(now);
             return Err(invalid);
         }
-        Ok(Identity { id, caller })
+        let tag = retiring.map_or(&caller.tag, |retiring| &retiring.tag).clone();
+        Ok(Identity { id, caller, tag })
+    }
+
+    /// Looks once more whether the credential of a call still works: between its headers and its
+    /// message a caller can take its time, and be revoked meanwhile.
+    ///
+    /// # Errors
+    /// [`AppError::CredentialInvalid`].
+    pub(crate) fn confirm(&self, identity: &Identity) -> Result<(), AppError> {
+        let now = self.now();
+        let caller = self.table.caller(&identity.id);
+        let works = caller.is_some_and(|caller| {
+            let retiring = caller.retiring.as_ref().filter(|retiring| now < retiring.retire_time);
+            let in_force = caller.tag == identity.tag
+                || retiring.is_some_and(|retiring| retiring.tag == identity.tag);
+            in_force && caller.works_at(now)
+        });
+        if works { Ok(()) } else { Err(AppError::CredentialInvalid) }
     }
 
     fn is_of(&self, stored: &KeyTag, id: &CallerId, secret: &Secret) -> bool {

@@ -57,6 +57,7 @@ impl App {
     /// # Errors
     /// [`AppError`]: unknown key, damaged record.
     pub async fn get_key(&self, identity: &Identity, id: KeyId) -> Result<KeyView, AppError> {
+        self.confirm(identity)?;
         let key = self.visible_key(identity, &id)?;
         self.view(id, key).await
     }

@@ -7,6 +7,7 @@ use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::key_view::KeyView;
 use crate::app::page::{Page, PageRequest};
+use crate::app::sealing::weight;
 use crate::domain::ids::{AccountId, AccountRef, KeyId, TenantId};
 use crate::domain::key::{Key, KeyState};
 use crate::domain::personal::Personal;
@@ -16,6 +17,10 @@ use crate::projection::directory::KeyPlace;
 /// The most keys looked at for one page, so that a filter that fits few keys does not hold the
 /// server: the page is then short and its token leads on.
 const LOOKED_AT: usize = 10_000;
+
+/// The most bytes of names, metadata and ranges of one page, so that an answer nobody reads holds little:
+/// past it the page is short and its token leads on.
+const PAGE_BYTES: usize = 1024 * 1024;
 
 /// How many places are taken from the directory at once.
 const CHUNK: usize = 256;
@@ -63,23 +68,25 @@ impl App {
         filter: &KeyFilter,
         page: &PageRequest,
     ) -> Result<Page<KeyView>, AppError> {
+        self.confirm(identity)?;
         identity.enter(tenant)?;
         let account = account.map(|account| AccountRef { tenant: tenant.clone(), account });
         let mut after = page.cursor(decode_place)?;
         let now = self.now();
         let mut items = Vec::new();
-        let mut looked_at = 0;
+        let (mut looked_at, mut bytes) = (0, 0);
         loop {
             let places = self.table.directory().keys(tenant, account.as_ref(), after, CHUNK);
             let last_chunk = places.len() < CHUNK;
             for place in places {
-                if items.len() == page.size || looked_at == LOOKED_AT {
+                if items.len() == page.size || looked_at == LOOKED_AT || bytes >= PAGE_BYTES {
                     let next = after.map(|after| page.token(&encode_place(after)));
                     return Ok(Page { items, next });
                 }
                 looked_at += 1;
                 after = Some(place);
                 if let Some(view) = self.fitting(place.1, filter, now).await? {
+                    bytes += weight(&view.personal);
                     items.push(view);
                 }
             }

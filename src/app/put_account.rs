@@ -78,6 +78,11 @@ impl App {
             let known = policy.plans.keys().cloned().collect();
             return Err(Refusal::UnknownPlan { known }.into());
         }
+        let roles = change.roles.as_deref().unwrap_or_default();
+        if roles.iter().any(|role| !policy.roles.contains_key(role)) {
+            let known = policy.roles.keys().cloned().collect();
+            return Err(Refusal::UnknownRole { known }.into());
+        }
         Ok(())
     }
 

@@ -44,6 +44,9 @@ impl App {
         })?;
         let id = KeyId(presented.id);
         let matches = self.table.with_row(&id, |row| self.is_secret_of(row, &presented));
+        if matches.is_none() {
+            self.spend_a_tag(&presented);
+        }
         if matches != Some(true) {
             return Err(Refusal::KeyNotFound.into());
         }

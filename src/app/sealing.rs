@@ -37,17 +37,19 @@ pub(crate) struct PersonalWeight;
 
 impl Weighter<Position, Arc<Personal>> for PersonalWeight {
     fn weight(&self, _: &Position, personal: &Arc<Personal>) -> u64 {
-        let metadata = personal.metadata.iter().map(|(key, value)| key.len() + value.len() + 48);
-        let cidrs = personal.allowed_cidrs.iter().map(|cidr| cidr.len() + 24);
-        let asides = personal
-            .on_behalf_of
-            .iter()
-            .map(|of| of.subject.len() + of.ticket.len() + of.note.len());
-        let texts = [&personal.name, &personal.display_name, &personal.owner, &personal.comment];
-        let texts = texts.map(String::len).iter().sum::<usize>() + asides.sum::<usize>();
-        let bytes = ENTRY_BYTES + texts + metadata.sum::<usize>() + cidrs.sum::<usize>();
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        u64::try_from(weight(personal)).unwrap_or(u64::MAX)
     }
+}
+
+/// About how many bytes personal fields take.
+pub(crate) fn weight(personal: &Personal) -> usize {
+    let metadata = personal.metadata.iter().map(|(key, value)| key.len() + value.len() + 48);
+    let cidrs = personal.allowed_cidrs.iter().map(|cidr| cidr.len() + 24);
+    let asides =
+        personal.on_behalf_of.iter().map(|of| of.subject.len() + of.ticket.len() + of.note.len());
+    let texts = [&personal.name, &personal.display_name, &personal.owner, &personal.comment];
+    let texts = texts.map(String::len).iter().sum::<usize>() + asides.sum::<usize>();
+    ENTRY_BYTES + texts + metadata.sum::<usize>() + cidrs.sum::<usize>()
 }
 
 /// An empty cache of opened personal fields.

@@ -199,6 +199,7 @@ fn open_existing(
         Ok(())
     })?;
     vault.peppers.verify(table.peppers())?;
+    vault.data_keys.cut_unfinished()?;
     if let (Some(position), Some(time)) = (head.position, last_time) {
         // What was durable but not yet anchored is about to be read: it must not get lost again.
         anchor.write(position, head.frontier.root())?;

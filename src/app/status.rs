@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::app::error::AppError;
+use crate::app::identify::Identity;
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::time::Time;
 use crate::ledger::anchor::Anchor;
@@ -54,11 +55,15 @@ pub struct Status {
 }
 
 impl App {
-    /// GetStatus.
+    /// GetStatus: figures of the whole service, so only for callers bound to no tenant.
     ///
     /// # Errors
-    /// [`AppError`]: the head's frame cannot be read.
-    pub async fn status(&self) -> Result<Status, AppError> {
+    /// [`AppError`]: a caller bound to tenants; the head's frame cannot be read.
+    pub async fn status(&self, identity: &Identity) -> Result<Status, AppError> {
+        self.confirm(identity)?;
+        if !identity.caller.tenants.is_empty() {
+            return Err(AppError::TenantNotAllowed);
+        }
         let head = self.table.head();
         let (reader, live) = (Arc::clone(&self.reader), self.vitals.live_volume.clone());
         let anchor = self.vitals.anchor.clone();

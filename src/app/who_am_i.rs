@@ -8,7 +8,8 @@ use crate::app::error::AppError;
 use crate::domain::verdict::{Ask, Denial};
 
 impl App {
-    /// WhoAmI, asked from `source`. Bounded per source, since no caller stands behind it.
+    /// WhoAmI, asked from `source`. What fails is bounded per source, since no caller stands behind it;
+    /// a key that works is never refused for what others try from the same source.
     ///
     /// # Errors
     /// [`AppError::ApiKeyInvalid`], [`AppError::ApiKeyUnauthorized`] as Authenticate's public
@@ -18,14 +19,13 @@ impl App {
         api_key: &str,
         source: Option<IpAddr>,
     ) -> Result<Principal, AppError> {
-        self.who_am_i_budget.spend(source, self.clock.monotonic())?;
         let ask = Ask { tenant: None, required: &[], source };
-        match self.decide_key(api_key, &ask, |_| true).await? {
-            Outcome::Allowed(principal) => Ok(principal),
+        let error = match self.decide_key(api_key, &ask, |_| true).await? {
+            Outcome::Allowed(principal) => return Ok(principal),
             Outcome::MissingKey | Outcome::MalformedKey(_) | Outcome::UnknownKey => {
-                Err(AppError::ApiKeyInvalid)
+                AppError::ApiKeyInvalid
             }
-            Outcome::Denied(_, denied) => Err(match denied.denial {
+            Outcome::Denied(_, denied) => match denied.denial {
                 Denial::Revoked | Denial::Superseded | Denial::Expired | Denial::Disabled => {
                     AppError::ApiKeyInvalid
                 }
@@ -33,7 +33,9 @@ impl App {
                 | Denial::AccountInactive
                 | Denial::PermissionMissing
                 | Denial::SourceNotAllowed => AppError::ApiKeyUnauthorized,
-            }),
-        }
+            },
+        };
+        self.who_am_i_budget.spend(source, self.clock.monotonic())?;
+        Err(error)
     }
 }

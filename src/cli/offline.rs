@@ -8,8 +8,9 @@ use crate::app::startup::{self, Opened};
 use crate::cli::{RecoverAdminArgs, confirm, output};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::durable_file;
+use crate::process;
 use crate::random::SystemRandom;
+use crate::telemetry;
 
 /// Makes a new admin caller, puts it on record as made offline, and writes its credential to a file.
 #[must_use]
@@ -37,7 +38,10 @@ fn try_recover(args: &RecoverAdminArgs) -> Result<ExitCode, String> {
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }
-    durable_file::keep_files_private();
+    let filter = std::env::var(telemetry::LOG_VARIABLE).ok();
+    telemetry::start(filter.as_deref()).map_err(|error| error.to_string())?;
+    startup::stop_on_engine_panic();
+    process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let Opened { app, closing, .. } =
         startup::open_offline(&config, clock, random).map_err(|error| error.to_string())?;

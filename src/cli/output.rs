@@ -10,6 +10,9 @@ use super::failure::Failure;
 /// Columns of a table that is not written to a terminal.
 const DEFAULT_WIDTH: u16 = 100;
 
+/// A terminal that says it is narrower does not know its width.
+const LEAST_WIDTH: u16 = 40;
+
 /// The form of what a command answers: tables for people, or JSON for programs, one object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
@@ -111,9 +114,8 @@ fn table<R: Row>(rows: &[R], width: Option<u16>) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(R::COLUMNS.iter().copied());
     table.add_rows(rows.iter().map(Row::cells));
-    if let Some(width) = width {
-        table.set_width(width);
-    }
+    let width = width.or_else(|| table.width()).filter(|width| *width >= LEAST_WIDTH);
+    table.set_width(width.unwrap_or(DEFAULT_WIDTH));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -4,15 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::cli::ServeArgs;
 use crate::cli::output::{self, Output};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
-use crate::durable_file;
+use crate::process;
 use crate::random::SystemRandom;
 use crate::server::{self, Ready, Sources};
 use crate::telemetry;
@@ -35,7 +37,7 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     telemetry::start(filter.as_deref())
         .map_err(|error| format!("{}: {error}", telemetry::LOG_VARIABLE))?;
     server::stop_on_engine_panic();
-    durable_file::keep_files_private();
+    process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no threads: {error}"))?;
     runtime.block_on(serve(config))
@@ -66,9 +68,13 @@ async fn serve(config: Config) -> Result<(), String> {
     let address = config.grpc_addr;
     let listener =
         TcpListener::bind(address).await.map_err(|error| bind_problem(address, &error))?;
-    let stop = stop_signal().map_err(|error| format!("signals: {error}"))?;
+    let started = Arc::new(AtomicBool::new(false));
+    let stop = stop_signal(&started).map_err(|error| format!("signals: {error}"))?;
     let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
-    let running = server::run(config, listener, sources, stop, announce);
+    let running = server::run(config, listener, sources, stop, |ready| {
+        started.store(true, Ordering::SeqCst);
+        announce(ready);
+    });
     running.await.map_err(|error| error.to_string())
 }
 
@@ -89,23 +95,31 @@ fn announce(ready: &Ready) {
     let _ = Output::new(None).line(&format!("ready grpc={}", ready.grpc_addr));
 }
 
-/// Resolves at SIGTERM or SIGINT. A second one ends the process at once.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+/// Resolves at the first SIGTERM or SIGINT. A second one, or one before the server has started, ends the
+/// process at once: nothing acknowledged is lost, since it was durable before it was answered.
+fn stop_signal(started: &Arc<AtomicBool>) -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+    let mut next = async move || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping: calls under way may finish; a second signal ends it at once");
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            // Nothing acknowledged is lost: it was durable before it was answered.
+    };
+    let (stop, stopped) = oneshot::channel();
+    let started = Arc::clone(started);
+    tokio::spawn(async move {
+        next().await;
+        if !started.load(Ordering::SeqCst) {
+            tracing::info!("stopped before the server had started");
             std::process::exit(1);
-        });
+        }
+        tracing::info!("stopping: calls under way may finish; a second signal ends it at once");
+        let _ = stop.send(());
+        next().await;
+        std::process::exit(1);
+    });
+    Ok(async move {
+        let _ = stopped.await;
     })
 }

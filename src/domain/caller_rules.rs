@@ -1,8 +1,9 @@
 //! What may be done to callers: create, rotate with overlap, revoke.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::caller::Roles;
+use crate::domain::caller::{Caller, Roles};
 use crate::domain::event::{Actor, CallerCreated, Event, Mechanism, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{CallerId, TenantId};
@@ -12,8 +13,9 @@ use crate::domain::subject::Subject;
 use crate::domain::tag::KeyTag;
 use crate::domain::time::Time;
 
-/// The most callers there may be, revoked ones included: keeps the list of them short enough to hold in memory.
-pub const MAX_CALLERS: usize = 10_000;
+/// The most callers whose credentials work and which share a tenant, or are bound to none: keeps one
+/// tenant's admins from filling the room of others. The service and offline operators are not held to it.
+pub const MAX_CALLERS_OF_A_TENANT: usize = 1000;
 
 /// What CreateCaller asks for.
 #[derive(Clone, Debug)]
@@ -48,18 +50,24 @@ pub struct RevokeCaller {
     pub private: Option<Private>,
 }
 
-/// A caller grants and manages nothing that it lacks itself; the service and offline operators lack nothing.
+/// A caller grants and manages nothing that it lacks itself; the service and offline operators lack
+/// nothing. Answers the caller that acts.
 fn check_authority(
     facts: &impl Facts,
     actor: &Actor,
     roles: Roles,
     tenants: &[TenantId],
-) -> Result<(), Refusal> {
+) -> Result<Option<Arc<Caller>>, Refusal> {
     if actor.mechanism != Mechanism::Bearer {
-        return Ok(());
+        return Ok(None);
     }
     let maker = actor.caller.and_then(|id| facts.caller(&id)).ok_or(Refusal::GrantExceedsOwn)?;
-    if maker.holds(roles, tenants) { Ok(()) } else { Err(Refusal::GrantExceedsOwn) }
+    if maker.holds(roles, tenants) { Ok(Some(maker)) } else { Err(Refusal::GrantExceedsOwn) }
+}
+
+/// Whether two bindings have a tenant in common, or are both to none.
+fn share_a_tenant(one: &[TenantId], other: &[TenantId]) -> bool {
+    (one.is_empty() && other.is_empty()) || one.iter().any(|tenant| other.contains(tenant))
 }
 
 /// Decides CreateCaller.
@@ -72,12 +80,22 @@ pub fn decide_create(
     create: &CreateCaller,
     now: Time,
 ) -> Result<Vec<Proposal>, Refusal> {
-    check_authority(facts, actor, create.created.roles, &create.created.tenants)?;
+    let maker = check_authority(facts, actor, create.created.roles, &create.created.tenants)?;
+    let until = maker.and_then(|maker| maker.expire_time);
+    if until.is_some_and(|until| create.created.expire_time.is_none_or(|time| time > until)) {
+        return Err(Refusal::GrantExceedsOwn);
+    }
     if create.created.expire_time.is_some_and(|time| time <= now) {
         return Err(Refusal::ExpiryPast);
     }
-    if facts.callers().len() >= MAX_CALLERS {
-        return Err(Refusal::TooManyCallers { limit: MAX_CALLERS });
+    if actor.mechanism == Mechanism::Bearer {
+        let beside = |caller: &Caller| {
+            caller.works_at(now) && share_a_tenant(&caller.tenants, &create.created.tenants)
+        };
+        let count = facts.callers().iter().filter(|(_, caller)| beside(caller)).count();
+        if count >= MAX_CALLERS_OF_A_TENANT {
+            return Err(Refusal::TooManyCallers { limit: MAX_CALLERS_OF_A_TENANT });
+        }
     }
     Ok(vec![Proposal {
         subject: Subject::Caller(create.caller),
@@ -127,7 +145,11 @@ pub fn decide_revoke(
     }
     let callers = facts.callers();
     let others = || callers.iter().filter(|(id, _)| *id != revoke.caller);
-    if caller.governs_all(now) && !others().any(|(_, other)| other.governs_all(now)) {
+    let takes_over = |other: &Caller| {
+        let lasts = |until| caller.expire_time.is_some_and(|own| own <= until);
+        other.governs_all(now) && other.expire_time.is_none_or(lasts)
+    };
+    if caller.governs_all(now) && !others().any(|(_, other)| takes_over(other)) {
         return Err(Refusal::LastAdmin);
     }
     let subject = Subject::Caller(revoke.caller);

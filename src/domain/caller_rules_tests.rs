@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::caller::{Caller, Retiring, Role};
 use crate::domain::command::Act;
+use crate::domain::facts::FactsMut;
 use crate::domain::testing::*;
 
 const OFFLINE: Actor = Actor { caller: None, mechanism: Mechanism::Offline };
@@ -96,7 +97,7 @@ fn a_caller_manages_none_that_holds_more() {
     assert!(world.when_by(maker, rotate(3, 0)).is_ok());
     assert!(world.when_by(maker, revoke(caller_id(3))).is_ok());
     let unknown = bearer(caller_id(9));
-    assert_eq!(refused(&world, unknown, rotate(3, 0)), Refusal::GrantExceedsOwn);
+    assert_eq!(refused(&world, unknown, rotate(3, 0)), Refusal::ActorOver);
 }
 
 #[test]
@@ -116,18 +117,62 @@ fn a_caller_expires_in_the_future_or_is_not_made() {
 }
 
 #[test]
-fn there_are_only_so_many_callers_revoked_ones_included() {
+fn a_tenant_has_only_so_many_working_callers_and_fills_no_other_tenant() {
     let mut world = World::new();
-    for n in 1..MAX_CALLERS {
-        let mut id = [0; 12];
-        id[..8].copy_from_slice(&n.to_be_bytes());
-        let mut made = Caller::clone(&world.caller(&ADMIN).unwrap());
-        made.revoke_time = Some(at(0));
-        crate::domain::facts::FactsMut::put_caller(&mut world, CallerId(id), made);
+    let acme = Caller { tenants: [tenant("acme")].into(), ..working_admin() };
+    let last = caller_id_of(MAX_CALLERS_OF_A_TENANT);
+    for n in 1..=MAX_CALLERS_OF_A_TENANT {
+        world.put_caller(caller_id_of(n), acme.clone());
     }
-    let limit = Refusal::TooManyCallers { limit: MAX_CALLERS };
-    assert_eq!(world.callers().len(), MAX_CALLERS);
-    assert_eq!(refused(&world, admin(), make(&[Role::Issuer], &[])), limit);
+    let limit = Refusal::TooManyCallers { limit: MAX_CALLERS_OF_A_TENANT };
+    assert_eq!(refused(&world, admin(), make(&[Role::Issuer], &["acme"])), limit);
+    assert_eq!(refused(&world, admin(), make(&[Role::Issuer], &["acme", "bolt"])), limit);
+    assert!(world.when(make(&[Role::Issuer], &["bolt"])).is_ok());
+    assert!(world.when(make(&[Role::Issuer], &[])).is_ok());
+    assert!(world.when_by(OFFLINE, make(&[Role::Issuer], &["acme"])).is_ok());
+    world.put_caller(last, Caller { revoke_time: Some(at(0)), ..acme });
+    assert!(world.when(make(&[Role::Issuer], &["acme"])).is_ok(), "a revoked one makes room");
+}
+
+fn caller_id_of(n: usize) -> CallerId {
+    let mut id = [0; 12];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    CallerId(id)
+}
+
+#[test]
+fn who_was_revoked_or_has_expired_decides_nothing_any_more() {
+    let mut world = World::with_account();
+    let revoked = Caller { revoke_time: Some(at(0)), ..working_admin() };
+    let expired = Caller { expire_time: Some(at(0)), ..working_admin() };
+    for over in [revoked, expired] {
+        world.put_caller(caller_id(1), over);
+        let actor = bearer(caller_id(1));
+        assert_eq!(refused(&world, actor, make(&[Role::Admin], &[])), Refusal::ActorOver);
+        assert_eq!(refused(&world, actor, Act::CreateKey(create("a", 1))), Refusal::ActorOver);
+    }
+}
+
+#[test]
+fn the_admin_that_is_left_does_not_expire_before_the_one_that_goes() {
+    let mut world = World::new();
+    world.put_caller(caller_id(1), Caller { expire_time: Some(at(60)), ..working_admin() });
+    assert_eq!(refused(&world, admin(), revoke(ADMIN)), Refusal::LastAdmin);
+    assert!(world.when(revoke(caller_id(1))).is_ok());
+}
+
+#[test]
+fn nobody_makes_a_caller_that_outlives_its_maker() {
+    let mut world = World::new();
+    world.put_caller(caller_id(1), Caller { expire_time: Some(at(60)), ..working_admin() });
+    let maker = bearer(caller_id(1));
+    let until = |time| {
+        let created = CallerCreated { expire_time: time, ..caller(&[Role::Issuer], &[]) };
+        Act::CreateCaller(create_caller(2, created))
+    };
+    assert_eq!(refused(&world, maker, until(None)), Refusal::GrantExceedsOwn);
+    assert_eq!(refused(&world, maker, until(Some(at(61)))), Refusal::GrantExceedsOwn);
+    assert!(world.when_by(maker, until(Some(at(60)))).is_ok());
 }
 
 #[test]
@@ -178,7 +223,7 @@ fn the_last_admin_of_everything_that_works_is_not_revoked_not_even_by_itself() {
     world.does(Act::CreateCaller(create_caller(2, caller(&[Role::Operator], &[]))));
     let short = CallerCreated { expire_time: Some(at(10)), ..caller(&[Role::Admin], &[]) };
     world.does(Act::CreateCaller(create_caller(3, short)));
-    assert!(world.when(revoke(ADMIN)).is_ok(), "there is another until it expires");
+    assert_eq!(refused(&world, admin(), revoke(ADMIN)), Refusal::LastAdmin);
     world.wait(10);
     assert_eq!(refused(&world, admin(), revoke(ADMIN)), Refusal::LastAdmin);
     // An admin of one tenant, an expired admin and a further admin can go.

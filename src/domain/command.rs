@@ -4,7 +4,7 @@ use crate::domain::account_rules;
 use crate::domain::account_rules::PutAccount;
 use crate::domain::caller_rules;
 use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
-use crate::domain::event::{Actor, Event, Proposal};
+use crate::domain::event::{Actor, Event, Mechanism, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{PepperVersion, TraceId};
 use crate::domain::key_rules::{self, CreateKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
@@ -92,6 +92,12 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         return if same { Ok(Decision::Repeat(found)) } else { Err(Refusal::RequestIdReused) };
     }
     let actor = &command.actor;
+    if actor.mechanism == Mechanism::Bearer {
+        let caller = actor.caller.and_then(|id| facts.caller(&id));
+        if !caller.is_some_and(|caller| caller.works_at(now)) {
+            return Err(Refusal::ActorOver);
+        }
+    }
     match &command.act {
         Act::PutAccount(put) => account_rules::decide_put(facts, put),
         Act::CreateKey(create) => key_rules::decide_create(facts, create, now),

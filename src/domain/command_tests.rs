@@ -1,6 +1,7 @@
 //! The door to deciding: request ids, and what the service asks of itself.
 
 use super::*;
+use crate::domain::facts::FactsMut;
 use crate::domain::ids::CallerId;
 use crate::domain::requests::{Method, REMEMBERED_FOR};
 use crate::domain::testing::*;
@@ -42,6 +43,7 @@ fn a_request_id_is_unique_within_its_caller_and_rpc_only() {
     let other_rpc = Request { method: Method::RevokeKey, ..request(1, 2) };
     let done = world.carry_out(&named(Act::RevokeKey(revoke(1)), other_rpc)).unwrap();
     assert!(done.is_some());
+    world.put_caller(CallerId([7; 12]), working_admin());
     let other_caller = Command { actor: bearer(CallerId([7; 12])), ..create_as(2, request(1, 2)) };
     assert!(world.carry_out(&other_caller).unwrap().is_some());
     let other_id = create_as(3, request(2, 1));
@@ -92,6 +94,7 @@ fn a_command_of_no_caller_is_never_a_repeat() {
 #[test]
 fn a_policy_is_put_on_record_only_if_it_differs() {
     let mut world = World::empty();
+    world.put_caller(ADMIN, working_admin());
     let set = |policy: &Policy| Act::SetPolicy(policy.clone());
     assert_eq!(world.when(set(&policy())), Ok(vec![Event::PolicyChanged(policy())]));
     world.does(set(&policy()));
@@ -106,6 +109,7 @@ fn a_policy_is_put_on_record_only_if_it_differs() {
 #[test]
 fn a_pepper_is_put_on_record_once() {
     let mut world = World::empty();
+    world.put_caller(ADMIN, working_admin());
     let (version, check) = (PepperVersion(1), PepperCheck([5; 16]));
     let register = Act::RegisterPepper { version, check };
     let event = Event::PepperRotated { version, check };

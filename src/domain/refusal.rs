@@ -85,6 +85,9 @@ pub enum Refusal {
     /// The caller has expired.
     #[error("the caller has expired")]
     CallerExpired,
+    /// Who asks has been revoked or has expired since the call came in.
+    #[error("the caller credential is not valid")]
+    ActorOver,
     /// There are as many callers as there may be.
     #[error("there may be at most {limit} callers")]
     TooManyCallers {

@@ -29,8 +29,11 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl AdminService for AdminApi {
-    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
-        answer(get_status::handle(&self.app).await, None)
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Answer<v1::GetStatusResponse> {
+        answer(get_status::handle(&self.app, &request).await, None)
     }
 
     async fn create_caller(

@@ -201,7 +201,8 @@ mod tests {
             position: Position::FIRST,
             personal_at: Position::FIRST,
         };
-        let identity = Identity { id: CallerId([1; 12]), caller: Arc::new(caller) };
+        let identity =
+            Identity { id: CallerId([1; 12]), tag: caller.tag.clone(), caller: Arc::new(caller) };
         let mut request = Request::new(message);
         request.extensions_mut().insert(Arc::new(identity));
         Incoming::of(request).expect("an identity")

@@ -22,6 +22,14 @@ use crate::grpc::status;
 /// When to come back to a server that had too many calls under way: it does most within this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// The most calls at once that no caller stands behind.
+const WITHOUT_CALLER: usize = 64;
+
+/// How long a call of ours may take from its headers to its answer: a client that does not send its
+/// message gives its room back. A commit takes milliseconds; a command that was handed over by then
+/// is done all the same.
+const LONGEST_CALL: Duration = Duration::from_secs(20);
+
 /// Tells who a credential belongs to.
 pub trait Recognise: Send + Sync + 'static {
     /// The caller of that credential.
@@ -41,6 +49,9 @@ impl Recognise for App {
 pub struct AccessLayer<I> {
     callers: Arc<I>,
     room: Arc<Semaphore>,
+    /// Calls that no caller stands behind have a room of their own, so that they cannot fill the
+    /// callers'.
+    open_room: Arc<Semaphore>,
 }
 
 impl<I> AccessLayer<I> {
@@ -49,13 +60,17 @@ impl<I> AccessLayer<I> {
     #[must_use]
     pub fn new(callers: Arc<I>, in_flight: usize) -> Self {
         let room = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
-        AccessLayer { callers, room }
+        AccessLayer { callers, room, open_room: Arc::new(Semaphore::new(WITHOUT_CALLER)) }
     }
 }
 
 impl<I> Clone for AccessLayer<I> {
     fn clone(&self) -> Self {
-        AccessLayer { callers: Arc::clone(&self.callers), room: Arc::clone(&self.room) }
+        AccessLayer {
+            callers: Arc::clone(&self.callers),
+            room: Arc::clone(&self.room),
+            open_room: Arc::clone(&self.open_room),
+        }
     }
 }
 
@@ -98,8 +113,11 @@ impl<I: Recognise> AccessLayer<I> {
         let rule = access::rule(request.uri().path()).ok_or_else(status::no_such_rpc)?;
         let room = match rule {
             Rule::Open => None,
-            _ => Some(Arc::clone(&self.room).try_acquire_owned().map_err(|_| overloaded())?),
+            Rule::KeyItself => Some(&self.open_room),
+            Rule::AnyCaller | Rule::Roles(_) => Some(&self.room),
         };
+        let room = room.map(|room| Arc::clone(room).try_acquire_owned()).transpose();
+        let room = room.map_err(|_| overloaded())?;
         let identity = match rule {
             Rule::Open | Rule::KeyItself => None,
             Rule::AnyCaller | Rule::Roles(_) => Some(self.caller(request.headers())?),
@@ -160,8 +178,13 @@ where
             Ok(admitted) => {
                 let answer = self.inner.call(request);
                 Box::pin(async move {
-                    let answer = answer.await?;
-                    Ok(completed(answer, &admitted))
+                    if !admitted.is_ours() {
+                        return answer.await;
+                    }
+                    match tokio::time::timeout(LONGEST_CALL, answer).await {
+                        Ok(answer) => Ok(completed(answer?)),
+                        Err(_) => Ok(status::of(&AppError::TooSlow, None).into_http()),
+                    }
                 })
             }
             Err(refused) => Box::pin(async move { Ok(refused.into_http()) }),
@@ -169,14 +192,17 @@ where
     }
 }
 
-/// Replaces what tonic answered in place of one of our handlers. Health and reflection have
-/// statuses of their own.
-fn completed<R: Default>(answer: Response<R>, admitted: &Admitted) -> Response<R> {
-    let ours = matches!(admitted.rule, Rule::KeyItself | Rule::Roles(_));
+impl Admitted {
+    /// Whether the RPC is one of ours; health and reflection have statuses and streams of their own.
+    fn is_ours(&self) -> bool {
+        matches!(self.rule, Rule::KeyItself | Rule::Roles(..))
+    }
+}
+
+/// Replaces what tonic answered in place of one of our handlers.
+fn completed<R: Default>(answer: Response<R>) -> Response<R> {
     match answer.extensions().get::<Status>() {
-        Some(bare) if ours && bare.details().is_empty() => {
-            status::completed(bare.clone()).into_http()
-        }
+        Some(bare) if bare.details().is_empty() => status::completed(bare.clone()).into_http(),
         _ => answer,
     }
 }

@@ -41,7 +41,7 @@ impl Recognise for Two {
             position: Position::FIRST,
             personal_at: Position::FIRST,
         };
-        Ok(Identity { id: CallerId([1; 12]), caller: Arc::new(caller) })
+        Ok(Identity { id: CallerId([1; 12]), tag: caller.tag.clone(), caller: Arc::new(caller) })
     }
 }
 

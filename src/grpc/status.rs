@@ -110,6 +110,7 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             let fault = fault(Code::ResourceExhausted, Reason::SourceOverloaded);
             Fault { retry_after: Some(*retry_after), ..fault }
         }
+        AppError::TooSlow => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),
         AppError::ApiKeyUnauthorized => fault(Code::PermissionDenied, Reason::ApiKeyUnauthorized),
@@ -200,6 +201,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::KeyExpired => precondition(Reason::KeyExpired),
         Refusal::KeyDisabled => precondition(Reason::KeyNotActive).with("state", &"DISABLED"),
         Refusal::KeyAlreadyRotated => precondition(Reason::KeyAlreadyRotated),
+        Refusal::ActorOver => fault(Code::Unauthenticated, Reason::CallerCredentialInvalid),
         Refusal::NotForKeys => field("environment"),
         Refusal::ScopesWiden => field("key.scopes"),
         Refusal::ExpiryLater => field("key.expire_time"),

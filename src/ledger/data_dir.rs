@@ -33,6 +33,9 @@ const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
 const OUR_NAMES: [&str; 7] =
     ["FORMAT", "LOCK", "anchor", "ledger", "datakeys", "keys", "admin.credential"];
 
+/// Bytes of a data key file that holds only the service's key.
+const ONE_DATA_KEY: u64 = 128;
+
 /// Found at the top of a file system of its own, where a data directory may well lie.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -76,7 +79,7 @@ pub enum DataDirError {
     },
     /// `FORMAT` is gone though the first start had been finished.
     #[error(
-        "data directory {} has lost its file FORMAT though its ledger holds records: restore it \
+        "data directory {} has lost its file FORMAT though it has been in use: restore it \
          from a backup",
         .0.display()
     )]
@@ -201,7 +204,7 @@ impl DataDir {
     /// The live volume of the ledger.
     #[must_use]
     pub fn live_ledger(&self) -> PathBuf {
-        self.path.join("ledger").join("live")
+        live_ledger(&self.path)
     }
 
     /// The wrapped data keys.
@@ -221,6 +224,17 @@ impl DataDir {
     pub fn admin_credential(&self) -> PathBuf {
         self.path.join("admin.credential")
     }
+}
+
+/// Whether there is what a first start makes only after the anchor: the ledger, data keys of accounts,
+/// a credential.
+fn shows_use(path: &Path) -> bool {
+    let data_keys = fs::metadata(path.join("datakeys")).map_or(0, |file| file.len());
+    live_ledger(path).exists() || data_keys > ONE_DATA_KEY || path.join("admin.credential").exists()
+}
+
+fn live_ledger(path: &Path) -> PathBuf {
+    path.join("ledger").join("live")
 }
 
 /// Whether there is a `FORMAT`, which must then be one this program reads.
@@ -257,6 +271,9 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
 /// Without `FORMAT`, the anchor must not have left the empty log: the first start was not finished.
 fn refuse_used(path: &Path) -> Result<(), DataDirError> {
     match Anchor::read(&path.join("anchor")) {
+        Err(AnchorError::Missing) if shows_use(path) => {
+            Err(DataDirError::FormatMissing(path.to_owned()))
+        }
         Err(AnchorError::Missing) => Ok(()),
         Ok(state) if state.position.is_none() => Ok(()),
         Ok(_) => Err(DataDirError::FormatMissing(path.to_owned())),

@@ -2,11 +2,20 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::time::Duration;
+
+/// How long saying why the process ends may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Ends the process at once: one line to the log, one to standard error, then `abort()`, so that
 /// nothing is unwound and no handle is dropped (dropping the engine's handle writes). `what` says
 /// what failed, without a driver's words.
 pub fn fail_stop(what: &str, error: &dyn Error) -> ! {
+    // Whoever reads the log may have stopped reading: saying why must not keep the process alive.
+    let _ = std::thread::Builder::new().spawn(|| {
+        std::thread::sleep(LAST_WORDS);
+        std::process::abort();
+    });
     tracing::error!(%error, "{what}; the process stops here, what was acknowledged is safe");
     // The log may go elsewhere or be full as well: nothing more can be done if this fails too.
     let _ = writeln!(std::io::stderr(), "keyledger: {what}: {error}; stopping");

@@ -24,6 +24,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
 use crate::config::Limits;
+use crate::process;
 use crate::random::{self, Random};
 
 /// How often an idle connection is asked whether it is still there.
@@ -60,19 +61,34 @@ where
         Connections { service, limits, random }
     }
 
-    /// Accepts and serves until `stop` resolves, then drains. Returns when every connection is gone.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    /// Accepts and serves until `stop` resolves, then drains: every connection is told to go, then
+    /// `told` runs. Returns when every connection is gone.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()>,
+        told: impl Future<Output = ()>,
+    ) {
         let (draining, drain) = watch::channel(());
         let mut open = JoinSet::new();
         let mut stop = pin!(stop);
+        let most = process::connections_within_limit(self.limits.connections);
+        if most < self.limits.connections {
+            tracing::warn!(
+                most,
+                "fewer connections are taken than configured: raise the limit of open files"
+            );
+        }
         loop {
             tokio::select! {
                 () = &mut stop => break,
                 Some(_) = open.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                    Ok((stream, _)) if open.len() < most => {
                         open.spawn(self.connection(stream, drain.clone()));
                     }
+                    // Closed at once: the client tries again, here or elsewhere.
+                    Ok(_) => tracing::warn!("a connection over the bound was refused"),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_REST).await;
@@ -83,6 +99,7 @@ where
         // Closed before the drain: who comes now is refused at once and goes elsewhere.
         drop(listener);
         drop(draining);
+        told.await;
         while open.join_next().await.is_some() {}
     }
 
@@ -119,13 +136,16 @@ where
         }
     }
 
-    /// The configured age, moved by up to a tenth either way.
     fn age(&self) -> Duration {
-        let age = self.limits.connection_age;
-        let spread = age / AGE_SPREAD;
         let share = u32::from_be_bytes(random::bytes(&*self.random));
-        age - spread + (2 * spread).mul_f64(f64::from(share) / f64::from(u32::MAX))
+        spread(self.limits.connection_age, share)
     }
+}
+
+/// An age moved by up to a tenth either way, as `share` of all 32-bit numbers says.
+fn spread(age: Duration, share: u32) -> Duration {
+    let most = age / AGE_SPREAD;
+    age - most + (2 * most).mul_f64(f64::from(share) / f64::from(u32::MAX))
 }
 
 fn note_end(ended: Result<(), hyper::Error>) {
@@ -157,5 +177,19 @@ where
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
         self.service.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_spread_over_a_tenth_either_way() {
+        let age = Duration::from_secs(300);
+        assert_eq!(spread(age, 0), Duration::from_secs(270));
+        assert_eq!(spread(age, u32::MAX), Duration::from_secs(330));
+        let middle = spread(age, u32::MAX / 2);
+        assert!((299..=301).contains(&middle.as_secs()), "{middle:?}");
     }
 }

@@ -49,6 +49,8 @@ pub struct DataKeys {
     queue: Mutex<Queue>,
     written: Condvar,
     cache: Cache<DataKeyId, Arc<SecretKey>>,
+    /// Bytes at the end of the file, as it was opened, that are no whole slot.
+    unfinished: usize,
 }
 
 /// The slots that are on disk.
@@ -103,15 +105,7 @@ impl DataKeys {
         check_keks(&slots, &keks)?;
         let durable = Durable::new(slots)?;
         let whole = durable.slots.len() * SLOT_BYTES;
-        if whole < bytes.len() {
-            let unfinished = bytes.len() - whole;
-            tracing::warn!(
-                unfinished,
-                "data key file: cutting off the bytes of an unfinished append"
-            );
-            file.set_len(whole as u64).map_err(VaultError::io("shorten", path))?;
-            file.sync_all().map_err(VaultError::io("sync", path))?;
-        }
+        let unfinished = bytes.len() - whole;
         let queue = Queue {
             pending: Vec::new(),
             announced: HashSet::new(),
@@ -126,7 +120,24 @@ impl DataKeys {
             queue: Mutex::new(queue),
             written: Condvar::new(),
             cache: Cache::new(CACHED_KEYS),
+            unfinished,
         })
+    }
+
+    /// Cuts off what an append that power loss interrupted left at the end. The caller MUST know by then
+    /// that nothing was sealed under a data key that is not there.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`].
+    pub fn cut_unfinished(&self) -> Result<(), VaultError> {
+        if self.unfinished == 0 {
+            return Ok(());
+        }
+        let unfinished = self.unfinished;
+        tracing::warn!(unfinished, "data key file: cutting off the bytes of an unfinished append");
+        let whole = self.durable().slots.len() * SLOT_BYTES;
+        self.file.set_len(whole as u64).map_err(VaultError::io("shorten", &self.path))?;
+        self.file.sync_all().map_err(VaultError::io("sync", &self.path))
     }
 
     /// The data key of `scope`, if it has one.

@@ -1,7 +1,7 @@
 //! The real program as a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
 
@@ -74,6 +74,11 @@ impl Process {
         Client::new(channel.connect().await.expect("up"), Some(&credential_in(data_dir)))
     }
 
+    pub async fn client(&self, credential: &str) -> Client {
+        let channel = Channel::from_shared(self.address.clone()).expect("an address");
+        Client::new(channel.connect().await.expect("up"), Some(credential))
+    }
+
     /// kill -9.
     pub fn kill(mut self) -> String {
         self.child.kill().expect("killed");
@@ -94,4 +99,22 @@ impl Process {
         let status = self.child.wait().expect("gone");
         (status, self.log.join().expect("no panic"))
     }
+}
+
+/// Every file of a directory with its bytes.
+pub fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut rooms = vec![directory.to_owned()];
+    while let Some(room) = rooms.pop() {
+        for entry in std::fs::read_dir(&room).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                rooms.push(path);
+            } else {
+                found.push((path.clone(), std::fs::read(&path).expect("readable")));
+            }
+        }
+    }
+    found.sort();
+    found
 }

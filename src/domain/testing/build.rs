@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::domain::account_rules::PutAccount;
-use crate::domain::caller::{Role, Roles};
+use crate::domain::caller::{Caller, Role, Roles};
 use crate::domain::caller_rules::CreateCaller;
 use crate::domain::command::{Act, Command};
 use crate::domain::event::{Actor, CallerCreated, KeyCreated, Mechanism};
 use crate::domain::ids::{
-    AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, TenantId,
+    AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId,
 };
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
@@ -134,6 +134,22 @@ pub(crate) fn revoke(key: u8) -> RevokeKey {
 pub(crate) fn caller(roles: &[Role], tenants: &[&str]) -> CallerCreated {
     let tenants = tenants.iter().map(|name| tenant(name)).collect();
     CallerCreated { tag: tag(9), roles: Roles::of(roles), tenants, expire_time: None }
+}
+
+/// An admin of everything that works, as folded.
+pub(crate) fn working_admin() -> Caller {
+    let created = caller(&[Role::Admin], &[]);
+    Caller {
+        tag: created.tag,
+        retiring: None,
+        roles: created.roles,
+        tenants: created.tenants,
+        create_time: at(0),
+        expire_time: None,
+        revoke_time: None,
+        position: Position::FIRST,
+        personal_at: Position::FIRST,
+    }
 }
 
 pub(crate) fn create_caller(n: u8, created: CallerCreated) -> CreateCaller {

@@ -1,13 +1,20 @@
 //! GetStatus.
 
+use tonic::Request;
+
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
+use crate::grpc::call::identity;
 use crate::grpc::encode;
-use crate::proto::v1::{EngineStatus, GetStatusResponse, StatusCounts};
+use crate::proto::v1::{EngineStatus, GetStatusRequest, GetStatusResponse, StatusCounts};
 
-pub(super) async fn handle(app: &App) -> Result<GetStatusResponse, AppError> {
-    app.status().await.map(answer)
+pub(super) async fn handle(
+    app: &App,
+    request: &Request<GetStatusRequest>,
+) -> Result<GetStatusResponse, AppError> {
+    let identity = identity(request)?;
+    app.status(&identity).await.map(answer)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what is asked for once is used up")]

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::account_rules::PutAccount;
+use crate::domain::facts::FactsMut;
 use crate::ledger::anchor::{Anchor, AnchorState};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::frame::Frame;
@@ -237,5 +238,7 @@ fn fold(reader: &dyn LedgerReader) -> (TableWriter, Start) {
         apply(&mut table, &fact)
     });
     let head = head.unwrap();
+    // Who gives the commands of these tests: a fact without a record, so that positions begin with them.
+    table.put_caller(ADMIN, working_admin());
     (table, Start { head: head.position, frontier: head.frontier, last_time })
 }
