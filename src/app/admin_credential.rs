@@ -21,7 +21,7 @@ use crate::domain::caller_rules::CreateCaller;
 use crate::domain::command::Act;
 use crate::domain::event::{CallerCreated, EventKind, Mechanism};
 use crate::domain::ids::CallerId;
-use crate::domain::key_format::Environment;
+use crate::domain::key_format::{self, Environment};
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::domain::tag::Purpose;
@@ -83,6 +83,12 @@ pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, C
 pub fn recover(app: &App, path: &Path) -> Result<(), CredentialError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(CredentialError::Exists(path.to_owned()));
+    }
+    let aside = aside(path);
+    let text = fs::read_to_string(&aside).ok().map(Zeroizing::new);
+    let ours = |text: &str| key_format::parse(&app.prefix, text.trim_end_matches('\n')).is_ok();
+    if aside.exists() && !text.is_some_and(|text| ours(&text)) {
+        return Err(CredentialError::Exists(aside));
     }
     // A run that was interrupted after its record has made the admin already.
     if settle(app, path)? { Ok(()) } else { make(app, path, Mechanism::Offline) }
