@@ -47,7 +47,9 @@ impl App {
         let personal = self.personal_at(key.personal_at()).await?;
         let now = self.now();
         let state = key.state_at(now);
-        self.table.witness(now);
+        if matches!(state, KeyState::Expired | KeyState::Superseded) {
+            self.table.witness(now);
+        }
         let hint = key_format::hint(&self.prefix, key.environment, &id);
         Ok(KeyView { id, key, personal, state, hint })
     }

@@ -38,9 +38,9 @@ use crate::ledger::frame::{Frame, MAX_FRAME_BYTES};
 /// none is put in a file of its own. Fixed for the life of a ledger.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes of pages sled may keep in memory: about one volume, so that what is read was mostly just
-/// written, and small beside the key table of a large installation.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of pages sled may keep in memory: the frames of the last minutes. What callers read often is
+/// kept, opened, by the use cases.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The ledger in a directory of its own.
 pub struct SledLedger {
