@@ -30,6 +30,8 @@ pub struct Standing {
 /// The place of an account in the table: its keys point to it, so that they inherit live.
 #[derive(Debug)]
 pub struct AccountCell {
+    /// The one copy of its name that all its keys share.
+    name: Arc<AccountRef>,
     standing: ArcSwap<Standing>,
 }
 
@@ -141,7 +143,7 @@ impl KeyTable {
         self.accounts.len()
     }
 
-    pub(super) fn put_key(&self, id: KeyId, key: Key) {
+    pub(super) fn put_key(&self, id: KeyId, mut key: Key) {
         let pinned = self.keys.pin();
         let before = pinned.get(&id).map(|row| Arc::clone(&row.account));
         let is_new = before.is_none();
@@ -150,6 +152,7 @@ impl KeyTable {
             // The rules create keys for known accounts only; a key of none would authenticate nobody.
             return;
         };
+        key.account = Arc::clone(&account.name);
         if is_new {
             self.directory.add_key(&key.account, key.create_time, id);
         }
@@ -165,8 +168,9 @@ impl KeyTable {
             Some(cell) => cell.replace(standing),
             None => {
                 self.directory.add_account(name);
-                let cell = AccountCell { standing: ArcSwap::from_pointee(standing) };
-                pinned.insert(Arc::clone(name), Arc::new(cell));
+                let (name, standing) = (Arc::clone(name), ArcSwap::from_pointee(standing));
+                let cell = AccountCell { name: Arc::clone(&name), standing };
+                pinned.insert(name, Arc::new(cell));
             }
         }
     }

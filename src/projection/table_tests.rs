@@ -44,6 +44,16 @@ fn a_row_is_small() {
 }
 
 #[test]
+fn the_keys_of_an_account_share_one_copy_of_its_name() {
+    let mut world = world();
+    // Each command, as each record that is read, brings a name of its own.
+    world.does(Act::CreateKey(create("a", 2)));
+    let table = table_of(&world).table();
+    let name = |n| table.row(&key_id(n)).expect("there").key.account;
+    assert!(std::sync::Arc::ptr_eq(&name(1), &name(2)));
+}
+
+#[test]
 fn the_table_answers_the_rules_as_the_facts_are() {
     let mut world = world();
     world.does(Act::PutAccount(put("b")));
