@@ -35,6 +35,22 @@ pub struct Config {
     pub policy: Policy,
     /// Bounds of the server.
     pub limits: Limits,
+    /// How the log is kept.
+    pub ledger: LedgerSettings,
+}
+
+/// How the log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// Bytes of frames after which a volume of the log is sealed. Default 64 MiB: opening sled again
+    /// takes time and memory by what is in the live volume. From 64 KiB to 1 GiB.
+    pub volume_bytes: u64,
+}
+
+impl Default for LedgerSettings {
+    fn default() -> Self {
+        LedgerSettings { volume_bytes: 64 * 1024 * 1024 }
+    }
 }
 
 /// Bounds of the server.
@@ -79,6 +95,7 @@ impl Default for Config {
             key_prefix: KeyPrefix::default(),
             policy: shipped_policy(),
             limits: Limits::default(),
+            ledger: LedgerSettings::default(),
         }
     }
 }
@@ -142,6 +159,14 @@ struct FileConfig {
     roles: BTreeMap<String, FileRole>,
     #[serde(default)]
     limits: FileLimits,
+    #[serde(default)]
+    ledger: FileLedger,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLedger {
+    volume_bytes: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,9 +228,18 @@ impl Config {
                 KeyPrefix::parse(&prefix).map_err(|error| setting("key_prefix", error))?;
         }
         config.limits = limits(&file.limits)?;
+        config.ledger = ledger(&file.ledger)?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }
+}
+
+fn ledger(file: &FileLedger) -> Result<LedgerSettings, ConfigError> {
+    let volume_bytes = file.volume_bytes.unwrap_or(LedgerSettings::default().volume_bytes);
+    if !(64 * 1024..=1024 * 1024 * 1024).contains(&volume_bytes) {
+        return Err(setting("ledger.volume_bytes", "must be from 65536 to 1073741824"));
+    }
+    Ok(LedgerSettings { volume_bytes })
 }
 
 fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
@@ -310,6 +344,7 @@ mod tests {
             ("key_prefix = \"UPPER\"", "key_prefix"),
             ("[limits]\ndrain_seconds = 0", "limits.drain_seconds"),
             ("[limits]\ncalls_in_flight = 0", "limits.calls_in_flight"),
+            ("[ledger]\nvolume_bytes = 65535", "ledger.volume_bytes"),
             ("[roles.r]\npermissions = [\"s3cret s3cret\"]", "roles.r.permissions"),
             ("[plans.\"S3CRET\"]\nactive_keys = 1", "plans"),
         ];

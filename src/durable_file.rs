@@ -85,7 +85,9 @@ fn parent_of(path: &Path) -> &Path {
     }
 }
 
-fn unfinished_name(path: &Path) -> PathBuf {
+/// The name under which the file or directory `path` is made until it is whole.
+#[must_use]
+pub fn unfinished_name(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(UNFINISHED);
     name.into()

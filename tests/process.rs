@@ -163,7 +163,7 @@ async fn missing_and_foreign_keys_are_refused_by_name() {
 async fn an_altered_or_truncated_ledger_stops_the_start() {
     for damage in [alter, truncate] {
         let (_directory, path) = used().await;
-        damage(&path.join("ledger/live/db"));
+        damage(&path.join("ledger/live-00000001/db"));
         let (status, said) = refused(serve(&path, "127.0.0.1:0"));
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains("position"), "{said}");

@@ -32,7 +32,7 @@ use crate::ledger::engine::{Ledger, LedgerError};
 use crate::ledger::lanes::Lane;
 use crate::ledger::record::{self, RecordError};
 use crate::ledger::replay::{Head, ReplayError, replay};
-use crate::ledger::sled_engine::SledLedger;
+use crate::ledger::volumes::VolumeLedger;
 use crate::ledger::writer::{Start, Table, Writer, WriterHandle};
 use crate::projection::table_writer::TableWriter;
 use crate::random::Random;
@@ -105,7 +105,7 @@ pub struct Opened {
 #[derive(Debug)]
 pub struct Closing {
     writer: WriterHandle,
-    thread: JoinHandle<SledLedger>,
+    thread: JoinHandle<VolumeLedger>,
     data_dir: DataDir,
 }
 
@@ -169,15 +169,8 @@ fn initialise(data_dir: &mut DataDir, random: &dyn Random) -> Result<(), StartEr
     if let Err(AnchorError::Missing) = Anchor::read(&data_dir.anchor()) {
         Anchor::create(&data_dir.anchor())?;
     }
-    let live = data_dir.live_ledger();
-    if let Some(parent) = live.parent() {
-        create_private_dir(parent)?;
-    }
-    match SledLedger::create(&live) {
-        Ok(ledger) => ledger.close()?,
-        Err(LedgerError::Exists) => {}
-        Err(error) => return Err(error.into()),
-    }
+    create_private_dir(&data_dir.ledger())?;
+    VolumeLedger::create(&data_dir.ledger())?;
     data_dir.finish_initialisation()?;
     Ok(())
 }
@@ -190,7 +183,7 @@ fn open_existing(
 ) -> Result<Opened, StartError> {
     let vault = Arc::new(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
     let (mut anchor, anchored) = Anchor::open(&data_dir.anchor())?;
-    let ledger = SledLedger::open(&data_dir.live_ledger())?;
+    let ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
     let reader = ledger.reader();
     let mut table = TableWriter::default();
     let mut last_time = None;
@@ -223,7 +216,7 @@ fn open_existing(
         vitals: Vitals {
             start_time: clock.wall(),
             started: clock.monotonic(),
-            live_volume: data_dir.live_ledger(),
+            ledger: data_dir.ledger(),
             anchor: data_dir.anchor(),
         },
         clock,

@@ -129,7 +129,8 @@ fn another_ledger_or_none_is_refused() {
 
 /// Appends records behind the log of `place`, in a whole and rightly chained frame.
 fn append(place: &Place, records: &[Vec<u8>]) {
-    let mut ledger = SledLedger::open(&place.path("ledger/live")).unwrap();
+    let mut ledger =
+        VolumeLedger::open(&place.path("ledger"), place.config.ledger.volume_bytes).unwrap();
     let last = ledger.reader().frame_at(ledger.head().unwrap()).unwrap().unwrap();
     let frontier: &Frontier = last.frontier();
     let mut builder = FrameBuilder::new(frontier, last.last().next());
@@ -271,7 +272,7 @@ fn altered_personal_fields_that_a_verdict_needs_stop_the_start() {
 fn a_byte_altered_on_disk_stops_the_start_and_names_a_position() {
     let place = place();
     let fact = place.facts().remove(3);
-    let db = place.path("ledger/live/db");
+    let db = place.path("ledger/live-00000001/db");
     let mut bytes = fs::read(&db).unwrap();
     // The account's record, wherever the engine keeps it: by its random event id.
     let places: Vec<usize> =

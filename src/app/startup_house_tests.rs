@@ -90,7 +90,8 @@ impl Place {
 
     /// Every record of the log.
     pub(super) fn facts(&self) -> Vec<Recorded> {
-        let ledger = SledLedger::open(&self.path("ledger/live")).unwrap();
+        let ledger =
+            VolumeLedger::open(&self.path("ledger"), self.config.ledger.volume_bytes).unwrap();
         let frames: Vec<Frame> =
             ledger.reader().frames_from(Position::FIRST).collect::<Result<_, _>>().unwrap();
         ledger.close().unwrap();

@@ -65,11 +65,11 @@ fn a_first_start_interrupted_anywhere_is_finished_by_the_next() {
         ("the anchor", |place| drop(Anchor::create(&place.path("anchor")).unwrap())),
         ("a ledger being made", |place| {
             create_private_dir(&place.path("ledger")).unwrap();
-            fs::create_dir(place.path("ledger/live.tmp")).unwrap();
-            fs::write(place.path("ledger/live.tmp/db"), b"half").unwrap();
+            fs::create_dir(place.path("ledger/live-00000001.tmp")).unwrap();
+            fs::write(place.path("ledger/live-00000001.tmp/db"), b"half").unwrap();
         }),
         ("the ledger", |place| {
-            SledLedger::create(&place.path("ledger/live")).unwrap().close().unwrap();
+            VolumeLedger::create(&place.path("ledger")).unwrap();
         }),
         ("FORMAT being written", |place| fs::write(place.path("FORMAT.tmp"), b"keyl").unwrap()),
         ("FORMAT", |place| {

@@ -23,7 +23,7 @@ pub const ENGINE_VERSION: &str = "0.34.7";
 pub(crate) struct Vitals {
     pub(crate) start_time: Time,
     pub(crate) started: Duration,
-    pub(crate) live_volume: PathBuf,
+    pub(crate) ledger: PathBuf,
     pub(crate) anchor: PathBuf,
 }
 
@@ -48,7 +48,7 @@ pub struct Status {
     pub callers: usize,
     /// The pepper that new tags are made under.
     pub pepper: PepperVersion,
-    /// Bytes of the live volume on disk.
+    /// Bytes of the log on disk, all its volumes.
     pub disk_bytes: u64,
     /// How many commands wait for the writer.
     pub waiting: usize,
@@ -65,7 +65,7 @@ impl App {
             return Err(AppError::TenantNotAllowed);
         }
         let head = self.table.head();
-        let (reader, live) = (Arc::clone(&self.reader), self.vitals.live_volume.clone());
+        let (reader, ledger) = (Arc::clone(&self.reader), self.vitals.ledger.clone());
         let anchor = self.vitals.anchor.clone();
         let read = move || -> Result<(Hash, u64, u64), AppError> {
             let root = match head {
@@ -75,7 +75,7 @@ impl App {
             let root = root.ok_or(AppError::Damaged { position: head })?;
             let anchor = Anchor::read(&anchor)
                 .map_err(|error| AppError::internal("reading the head anchor", &error))?;
-            Ok((root, anchor.position.map_or(0, Position::get), bytes_below(&live)))
+            Ok((root, anchor.position.map_or(0, Position::get), bytes_below(&ledger)))
         };
         let (tree_root, anchor_position, disk_bytes) =
             tokio::task::spawn_blocking(read)

@@ -5,7 +5,8 @@
 //! | `FORMAT` | one line that says the format of all below; written last at the first start |
 //! | `LOCK` | locked (flock) as long as a process uses the directory, offline commands included |
 //! | `anchor` | the head anchor |
-//! | `ledger/live/` | the live volume |
+//! | `ledger/` | the volumes of the log: see [`crate::ledger::volumes`] |
+//! | `snapshots/` | states of the key table, so that a start need not fold the whole log |
 //! | `datakeys` | wrapped data keys |
 //! | `keys/` | peppers and key-encryption keys, unless they are kept elsewhere |
 //! | `admin.credential` | the first admin's credential |
@@ -30,8 +31,8 @@ pub const DATA_FORMAT: u32 = 0;
 const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
 
 /// Names at the top of the directory. A file being written has `.tmp` behind its name.
-const OUR_NAMES: [&str; 7] =
-    ["FORMAT", "LOCK", "anchor", "ledger", "datakeys", "keys", "admin.credential"];
+const OUR_NAMES: [&str; 8] =
+    ["FORMAT", "LOCK", "anchor", "ledger", "snapshots", "datakeys", "keys", "admin.credential"];
 
 /// Bytes of a data key file that holds only the service's key.
 const ONE_DATA_KEY: u64 = 128;
@@ -201,10 +202,16 @@ impl DataDir {
         self.path.join("anchor")
     }
 
-    /// The live volume of the ledger.
+    /// The volumes of the log.
     #[must_use]
-    pub fn live_ledger(&self) -> PathBuf {
-        live_ledger(&self.path)
+    pub fn ledger(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
+    /// The states of the key table.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
     }
 
     /// The wrapped data keys.
@@ -230,11 +237,12 @@ impl DataDir {
 /// a credential.
 fn shows_use(path: &Path) -> bool {
     let data_keys = fs::metadata(path.join("datakeys")).map_or(0, |file| file.len());
-    live_ledger(path).exists() || data_keys > ONE_DATA_KEY || path.join("admin.credential").exists()
-}
-
-fn live_ledger(path: &Path) -> PathBuf {
-    path.join("ledger").join("live")
+    let is_volume = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp"))
+    };
+    fs::read_dir(path.join("ledger")).is_ok_and(|mut entries| entries.any(is_volume))
+        || data_keys > ONE_DATA_KEY
+        || path.join("admin.credential").exists()
 }
 
 /// Whether there is a `FORMAT`, which must then be one this program reads.

@@ -22,6 +22,18 @@ pub fn fail_stop(what: &str, error: &dyn Error) -> ! {
     std::process::abort()
 }
 
+/// Ends the process, after its message, if the thread that holds this panics: before a handle of the
+/// engine is dropped, since dropping it writes.
+pub(in crate::ledger) struct AbortOnPanic(pub(in crate::ledger) &'static str);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            fail_stop(self.0, &std::io::Error::other("see the message above"));
+        }
+    }
+}
+
 /// From here on a panic on one of the engine's own threads ends the process: the engine would go on
 /// without that thread, and a commit would wait for ever. For the program's main, once.
 pub fn stop_on_engine_panic() {

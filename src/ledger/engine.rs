@@ -1,12 +1,15 @@
 //! What the house asks of a storage engine. Nothing above this room knows which one it is.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::domain::ids::Position;
+use crate::domain::subject::Subject;
 use crate::ledger::frame::{Frame, FrameError};
+use crate::ledger::volume::Sealed;
 
 /// The durable order of all frames. There is one holder, and it is the only writer.
 pub trait Ledger: Send {
@@ -45,6 +48,33 @@ pub trait LedgerReader: Send + Sync {
         &self,
         position: Position,
     ) -> Box<dyn Iterator<Item = Result<Frame, LedgerError>> + '_>;
+
+    /// The volumes of the history that are sealed, in order from the first: nothing in them changes
+    /// any more. Empty if the engine has none.
+    fn sealed(&self) -> Vec<Sealed> {
+        Vec::new()
+    }
+
+    /// The file of a sealed volume, in the format of [`crate::ledger::volume`].
+    ///
+    /// # Errors
+    /// [`LedgerError::MissingVolume`] if there is no such volume; or the file system fails.
+    fn sealed_file(&self, number: u64) -> Result<File, LedgerError> {
+        Err(LedgerError::MissingVolume { number })
+    }
+
+    /// The position of the last record about `subject` in a sealed volume, by which a subject's chain
+    /// is entered in the middle; none if the volume has none.
+    ///
+    /// # Errors
+    /// [`LedgerError::MissingVolume`] if there is no such volume; or its table is damaged.
+    fn last_in_sealed(
+        &self,
+        number: u64,
+        _subject: &Subject,
+    ) -> Result<Option<Position>, LedgerError> {
+        Err(LedgerError::MissingVolume { number })
+    }
 }
 
 /// Why a ledger cannot be opened, written or read. Texts name positions, never paths nor a
@@ -79,6 +109,44 @@ pub enum LedgerError {
     MissingFrame {
         /// A position the frame would hold.
         position: Position,
+    },
+    /// A part of a sealed volume is not what was written.
+    #[error("sealed volume {number} is damaged: {part} is truncated or altered")]
+    DamagedVolume {
+        /// The volume's number.
+        number: u64,
+        /// The part.
+        part: &'static str,
+    },
+    /// The file of a sealed volume is gone.
+    #[error("sealed volume {number} is missing")]
+    MissingVolume {
+        /// The volume's number.
+        number: u64,
+    },
+    /// A sealed volume was written by a newer version.
+    #[error("sealed volume {number} has version {version}, which is newer than this program")]
+    NewerVolume {
+        /// The volume's number.
+        number: u64,
+        /// Its version.
+        version: u16,
+    },
+    /// A sealed volume does not continue the one before it: one of the two was replaced.
+    #[error("sealed volume {number} does not continue the one before it")]
+    OtherVolume {
+        /// The volume's number.
+        number: u64,
+    },
+    /// A frame's tree is not the tree over the records.
+    #[error(
+        "the tree of the frame at positions {first} to {last} is not the tree over the records up to there"
+    )]
+    OtherTree {
+        /// The frame's first position.
+        first: Position,
+        /// The frame's last position.
+        last: Position,
     },
     /// The engine cannot read a frame.
     #[error("the frame that holds position {position} cannot be read")]
@@ -133,4 +201,10 @@ pub enum LedgerError {
         /// What kind of failure it was.
         kind: io::ErrorKind,
     },
+}
+
+/// The error for a failed call of the file system, whose own words go to the log here.
+pub(in crate::ledger) fn io_failed(doing: &'static str, error: &io::Error) -> LedgerError {
+    tracing::error!(%error, doing, "the file system failed");
+    LedgerError::Io { doing, kind: error.kind() }
 }

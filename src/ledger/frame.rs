@@ -42,7 +42,8 @@ pub const MAX_FRAME_BYTES: usize = 60 * 1024;
 pub(in crate::ledger) const MAGIC: [u8; 4] = *b"KLFR";
 const VERSION: u16 = 1;
 const COUNT_AT: usize = 16;
-const HEADER_BYTES: usize = 24;
+/// Bytes of a frame before its records.
+pub(in crate::ledger) const HEADER_BYTES: usize = 24;
 /// Length and checksum before each record.
 const RECORD_OVERHEAD: usize = 8;
 /// Count of peaks, root, checksum.

@@ -10,5 +10,7 @@ pub mod frame;
 pub mod lanes;
 pub mod record;
 pub mod replay;
-pub mod sled_engine;
+mod sled_engine;
+pub mod volume;
+pub mod volumes;
 pub mod writer;

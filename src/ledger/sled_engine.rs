@@ -1,4 +1,4 @@
-//! The embedded engine: sled 0.34.7, kept inside the envelope in which it loses nothing.
+//! One volume in sled 0.34.7, kept inside the envelope in which it loses nothing.
 //!
 //! A frame is one entry of the default tree: key = position of its first record, u64 big-endian,
 //! value = the encoded frame. What holds sled to its envelope, and where:
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::ids::Position;
-use crate::ledger::engine::{Ledger, LedgerError, LedgerReader};
+use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::frame::{Frame, MAX_FRAME_BYTES};
 
 /// sled's unit of allocation. With frames of [`MAX_FRAME_BYTES`] no item reaches a quarter of it, so
@@ -42,55 +42,60 @@ const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// kept, opened, by the use cases.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The ledger in a directory of its own.
-pub struct SledLedger {
+/// The frames of one volume, in a directory of its own.
+pub(in crate::ledger) struct SledVolume {
     db: sled::Db,
     dir: PathBuf,
     /// Our own handle of sled's log, to sync it.
     log: File,
-    /// The last durable position, 0 if none; readers show nothing beyond it.
+    /// The position of the volume's first record, there or to come.
+    first: Position,
+    /// The last durable position, the one before `first` if there is none; readers show nothing
+    /// beyond it.
     durable: Arc<AtomicU64>,
     poisoned: bool,
 }
 
-impl fmt::Debug for SledLedger {
+impl fmt::Debug for SledVolume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // sled's own Debug prints every entry.
-        f.debug_struct("SledLedger")
+        f.debug_struct("SledVolume")
+            .field("first", &self.first)
             .field("head", &self.head())
             .field("poisoned", &self.poisoned)
             .finish_non_exhaustive()
     }
 }
 
-impl SledLedger {
-    /// Makes an empty ledger at `dir`, whose parent directory must exist, and opens it. It is made
-    /// aside, synced and renamed: `dir` is a whole ledger or absent, whatever happens. The caller
-    /// MUST hold the lock of the data directory.
+impl SledVolume {
+    /// Makes an empty volume at `dir`, whose parent directory must exist, and opens it. It is made
+    /// aside, synced and renamed: `dir` is a whole volume or absent, whatever happens. Its first
+    /// record will be at [`Position::FIRST`] unless [`SledVolume::begin_at`] says otherwise. The
+    /// caller MUST hold the lock of the data directory.
     ///
     /// # Errors
-    /// [`LedgerError::Exists`] if `dir` exists; otherwise as [`SledLedger::open`].
-    pub fn create(dir: &Path) -> Result<Self, LedgerError> {
+    /// [`LedgerError::Exists`] if `dir` exists; otherwise as [`SledVolume::open`].
+    pub(in crate::ledger) fn create(dir: &Path) -> Result<Self, LedgerError> {
         let unfinished = files::begin_new(dir)?;
         let db = open_sled(&unfinished)?;
         engine("making", || db.flush())?;
         drop(db);
         files::finish_new(&unfinished, dir)?;
-        Self::open(dir)
+        Self::open(dir, Position::FIRST)
     }
 
-    /// Opens the ledger at `dir`. The caller MUST hold the lock of the data directory and keep it
-    /// for the ledger's life.
+    /// Opens the volume at `dir` whose first record is or will be at `first`. The caller MUST hold
+    /// the lock of the data directory and keep it for the volume's life.
     ///
     /// A log that has visibly lost a frame is refused before sled touches it. What is read from the
-    /// ledger is durable; that it is all of it is for replay to check.
+    /// volume is durable; that it is all of it is for replay to check.
     ///
     /// # Errors
     /// [`LedgerError`] if it is absent, held, not one of ours, or damaged where opening reads it.
-    /// The ledger is then not usable, and nothing that sled says it holds may be believed.
-    pub fn open(dir: &Path) -> Result<Self, LedgerError> {
+    /// The volume is then not usable, and nothing that sled says it holds may be believed.
+    pub(in crate::ledger) fn open(dir: &Path, first: Position) -> Result<Self, LedgerError> {
         files::make_ready(dir)?;
-        let found = scan::look_at_log(dir)?;
+        let found = scan::look_at_log(dir, first)?;
         let db = open_sled(dir).map_err(|_| found.why_not_opened())?;
         if db.tree_names() != [db.name()] {
             return Err(LedgerError::Foreign);
@@ -103,22 +108,67 @@ impl SledLedger {
             None => None,
         };
         found.check_head(head)?;
-        let durable = Arc::new(AtomicU64::new(head.map_or(0, Position::get)));
-        Ok(SledLedger { db, dir: dir.to_owned(), log, durable, poisoned: false })
+        if let Some((key, _)) = engine("opening", || db.first())?
+            && *key != first.get().to_be_bytes()
+        {
+            return Err(LedgerError::MissingFrame { position: first });
+        }
+        let durable = Arc::new(AtomicU64::new(head.map_or(first.get() - 1, Position::get)));
+        Ok(SledVolume { db, dir: dir.to_owned(), log, first, durable, poisoned: false })
     }
 
-    /// Ends the use of the ledger: flushed, synced, its handle dropped. The readers should be gone
+    /// Says where the first record of an empty volume will be.
+    ///
+    /// # Panics
+    /// If the volume is not empty.
+    pub(in crate::ledger) fn begin_at(&mut self, first: Position) {
+        assert!(self.head().is_none(), "a volume with records has its beginning");
+        self.first = first;
+        self.durable.store(first.get() - 1, Ordering::Release);
+    }
+
+    /// The position of the first record, there or to come.
+    pub(in crate::ledger) fn first(&self) -> Position {
+        self.first
+    }
+
+    /// The position of the last durable record; none if there is none yet.
+    pub(in crate::ledger) fn head(&self) -> Option<Position> {
+        Position::new(self.durable.load(Ordering::Acquire)).filter(|head| *head >= self.first)
+    }
+
+    /// Adds a frame behind the last, as [`crate::ledger::engine::Ledger::append`] promises.
+    ///
+    /// # Errors
+    /// After any error the volume is poisoned.
+    pub(in crate::ledger) fn append(&mut self, frame: &Frame) -> Result<(), LedgerError> {
+        let result = self.try_append(frame);
+        if result.is_err() && !self.poisoned {
+            self.poisoned = true;
+            // Dropping the last handle would write what the failed append left in memory.
+            std::mem::forget(self.db.clone());
+        }
+        result
+    }
+
+    /// A reader of the durable frames, those appended later included.
+    pub(in crate::ledger) fn reader(&self) -> SledReader {
+        let (tree, durable) = (sled::Tree::clone(&self.db), Arc::clone(&self.durable));
+        SledReader { tree, durable, first: self.first }
+    }
+
+    /// Ends the use of the volume: flushed, synced, its handle dropped. The readers should be gone
     /// before; as long as one is left, sled's file stays held.
     ///
     /// # Errors
     /// If sled or the file system fails. What was acknowledged is durable all the same.
-    pub fn close(self) -> Result<(), LedgerError> {
+    pub(in crate::ledger) fn close(self) -> Result<(), LedgerError> {
         if self.poisoned {
             return Err(LedgerError::Poisoned);
         }
         engine("closing", || self.db.flush())?;
         sync_log(&self.log)?;
-        let SledLedger { db, log, .. } = self;
+        let SledVolume { db, log, .. } = self;
         drop(db);
         sync_log(&log)
     }
@@ -128,7 +178,7 @@ impl SledLedger {
             return Err(LedgerError::Poisoned);
         }
         let first = frame.first();
-        let expected = self.head().map_or(Position::FIRST, Position::next);
+        let expected = self.head().map_or(self.first, Position::next);
         if first != expected {
             return Err(LedgerError::OutOfOrder { expected, found: first });
         }
@@ -148,41 +198,31 @@ impl SledLedger {
     }
 }
 
-impl Ledger for SledLedger {
-    fn append(&mut self, frame: &Frame) -> Result<(), LedgerError> {
-        let result = self.try_append(frame);
-        if result.is_err() && !self.poisoned {
-            self.poisoned = true;
-            // Dropping the last handle would write what the failed append left in memory.
-            std::mem::forget(self.db.clone());
-        }
-        result
-    }
-
-    fn head(&self) -> Option<Position> {
-        Position::new(self.durable.load(Ordering::Acquire))
-    }
-
-    fn reader(&self) -> Arc<dyn LedgerReader> {
-        let tree = sled::Tree::clone(&self.db);
-        Arc::new(SledReader { tree, durable: Arc::clone(&self.durable) })
-    }
-}
-
-/// A reader beside the writer: rule 5 above.
-struct SledReader {
+/// A reader beside the writer: rule 5 above. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::ledger) struct SledReader {
     tree: sled::Tree,
     durable: Arc<AtomicU64>,
+    first: Position,
+}
+
+impl fmt::Debug for SledReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledReader").field("first", &self.first).finish_non_exhaustive()
+    }
 }
 
 impl SledReader {
-    fn is_durable(&self, position: Position) -> bool {
-        position.get() <= self.durable.load(Ordering::Acquire)
+    /// The position of the volume's first record, there or to come.
+    pub(in crate::ledger) fn first(&self) -> Position {
+        self.first
     }
-}
 
-impl LedgerReader for SledReader {
-    fn frame_at(&self, position: Position) -> Result<Option<Frame>, LedgerError> {
+    /// The frame that holds `position`; none beyond the last durable one.
+    pub(in crate::ledger) fn frame_at(
+        &self,
+        position: Position,
+    ) -> Result<Option<Frame>, LedgerError> {
         if !self.is_durable(position) {
             return Ok(None);
         }
@@ -197,32 +237,41 @@ impl LedgerReader for SledReader {
         Ok(Some(frame))
     }
 
-    fn frames_from(
-        &self,
-        position: Position,
-    ) -> Box<dyn Iterator<Item = Result<Frame, LedgerError>> + '_> {
-        let mut next = position;
-        let mut failed = false;
-        let mut entries: Option<sled::Iter> = None;
-        Box::new(std::iter::from_fn(move || {
-            if failed || !self.is_durable(next) {
-                return None;
+    /// The frames in order, from the one that holds `position`.
+    pub(in crate::ledger) fn frames_from(&self, position: Position) -> SledFrames {
+        SledFrames { reader: self.clone(), next: position, entries: None }
+    }
+
+    fn is_durable(&self, position: Position) -> bool {
+        position.get() <= self.durable.load(Ordering::Acquire)
+    }
+}
+
+/// The frames of a volume in order, up to the one that is last when it is reached.
+pub(in crate::ledger) struct SledFrames {
+    reader: SledReader,
+    next: Position,
+    /// The scan, once the first frame has been found.
+    entries: Option<sled::Iter>,
+}
+
+impl SledFrames {
+    /// The next frame; none behind the last durable one.
+    pub(in crate::ledger) fn read_next(&mut self) -> Result<Option<Frame>, LedgerError> {
+        if !self.reader.is_durable(self.next) {
+            return Ok(None);
+        }
+        let frame = match &mut self.entries {
+            None => self.reader.frame_at(self.next)?,
+            Some(entries) => Some(next_frame(entries, self.next)?),
+        };
+        if let Some(frame) = &frame {
+            self.next = frame.last().next();
+            if self.entries.is_none() {
+                self.entries = Some(self.reader.tree.range(self.next.get().to_be_bytes()..));
             }
-            let frame = match &mut entries {
-                None => self.frame_at(next).transpose()?,
-                Some(entries) => next_frame(entries, next),
-            };
-            match &frame {
-                Ok(found) => {
-                    next = found.last().next();
-                    if entries.is_none() {
-                        entries = Some(self.tree.range(next.get().to_be_bytes()..));
-                    }
-                }
-                Err(_) => failed = true,
-            }
-            Some(frame)
-        }))
+        }
+        Ok(frame)
     }
 }
 
@@ -254,7 +303,7 @@ fn open_sled(dir: &Path) -> Result<sled::Db, LedgerError> {
 }
 
 fn sync_log(log: &File) -> Result<(), LedgerError> {
-    log.sync_data().map_err(|error| files::failed("syncing", &error))
+    log.sync_data().map_err(|error| io_failed("syncing", &error))
 }
 
 /// Runs a call of sled. Its error, or that it panicked, goes to the log here, and only here.

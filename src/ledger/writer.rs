@@ -25,7 +25,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 use crate::ledger::anchor::AnchorKeeper;
-use crate::ledger::durable::fail_stop;
+use crate::ledger::durable::{AbortOnPanic, fail_stop};
 use crate::ledger::engine::Ledger;
 use crate::ledger::frame::FrameBuilder;
 use crate::ledger::lanes::{Lane, Lanes, NotTaken};
@@ -139,20 +139,6 @@ pub struct Writer<L, T> {
     seen: Option<(Time, Duration)>,
 }
 
-/// Ends the process if its thread panics, before the engine's handle is dropped: dropping it writes.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            fail_stop(
-                "the ledger writer panicked",
-                &std::io::Error::other("see the message above"),
-            );
-        }
-    }
-}
-
 impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
     /// Starts the writer on a thread of its own, which ends with the ledger once the handle is
     /// closed and everything that waited is done.
@@ -187,7 +173,7 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
     }
 
     fn run(mut self) -> L {
-        let _guard = AbortOnPanic;
+        let _guard = AbortOnPanic("the ledger writer panicked");
         while self.carried.is_some() || self.lanes.wait(CLOCK_CHECK) {
             self.commit_group();
         }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::durable_file::{create_private_dir, settle, sync_dir, sync_parent};
-use crate::ledger::engine::LedgerError;
+use crate::durable_file::{create_private_dir, settle, sync_dir, sync_parent, unfinished_name};
+use crate::ledger::engine::{LedgerError, io_failed};
 
 /// sled's settings as our ledgers have them, before the checksum. A wrong segment size would move
 /// data into `blobs/`; without the file sled would write a new one.
@@ -102,7 +102,7 @@ fn wait_until_released(dir: &Path) -> Result<(), LedgerError> {
             // Not left to closing the file: a child process may have a copy until it has begun.
             Ok(()) => return log.unlock().map_err(io_error("opening")),
             Err(TryLockError::WouldBlock) => thread::sleep(HELD_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(failed("opening", &error)),
+            Err(TryLockError::Error(error)) => return Err(io_failed("opening", &error)),
         }
     }
     Err(LedgerError::InUse)
@@ -120,15 +120,9 @@ fn is_unfinished_snapshot(path: &Path) -> bool {
     name.starts_with("snap.") && name.ends_with(".generating")
 }
 
-fn unfinished_name(dir: &Path) -> PathBuf {
-    let mut name = dir.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
-}
-
 fn discard_unfinished(unfinished: &Path) -> Result<(), LedgerError> {
     match fs::remove_dir_all(unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("clearing", &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_failed("clearing", &error)),
         _ => Ok(()),
     }
 }
@@ -136,16 +130,10 @@ fn discard_unfinished(unfinished: &Path) -> Result<(), LedgerError> {
 fn missing_or(doing: &'static str, error: &io::Error) -> LedgerError {
     match error.kind() {
         io::ErrorKind::NotFound => LedgerError::Missing,
-        _ => failed(doing, error),
+        _ => io_failed(doing, error),
     }
 }
 
 fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> LedgerError {
-    move |error| failed(doing, &error)
-}
-
-/// The error for a failed call of the file system, whose own words go to the log here.
-pub(super) fn failed(doing: &'static str, error: &io::Error) -> LedgerError {
-    tracing::error!(%error, doing, "the file system failed");
-    LedgerError::Io { doing, kind: error.kind() }
+    move |error| io_failed(doing, &error)
 }

@@ -17,14 +17,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::SEGMENT_BYTES;
-use super::files::failed;
 use crate::domain::ids::Position;
-use crate::ledger::engine::LedgerError;
+use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::frame::{Frame, FrameError, MAGIC};
 
 /// The frames found in a log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Found {
+    /// Where the log's first frame begins.
+    first: Position,
     /// The last positions of the whole frames, by their first. Several for one first if a frame that
     /// was never acknowledged was left behind by a crash.
     whole: BTreeMap<Position, BTreeSet<Position>>,
@@ -32,14 +33,15 @@ pub(super) struct Found {
     damaged: BTreeSet<Position>,
 }
 
-/// Looks at the log in `dir`.
+/// Looks at the log in `dir`, whose first frame begins at `first`.
 ///
 /// # Errors
 /// [`LedgerError::Unreadable`] with the position from which a frame is lost though later ones are
 /// there.
-pub(super) fn look_at_log(dir: &Path) -> Result<Found, LedgerError> {
+pub(super) fn look_at_log(dir: &Path, first: Position) -> Result<Found, LedgerError> {
     let log = File::open(dir.join("db"));
-    let found = log.and_then(|log| look(&log)).map_err(|error| failed("reading", &error))?;
+    let found =
+        log.and_then(|log| look(&log, first)).map_err(|error| io_failed("reading", &error))?;
     let (reached, unreached) = found.run();
     match unreached {
         None => Ok(found),
@@ -56,7 +58,7 @@ impl Found {
     /// # Errors
     /// [`LedgerError::Unreadable`] if sled has cut off more than the one frame that a crash leaves.
     pub(super) fn check_head(&self, head: Option<Position>) -> Result<(), LedgerError> {
-        let next = head.map_or(Position::FIRST, Position::next);
+        let next = head.map_or(self.first, Position::next);
         match self.whole.range(next..).nth(1) {
             Some(_) => Err(LedgerError::Unreadable { position: next }),
             None => Ok(()),
@@ -74,21 +76,21 @@ impl Found {
     /// The position behind the frames that follow one another from the first position on, and the
     /// first frame found that is not among them.
     fn run(&self) -> (Position, Option<Position>) {
-        let mut reached = BTreeSet::from([Position::FIRST]);
+        let mut reached = BTreeSet::from([self.first]);
         for (first, lasts) in &self.whole {
             if !reached.contains(first) {
                 let before = reached.range(..first).next_back().copied();
-                return (before.unwrap_or(Position::FIRST), Some(*first));
+                return (before.unwrap_or(self.first), Some(*first));
             }
             reached.extend(lasts.iter().map(|last| last.next()));
         }
-        (reached.last().copied().unwrap_or(Position::FIRST), None)
+        (reached.last().copied().unwrap_or(self.first), None)
     }
 }
 
-fn look(log: &File) -> io::Result<Found> {
+fn look(log: &File, first: Position) -> io::Result<Found> {
     let length = log.metadata()?.len();
-    let mut found = Found::default();
+    let mut found = Found { first, whole: BTreeMap::new(), damaged: BTreeSet::new() };
     let mut segment = vec![0; SEGMENT_BYTES];
     for start in (0..length).step_by(SEGMENT_BYTES) {
         let present = usize::try_from(length - start).unwrap_or(SEGMENT_BYTES).min(SEGMENT_BYTES);
@@ -145,7 +147,7 @@ mod tests {
     fn look_in(parts: &[Vec<u8>]) -> Result<Found, LedgerError> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("db"), parts.join(&b"KL..KLFR"[..])).unwrap();
-        look_at_log(dir.path())
+        look_at_log(dir.path(), Position::FIRST)
     }
 
     #[test]

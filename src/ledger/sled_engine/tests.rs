@@ -1,4 +1,4 @@
-//! The embedded engine on real directories: what it keeps, what it refuses, what it finds damaged.
+//! A volume in sled on real directories: what it keeps, what it refuses, what it finds damaged.
 
 mod damage;
 
@@ -7,6 +7,7 @@ use std::fs;
 
 use super::*;
 use crate::ledger::anchor::AnchorState;
+use crate::ledger::engine::LedgerReader;
 use crate::ledger::frame::{FrameBuilder, FrameError};
 use crate::ledger::replay::replay;
 use crate::merkle::Frontier;
@@ -23,7 +24,7 @@ fn frame(after: &Frontier, records: &[&[u8]]) -> Frame {
 
 /// A ledger in a directory that goes with it, and what was appended to it.
 struct Log {
-    ledger: SledLedger,
+    ledger: SledVolume,
     frontier: Frontier,
     records: Vec<Vec<u8>>,
     dir: PathBuf,
@@ -34,7 +35,7 @@ impl Log {
     fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("live");
-        let ledger = SledLedger::create(&dir).unwrap();
+        let ledger = SledVolume::create(&dir).unwrap();
         Log { ledger, frontier: Frontier::new(), records: Vec::new(), dir, _home: home }
     }
 
@@ -86,9 +87,9 @@ impl Closed {
 }
 
 fn start(dir: &Path, anchor: &AnchorState) -> Result<Vec<Vec<u8>>, String> {
-    let ledger = SledLedger::open(dir).map_err(|error| error.to_string())?;
+    let ledger = open(dir).map_err(|error| error.to_string())?;
     let mut records = Vec::new();
-    let replayed = replay(&*ledger.reader(), anchor, |_, record| {
+    let replayed = replay(&Whole(ledger.reader()), anchor, |_, record| {
         records.push(record.to_vec());
         Ok::<_, Infallible>(())
     });
@@ -96,7 +97,34 @@ fn start(dir: &Path, anchor: &AnchorState) -> Result<Vec<Vec<u8>>, String> {
     Ok(records)
 }
 
-fn error_of(result: Result<SledLedger, LedgerError>) -> LedgerError {
+fn open(dir: &Path) -> Result<SledVolume, LedgerError> {
+    SledVolume::open(dir, Position::FIRST)
+}
+
+/// A volume as the whole history.
+struct Whole(SledReader);
+
+impl LedgerReader for Whole {
+    fn frame_at(&self, position: Position) -> Result<Option<Frame>, LedgerError> {
+        self.0.frame_at(position)
+    }
+
+    fn frames_from(
+        &self,
+        position: Position,
+    ) -> Box<dyn Iterator<Item = Result<Frame, LedgerError>> + '_> {
+        let mut frames = Some(self.0.frames_from(position));
+        Box::new(std::iter::from_fn(move || {
+            let next = frames.as_mut()?.read_next();
+            if next.is_err() {
+                frames = None;
+            }
+            next.transpose()
+        }))
+    }
+}
+
+fn error_of(result: Result<SledVolume, LedgerError>) -> LedgerError {
     result.expect_err("the ledger is refused")
 }
 
@@ -111,7 +139,7 @@ fn what_was_appended_is_there_after_a_reopen_and_goes_on() {
     let mut reopened = log.close();
     assert_eq!(start(&reopened.dir, &reopened.anchor), Ok(reopened.records.clone()));
 
-    let mut ledger = SledLedger::open(&reopened.dir).unwrap();
+    let mut ledger = open(&reopened.dir).unwrap();
     assert_eq!(ledger.head(), Some(at(180)));
     let last = ledger.reader().frame_at(at(179)).unwrap().unwrap();
     let next = frame(last.frontier(), &[b"one more"]);
@@ -126,7 +154,7 @@ fn what_was_appended_is_there_after_a_reopen_and_goes_on() {
 #[test]
 fn readers_find_the_frame_of_any_position_and_follow_the_writer() {
     let mut log = Log::new();
-    let reader = log.ledger.reader();
+    let reader = Whole(log.ledger.reader());
     for n in 0..20_u8 {
         log.append(&[&[n], &[n], &[n]]);
     }
@@ -186,7 +214,7 @@ fn largest_frames_stay_out_of_files_of_their_own() {
 fn a_frame_is_shown_to_nobody_before_it_is_durable_nor_written_once_an_append_failed() {
     let mut log = Log::new();
     log.append(&[b"a"]);
-    let reader = log.ledger.reader();
+    let reader = Whole(log.ledger.reader());
     let marker = b"in memory and never acknowledged";
     let next = frame(&log.frontier, &[marker]);
     log.ledger.db.insert(2_u64.to_be_bytes(), next.as_bytes()).unwrap();
@@ -207,7 +235,7 @@ fn a_frame_is_shown_to_nobody_before_it_is_durable_nor_written_once_an_append_fa
 #[test]
 fn a_held_ledger_is_not_opened_again() {
     let log = Log::new();
-    assert_eq!(error_of(SledLedger::open(&log.dir)), LedgerError::InUse);
+    assert_eq!(error_of(open(&log.dir)), LedgerError::InUse);
 }
 
 #[test]
@@ -234,7 +262,7 @@ fn blobs_are_found_when_opening_and_before_an_append_answers() {
     fs::remove_file(blob).unwrap();
     let closed = Log::new().close();
     fs::write(closed.dir.join("blobs/9999999999"), b"").unwrap();
-    assert_eq!(error_of(SledLedger::open(&closed.dir)), LedgerError::Unsafe);
+    assert_eq!(error_of(open(&closed.dir)), LedgerError::Unsafe);
 }
 
 #[test]
@@ -244,34 +272,34 @@ fn a_ledger_is_made_once_and_what_an_interrupted_making_left_goes() {
     let unfinished = home.path().join("live.tmp");
     fs::create_dir(&unfinished).unwrap();
     fs::write(unfinished.join("conf"), b"half").unwrap();
-    SledLedger::create(&dir).unwrap().close().unwrap();
+    SledVolume::create(&dir).unwrap().close().unwrap();
     assert!(!unfinished.exists());
-    assert_eq!(error_of(SledLedger::create(&dir)), LedgerError::Exists);
+    assert_eq!(error_of(SledVolume::create(&dir)), LedgerError::Exists);
     assert_eq!(start(&dir, &Log::new().anchor()), Ok(vec![]));
 }
 
 #[test]
 fn a_ledger_that_is_absent_in_part_or_not_ours_is_refused_and_not_made_anew() {
     let missing = tempfile::tempdir().unwrap().path().join("live");
-    assert_eq!(error_of(SledLedger::open(&missing)), LedgerError::Missing);
+    assert_eq!(error_of(open(&missing)), LedgerError::Missing);
     assert!(!missing.exists());
 
     for name in ["db", "conf"] {
         let closed = Log::new().close();
         fs::remove_file(closed.dir.join(name)).unwrap();
-        assert_eq!(error_of(SledLedger::open(&closed.dir)), LedgerError::Missing);
+        assert_eq!(error_of(open(&closed.dir)), LedgerError::Missing);
         assert!(!closed.dir.join(name).exists());
     }
 
     let closed = Log::new().close();
     let other = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n1234";
     fs::write(closed.dir.join("conf"), other).unwrap();
-    assert_eq!(error_of(SledLedger::open(&closed.dir)), LedgerError::Foreign);
+    assert_eq!(error_of(open(&closed.dir)), LedgerError::Foreign);
 
     let log = Log::new();
     log.ledger.db.open_tree("another").unwrap();
     let closed = log.close();
-    assert_eq!(error_of(SledLedger::open(&closed.dir)), LedgerError::Foreign);
+    assert_eq!(error_of(open(&closed.dir)), LedgerError::Foreign);
 }
 
 #[test]
@@ -281,7 +309,7 @@ fn a_frame_missing_in_the_middle_is_named() {
         log.append(&[record]);
     }
     log.ledger.db.remove(2_u64.to_be_bytes()).unwrap();
-    let reader = log.ledger.reader();
+    let reader = Whole(log.ledger.reader());
     let missing = LedgerError::MissingFrame { position: at(2) };
     assert_eq!(reader.frame_at(at(2)).unwrap_err(), missing);
     let found: Vec<_> = reader.frames_from(at(1)).map(|frame| frame.map(|_| ())).collect();

@@ -12,7 +12,7 @@ fn closed_log_of_sixty(opened_since: bool) -> Closed {
     }
     let closed = log.close();
     if opened_since {
-        SledLedger::open(&closed.dir).unwrap().close().unwrap();
+        open(&closed.dir).unwrap().close().unwrap();
     }
     closed
 }
@@ -83,7 +83,7 @@ fn a_log_that_lost_a_record_is_refused_before_the_engine_changes_it() {
     }
     fs::write(closed.dir.join("db"), &altered).unwrap();
     let refused = LedgerError::Unreadable { position: at(31) };
-    assert_eq!(error_of(SledLedger::open(&closed.dir)), refused);
+    assert_eq!(error_of(open(&closed.dir)), refused);
     assert!(closed.bytes() == altered);
 }
 

@@ -15,7 +15,7 @@ use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::frame::Frame;
 use crate::ledger::record;
 use crate::ledger::replay::replay;
-use crate::ledger::sled_engine::SledLedger;
+use crate::ledger::volumes::VolumeLedger;
 use crate::projection::key_table::KeyTable;
 use crate::projection::table_writer::TableWriter;
 use crate::random::SeededRandom;
@@ -83,7 +83,7 @@ impl Gate {
 /// The ledger behind the gate.
 #[derive(Debug)]
 pub(super) struct Gated {
-    ledger: SledLedger,
+    ledger: VolumeLedger,
     gate: Arc<Gate>,
 }
 
@@ -125,7 +125,8 @@ impl House {
     /// A new ledger; records 1 and 2 are the policy and the account `acme/a` on this plan.
     pub(super) fn new(plan: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        SledLedger::create(&live(dir.path())).unwrap().close().unwrap();
+        std::fs::create_dir(dir.path().join("ledger")).unwrap();
+        VolumeLedger::create(&dir.path().join("ledger")).unwrap();
         drop(Anchor::create(&dir.path().join("anchor")).unwrap());
         let clock = Arc::new(ManualClock::new(at(0)));
         let house = Closed { clock, gate: Arc::default(), dir }.open();
@@ -175,7 +176,7 @@ impl Closed {
     /// Starts a writer on what there is.
     pub(super) fn open(self) -> House {
         let (anchor, _) = Anchor::open(&self.dir.path().join("anchor")).unwrap();
-        let ledger = SledLedger::open(&live(self.dir.path())).unwrap();
+        let ledger = open(self.dir.path()).unwrap();
         let (mut table, start) = fold(&*ledger.reader());
         if let (Some(head), Some(time)) = (start.head, start.last_time) {
             table.publish(head, time);
@@ -218,15 +219,15 @@ impl Closed {
     }
 
     fn read<T>(&self, read: impl FnOnce(&dyn LedgerReader) -> T) -> T {
-        let ledger = SledLedger::open(&live(self.dir.path())).unwrap();
+        let ledger = open(self.dir.path()).unwrap();
         let result = read(&*ledger.reader());
         ledger.close().unwrap();
         result
     }
 }
 
-fn live(dir: &Path) -> std::path::PathBuf {
-    dir.join("live")
+fn open(dir: &Path) -> Result<VolumeLedger, LedgerError> {
+    VolumeLedger::open(&dir.join("ledger"), 64 * 1024)
 }
 
 fn fold(reader: &dyn LedgerReader) -> (TableWriter, Start) {
