@@ -28,6 +28,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -41,6 +42,10 @@ const VERSION: u16 = 1;
 const SLOT_BYTES: usize = 4096;
 const USED_BYTES: usize = 24 + HASH_BYTES;
 const CHECKSUM_AT: usize = SLOT_BYTES - 4;
+
+/// How long the keeper rests after a write: the most that the anchor lags behind what is durable,
+/// besides the write itself. Its syncs would else take turns with those of the commits.
+const REST: Duration = Duration::from_millis(10);
 
 /// Why the anchor cannot be read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -203,7 +208,8 @@ impl Desk {
 }
 
 /// Writes the anchor on a thread of its own, so that no answer waits for it. Of several heads noted
-/// while one is written, only the last is written next. A failed write ends the process.
+/// while one is written or the keeper rests, only the last is written next. A failed write ends the
+/// process.
 #[derive(Debug)]
 pub struct AnchorKeeper {
     desk: Arc<Desk>,
@@ -250,7 +256,10 @@ impl Drop for AnchorKeeper {
 }
 
 fn next_order(desk: &Desk) -> Option<(Position, Hash)> {
+    let open = |orders: &mut Orders| !orders.closing;
+    let rested = desk.changed.wait_timeout_while(desk.lock(), REST, open);
+    let (orders, _) = rested.unwrap_or_else(PoisonError::into_inner);
     let idle = |orders: &mut Orders| orders.noted.is_none() && !orders.closing;
-    let waited = desk.changed.wait_while(desk.lock(), idle);
+    let waited = desk.changed.wait_while(orders, idle);
     waited.unwrap_or_else(PoisonError::into_inner).noted.take()
 }
