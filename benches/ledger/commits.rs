@@ -1,10 +1,12 @@
 //! Durable commits by number of concurrent writers, next to a bare file that writes as many bytes.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use keyledger::ledger::writer::Answer;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -16,8 +18,9 @@ use super::{now, quantile, say, spread};
 const WRITERS: [usize; 4] = [1, 8, 64, 512];
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1500);
-/// Commands that wait at once when the writer is kept as busy as it can be.
+/// Commands of a round in which the writer is kept as busy as it can be, and how many wait at once.
 const PIPELINED: u64 = 400_000;
+const WAITING: usize = 4000;
 
 pub(crate) fn run() {
     let runtime = Runtime::new().expect("threads");
@@ -95,11 +98,20 @@ pub(crate) fn groups() {
     let mut rates = Vec::new();
     for round in 0..ROUNDS as u64 {
         let began = now();
-        let mut last = None;
+        let mut waiting = VecDeque::with_capacity(WAITING);
         for key in round * PIPELINED..(round + 1) * PIPELINED {
-            last = Some(house::submit(&writer, house::create(Arc::clone(&owner), key)));
+            if waiting.len() == WAITING {
+                // Answers come by groups: once this one is there, many are.
+                for answer in waiting.drain(..WAITING / 4) {
+                    let answer: oneshot::Receiver<Answer> = answer;
+                    answer.blocking_recv().expect("answered").expect("done");
+                }
+            }
+            waiting.push_back(house::submit(&writer, house::create(Arc::clone(&owner), key)));
         }
-        last.expect("one").blocking_recv().expect("answered").expect("done");
+        for answer in waiting {
+            answer.blocking_recv().expect("answered").expect("done");
+        }
         rates.push(PIPELINED as f64 / began.elapsed().as_secs_f64() / 1e3);
     }
     say(&format!("full groups: {} thousand events/s", spread(rates)));
