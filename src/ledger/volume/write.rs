@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::layout::{ENTRIES_A_PAGE, ENTRY_BYTES, Footer, Header, encode_page};
-use super::{SUBJECT_BYTES, Sealed, check_file, subject_name};
+use super::layout::{ENTRIES_A_PAGE, ENTRY_BYTES, FOOTER_BYTES, Footer, Header, encode_page};
+use super::{SUBJECT_BYTES, Sealed, SealedVolume, subject_name};
 use crate::domain::ids::Position;
 use crate::domain::time::Time;
 use crate::durable_file::{settle, sync_parent, unfinished_name};
 use crate::ledger::engine::LedgerError;
 use crate::ledger::frame::{Frame, FrameError};
 use crate::ledger::record;
-use crate::merkle::{Frontier, Hash};
+use crate::merkle::{Frontier, HASH_BYTES, Hash};
 
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -123,17 +123,18 @@ impl VolumeWriter {
             subjects_at,
             root,
             digest: self.hash.clone().finalize().into(),
-            length: self.written + super::layout::FOOTER_BYTES as u64,
+            length: self.written + FOOTER_BYTES as u64,
         };
         self.file.write_all(&footer.encode()).map_err(|error| failed(&error))?;
         let file = self.file.into_inner().map_err(|error| failed(error.error()))?;
         // Read back from the disk, not from memory: a volume is believed for ever.
         settle(&file).map_err(|error| failed(&error))?;
+        drop(file);
         let unfinished = unfinished_name(&self.path);
-        let sealed = check_file(&unfinished, self.number)?.sealed;
+        read_back(&unfinished, &footer)?;
         let named = fs::rename(&unfinished, &self.path).and_then(|()| sync_parent(&self.path));
         named.map_err(|error| failed(&error))?;
-        Ok(sealed)
+        Ok(SealedVolume::open(&self.path, self.number)?.sealed())
     }
 
     fn write_table(&mut self, entries: &[[u8; ENTRY_BYTES]]) -> Result<(), LedgerError> {
@@ -163,6 +164,28 @@ impl Tables {
         }
         self.root = Some(frame.root());
         Ok(())
+    }
+}
+
+/// Holds the file to what was written into it.
+fn read_back(path: &Path, written: &Footer) -> Result<(), LedgerError> {
+    let mut file = File::open(path).map_err(|error| failed(&error))?;
+    let mut hash = Sha256::new();
+    let mut left = written.length - FOOTER_BYTES as u64;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
+        file.read_exact(&mut buffer[..wanted]).map_err(|error| failed(&error))?;
+        hash.update(&buffer[..wanted]);
+        left -= wanted as u64;
+    }
+    let mut foot = Vec::with_capacity(FOOTER_BYTES);
+    file.read_to_end(&mut foot).map_err(|error| failed(&error))?;
+    let digest: [u8; HASH_BYTES] = hash.finalize().into();
+    if digest == written.digest && foot == written.encode() {
+        Ok(())
+    } else {
+        Err(LedgerError::DamagedVolume { number: written.number, part: "what was read back" })
     }
 }
 
