@@ -1,4 +1,80 @@
-//! What the house asks of a storage engine. Nothing above this room knows which one it is.
+//! What the house asks of a storage engine, and what an engine may rely on. Nothing above this room
+//! knows which engine it is.
+//!
+//! # The contract
+//!
+//! *Durable*: survives the end of the process and loss of power. *Acknowledged*: `append` has returned
+//! `Ok` for the frame. *Pending*: handed to `append`, which has not returned, has failed, or was cut
+//! off; there is never more than one such frame. `conformance.rs` holds each engine to each clause.
+//!
+//! ## The engine: order
+//!
+//! - **O1** It MUST take a frame only if it begins right behind the head, at position 1 if there is
+//!   none, and MUST refuse any other with [`LedgerError::OutOfOrder`], before anything of it is kept.
+//! - **O2** It MUST refuse a frame over the bound with [`LedgerError::FrameTooLong`], before anything of
+//!   it is kept, and MUST take every frame within the bound.
+//! - **O3** It MUST keep each frame byte for byte and in its place, and MUST never change or remove one
+//!   that it has acknowledged.
+//!
+//! ## The engine: durability
+//!
+//! - **D1** `append` MUST NOT return `Ok` before the frame is durable.
+//! - **D2** After a crash at any instant, opening MUST find every acknowledged frame, and behind them the
+//!   pending one whole or nothing of it; and MUST find nothing that was never appended.
+//! - **D3** What opening has found MUST be durable before it is shown: a frame that was shown once is
+//!   found by every later opening, whatever ends the process in between.
+//! - **D4** Dropping the ledger, open readers or not, MUST leave what a crash at that instant may leave.
+//!
+//! ## The engine: visibility
+//!
+//! - **V1** A reader MUST show nothing of a frame that is not durable, and never anything of one whose
+//!   `append` failed, as long as the ledger is open.
+//! - **V2** A frame MUST be shown to every reader, old or new, from the instant its `append` returned, and
+//!   `head` MUST be the position of its last record from then on.
+//! - **V3** Readers MUST serve any number of threads beside the writer, and all show the same frames.
+//!
+//! ## The engine: failure
+//!
+//! - **F1** After any error of `append`, a refusal included, the ledger is poisoned: it MUST answer every
+//!   later `append` with [`LedgerError::Poisoned`] and keep nothing of it; closing it is refused alike.
+//! - **F2** A poisoned ledger MUST go on to show what was acknowledged, all of it and nothing else.
+//! - **F3** A poisoned ledger MUST NOT make the pending frame durable later: not when it is dropped
+//!   either, nor in the background.
+//! - **F4** A read that fails MUST leave the ledger as it was: it may be tried again, and appends go on.
+//!
+//! ## The engine: reading
+//!
+//! - **R1** `frame_at` MUST give the frame that holds the position, for each position up to the head, and
+//!   nothing for one beyond it.
+//! - **R2** `frames_from` MUST give first the frame that holds the position, then each that follows,
+//!   without gap or repeat, those included that are appended before it has reached the last; beyond the
+//!   head, and on an empty ledger, nothing.
+//! - **R3** It MUST hand out only frames whose checksums hold. Where a frame should be that cannot be
+//!   read, is damaged or missing, it MUST answer with an error that names a position the frame holds:
+//!   never with nothing, never with another frame.
+//! - **R4** Behind an error `frames_from` MUST end.
+//!
+//! ## The engine: opening and closing
+//!
+//! - **C1** Making a ledger MUST give an empty one, and be refused with [`LedgerError::Exists`] where there
+//!   is one; opening MUST be refused with [`LedgerError::Missing`] where there is none, and make none.
+//! - **C2** Closing and opening MUST change nothing: the same frames, byte for byte, and the same head; an
+//!   empty ledger stays empty.
+//! - **C3** Two handles MUST NOT be open at once: a second opening is refused with [`LedgerError::InUse`].
+//! - **C4** Opening MUST NOT repair a ledger that has lost or altered an acknowledged frame: it answers
+//!   with an error, or leaves it to the reader to. Only what is behind every whole frame may be taken
+//!   for what a crash cut off; **H5** finds the rest.
+//!
+//! ## The holder
+//!
+//! - **H1** It MUST build each frame behind the tree of the one before.
+//! - **H2** It MUST NOT apply, show or answer anything of a frame before its `append` has returned `Ok`.
+//! - **H3** After an error of `append` it MUST end the process without unwinding: a retry would rest on a
+//!   page cache in an unknown state, and dropping a handle may write.
+//! - **H4** It MUST hold the lock of the data directory from before the ledger is opened until it is closed.
+//! - **H5** After opening, it MUST read every frame, hold each to the tree of the one before and the end to
+//!   the head anchor, before it shows or answers anything; and MUST write the anchor only of what has
+//!   been acknowledged or found.
 
 use std::fs::File;
 use std::io;
@@ -13,37 +89,30 @@ use crate::ledger::volume::Sealed;
 
 /// The durable order of all frames. There is one holder, and it is the only writer.
 pub trait Ledger: Send {
-    /// Adds a frame behind the head.
-    ///
-    /// The engine MUST NOT return `Ok` before the frame survives loss of power, whole and in its
-    /// place, and MUST show it to no reader before that. It MUST refuse a frame that does not begin
-    /// right behind the head, and MUST never change or remove a frame that it has taken.
+    /// Adds a frame behind the head: clauses O1 to O3, D1, V1, V2.
     ///
     /// # Errors
-    /// After any error the ledger is poisoned: it takes no more frames, and whether this one is kept
-    /// is unknown. The caller MUST NOT answer anyone from the frame and MUST abort the process.
+    /// After any error the ledger is poisoned, and whether this frame is kept is unknown: clauses F1
+    /// to F3, H2 and H3.
     fn append(&mut self, frame: &Frame) -> Result<(), LedgerError>;
 
-    /// The position of the last durable record; none if there is none yet.
+    /// The position of the last acknowledged record; none if there is none yet: clause V2.
     fn head(&self) -> Option<Position>;
 
     /// A reader of the durable frames, those appended later included.
     fn reader(&self) -> Arc<dyn LedgerReader>;
 }
 
-/// Reads durable frames, from any thread, beside the writer.
-///
-/// An implementation MUST hand out only frames whose checksums hold and that are durable, and MUST
-/// answer with an error, never with nothing, where a frame should be and cannot be read.
+/// Reads durable frames, from any thread, beside the writer: clauses V1 to V3, F4.
 pub trait LedgerReader: Send + Sync {
-    /// The frame that holds `position`; none beyond the head.
+    /// The frame that holds `position`; none beyond the head: clause R1.
     ///
     /// # Errors
-    /// If the frame is damaged or missing, or the engine fails.
+    /// If the frame is damaged or missing, or the engine fails: clause R3.
     fn frame_at(&self, position: Position) -> Result<Option<Frame>, LedgerError>;
 
     /// The frames in order, from the one that holds `position` to the one that is last when it is
-    /// reached. Ends behind the first error.
+    /// reached. Ends behind the first error: clauses R2 to R4.
     fn frames_from(
         &self,
         position: Position,
