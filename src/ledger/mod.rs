@@ -3,6 +3,8 @@
 //! Nothing above this room knows which engine is below it.
 
 pub mod anchor;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod data_dir;
 pub mod durable;
 pub mod engine;
@@ -10,6 +12,8 @@ pub mod frame;
 pub mod lanes;
 pub mod record;
 pub mod replay;
+#[cfg(test)]
+pub(crate) mod sim;
 mod sled_engine;
 pub mod volume;
 pub mod volumes;
