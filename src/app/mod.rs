@@ -10,6 +10,8 @@ pub mod error;
 pub mod identify;
 pub mod key_view;
 pub mod list_keys;
+#[cfg(test)]
+mod model_tests;
 pub mod own_command;
 pub mod page;
 pub mod put_account;

@@ -19,7 +19,7 @@ use crate::ledger::engine::{Ledger, LedgerError, LedgerReader};
 use crate::ledger::frame::{Frame, FrameBuilder};
 use crate::merkle::Frontier;
 
-pub(crate) use benches::{SimBench, SledBench};
+pub(crate) use benches::{SimBench, SledBench, fast_home};
 
 /// Where a ledger of one engine is, and what can happen to it there.
 pub(crate) trait Bench: Send + Sync + Sized + 'static {

@@ -10,6 +10,18 @@ use crate::ledger::engine::LedgerError;
 use crate::ledger::sim::{Odds, SimDisk, SimLedger};
 use crate::ledger::sled_engine::SledLedger;
 
+/// Room that a directory in memory must have, so that the tests that run at once never fill it.
+const ROOM: u64 = 1 << 30;
+
+/// A directory that goes when it is dropped: in memory where there is room, since thousands of runs
+/// would wait for syncs. What a sync is worth is for the crash gate, on a file system of disks.
+pub(crate) fn fast_home() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let room = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail * found.f_frsize);
+    let in_memory = if room < ROOM { tempfile::tempdir() } else { tempfile::tempdir_in(memory) };
+    in_memory.or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 /// sled in a directory that goes with the bench. A crash leaves what the file system has been told,
 /// as the end of the process does; loss of power is for the crash gate.
 pub(crate) struct SledBench {
@@ -26,7 +38,7 @@ impl Bench for SledBench {
     type L = SledLedger;
 
     fn new(_: u64) -> Self {
-        SledBench { home: tempfile::tempdir().expect("a directory") }
+        SledBench { home: fast_home() }
     }
 
     fn create(&self) -> Result<SledLedger, LedgerError> {
