@@ -6,6 +6,7 @@
 //! file names those tests.
 
 mod benches;
+mod controls;
 mod durability;
 mod failure;
 mod opening;

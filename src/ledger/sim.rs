@@ -21,6 +21,41 @@ pub(crate) struct Odds {
     pub(crate) read_fails: u64,
 }
 
+/// A clause of the contract that the engine breaks, so that the suite can be seen to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breach {
+    /// O1: a frame that begins anywhere is taken.
+    TakesAnyPlace,
+    /// O2: a frame over the bound is taken.
+    TakesAnyLength,
+    /// D1, D2: an acknowledged frame is durable only when the next one comes.
+    AcknowledgesEarly,
+    /// D2: a crash leaves half of the pending frame.
+    TearsPending,
+    /// V1: a frame whose append failed is shown.
+    ShowsPending,
+    /// V2: a new reader does not see what was appended after it was made.
+    ShowsTheStart,
+    /// F1: an append after one that failed is taken.
+    GoesOn,
+    /// F3: a pending frame is made durable when the ledger is dropped.
+    WritesAtTheEnd,
+    /// R1: only the first position of a frame finds it.
+    FindsFirstsOnly,
+    /// R2: an iteration that begins inside a frame leaves that frame out.
+    SkipsTheBegun,
+    /// R3: where a frame is damaged, nothing is said to be there.
+    HidesDamage,
+    /// C1: a ledger is made where there is none.
+    MakesOnOpening,
+    /// C2: closing loses the last frame.
+    LosesAtClose,
+    /// C3: any number of handles may be open.
+    SharesTheDisk,
+    /// C4: what is behind the damage is cut off.
+    CutsBehindDamage,
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
 #[derive(Clone, Debug)]
 struct Chance(u64);
@@ -69,6 +104,13 @@ struct State {
     pending: Option<Stored>,
     odds: Odds,
     chance: Chance,
+    breach: Option<Breach>,
+}
+
+impl State {
+    fn breaks(&self, breach: Breach) -> bool {
+        self.breach == Some(breach)
+    }
 }
 
 /// What outlives the process. A clone is the same disk.
@@ -79,8 +121,18 @@ impl SimDisk {
     /// An empty disk on which nothing fails.
     pub(crate) fn new(seed: u64) -> Self {
         let (durable, odds, chance) = (Vec::new(), Odds::default(), Chance(seed));
-        let state = State { made: false, held: false, durable, pending: None, odds, chance };
+        let (made, held, pending, breach) = (false, false, None, None);
+        let state = State { made, held, durable, pending, odds, chance, breach };
         SimDisk(Arc::new(Mutex::new(state)))
+    }
+
+    /// From here on the engine breaks a clause.
+    pub(crate) fn set_breach(&self, breach: Breach) {
+        self.lock().breach = Some(breach);
+    }
+
+    fn breaks(&self, breach: Breach) -> bool {
+        self.lock().breaks(breach)
     }
 
     /// From here on appends and reads fail as often as this.
@@ -91,7 +143,16 @@ impl SimDisk {
     /// What a crash at this instant leaves, on a disk of its own: whoever goes on with this one does
     /// so in another world.
     pub(crate) fn crash(&self) -> Self {
-        let state = State { held: false, odds: Odds::default(), ..self.lock().clone() };
+        let mut state = State { held: false, odds: Odds::default(), ..self.lock().clone() };
+        if state.breaks(Breach::AcknowledgesEarly) {
+            state.durable.pop();
+        }
+        if state.breaks(Breach::TearsPending)
+            && let Some(mut torn) = state.pending.take()
+        {
+            torn.bytes = torn.bytes[..torn.bytes.len() / 2].into();
+            state.durable.push(torn);
+        }
         SimDisk(Arc::new(Mutex::new(state)))
     }
 
@@ -152,16 +213,20 @@ impl SimLedger {
     pub(crate) fn open(disk: &SimDisk) -> Result<Self, LedgerError> {
         let mut state = disk.lock();
         let state = &mut *state;
-        if !state.made {
+        if !state.made && !state.breaks(Breach::MakesOnOpening) {
             return Err(LedgerError::Missing);
         }
-        if state.held {
+        if state.held && !state.breaks(Breach::SharesTheDisk) {
             return Err(LedgerError::InUse);
         }
         if let Some(pending) = state.pending.take()
             && state.chance.of_a_thousand(500)
         {
             state.durable.push(pending);
+        }
+        if state.breaks(Breach::CutsBehindDamage) {
+            let whole = state.durable.iter().take_while(|stored| stored.decode().is_ok()).count();
+            state.durable.truncate(whole);
         }
         let last = state.durable.last().map(Stored::decode).transpose()?;
         let head = last.map_or(0, |frame| frame.last().get());
@@ -172,7 +237,13 @@ impl SimLedger {
 
     /// Ends the use of the ledger.
     pub(crate) fn close(self) -> Result<(), LedgerError> {
-        if self.poisoned { Err(LedgerError::Poisoned) } else { Ok(()) }
+        if self.poisoned {
+            return Err(LedgerError::Poisoned);
+        }
+        if self.disk.breaks(Breach::LosesAtClose) {
+            self.disk.lock().durable.pop();
+        }
+        Ok(())
     }
 
     fn try_append(&self, frame: &Frame) -> Result<(), LedgerError> {
@@ -181,10 +252,10 @@ impl SimLedger {
         }
         let (first, bytes) = (frame.first(), frame.as_bytes().len());
         let expected = self.head().map_or(Position::FIRST, Position::next);
-        if first != expected {
+        if first != expected && !self.disk.breaks(Breach::TakesAnyPlace) {
             return Err(LedgerError::OutOfOrder { expected, found: first });
         }
-        if bytes > MAX_FRAME_BYTES {
+        if bytes > MAX_FRAME_BYTES && !self.disk.breaks(Breach::TakesAnyLength) {
             return Err(LedgerError::FrameTooLong { position: first, bytes });
         }
         let mut state = self.disk.lock();
@@ -195,24 +266,29 @@ impl SimLedger {
             return Err(LedgerError::Engine { doing: "writing" });
         }
         state.durable.push(Stored::of(frame));
-        if fails {
+        if fails && !state.breaks(Breach::ShowsPending) {
             return Err(LedgerError::Engine { doing: "flushing" });
         }
         self.acknowledged.store(frame.last().get(), Ordering::Release);
-        Ok(())
+        if fails { Err(LedgerError::Engine { doing: "flushing" }) } else { Ok(()) }
     }
 }
 
 impl Drop for SimLedger {
     fn drop(&mut self) {
-        self.disk.lock().held = false;
+        let mut state = self.disk.lock();
+        state.held = false;
+        if state.breaks(Breach::WritesAtTheEnd) {
+            let pending = state.pending.take();
+            state.durable.extend(pending);
+        }
     }
 }
 
 impl Ledger for SimLedger {
     fn append(&mut self, frame: &Frame) -> Result<(), LedgerError> {
         let result = self.try_append(frame);
-        self.poisoned |= result.is_err();
+        self.poisoned |= result.is_err() && !self.disk.breaks(Breach::GoesOn);
         result
     }
 
@@ -221,7 +297,10 @@ impl Ledger for SimLedger {
     }
 
     fn reader(&self) -> Arc<dyn LedgerReader> {
-        let acknowledged = Arc::clone(&self.acknowledged);
+        let mut acknowledged = Arc::clone(&self.acknowledged);
+        if self.disk.breaks(Breach::ShowsTheStart) {
+            acknowledged = Arc::new(AtomicU64::new(acknowledged.load(Ordering::Acquire)));
+        }
         Arc::new(SimReader { disk: self.disk.clone(), acknowledged })
     }
 }
@@ -244,6 +323,11 @@ impl LedgerReader for SimReader {
         let behind = state.durable.partition_point(|stored| stored.first <= position);
         let stored = state.durable[..behind].last().filter(|stored| stored.last >= position);
         let stored = stored.cloned().ok_or(LedgerError::MissingFrame { position })?;
+        let missed = state.breaks(Breach::FindsFirstsOnly) && stored.first != position;
+        let hidden = state.breaks(Breach::HidesDamage) && stored.decode().is_err();
+        if missed || hidden {
+            return Ok(None);
+        }
         drop(state);
         stored.decode().map(Some)
     }
@@ -253,6 +337,12 @@ impl LedgerReader for SimReader {
         position: Position,
     ) -> Box<dyn Iterator<Item = Result<Frame, LedgerError>> + '_> {
         let mut next = Some(position);
+        if self.disk.breaks(Breach::SkipsTheBegun)
+            && let Ok(Some(begun)) = self.frame_at(position)
+            && begun.first() < position
+        {
+            next = Some(begun.last().next());
+        }
         Box::new(std::iter::from_fn(move || {
             let frame = self.frame_at(next?).transpose()?;
             next = frame.as_ref().ok().map(|frame| frame.last().next());
