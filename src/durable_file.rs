@@ -3,6 +3,7 @@
 //! A file made here is whole or absent, never partial. The caller MUST be the only writer of the
 //! directory, by a lock of its own.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,6 +14,41 @@ use rustix::fs::Advice;
 /// What is added to a name while its file is being written.
 const UNFINISHED: &str = ".tmp";
 
+/// What the operating system said, copied out of an [`io::Error`], which cannot be copied itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    kind: io::ErrorKind,
+    code: Option<i32>,
+}
+
+impl From<&io::Error> for Cause {
+    fn from(error: &io::Error) -> Self {
+        Cause { kind: error.kind(), code: error.raw_os_error() }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            // A failing disk has no kind of its own, only a code.
+            Some(code) => io::Error::from_raw_os_error(code).fmt(f),
+            None => self.kind.fmt(f),
+        }
+    }
+}
+
+/// Whether there is something at `path`, a dangling link included.
+///
+/// # Errors
+/// If the file system cannot tell: what cannot be seen MUST NOT be taken for absent.
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the file `path` hold `bytes`, readable as `mode` says (less the process's umask). When
 /// this returns, the file survives power loss. What an earlier call left unfinished is replaced.
 ///
@@ -20,7 +56,7 @@ const UNFINISHED: &str = ".tmp";
 /// [`io::ErrorKind::AlreadyExists`] if `path` exists: it is not touched. Otherwise whatever the
 /// file system answers; `path` may then exist, whole, but be lost again with the power.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    if fs::symlink_metadata(path).is_ok() {
+    if is_there(path)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let unfinished = unfinished_name(path);
@@ -122,6 +158,26 @@ mod tests {
         let through = write_new(&link, b"two", 0o600).unwrap_err();
         assert_eq!(through.kind(), io::ErrorKind::AlreadyExists);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), b"").unwrap();
+        let below_a_file = dir.path().join("file/a");
+        assert_eq!(is_there(&below_a_file).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        let refused = write_new(&below_a_file, b"one", 0o600).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::NotADirectory);
+        assert!(!is_there(&dir.path().join("none")).unwrap());
+    }
+
+    #[test]
+    fn a_cause_without_a_kind_still_says_what_failed() {
+        const EIO: i32 = 5;
+        let cause = Cause::from(&io::Error::from_raw_os_error(EIO));
+        assert_eq!(cause.to_string(), "Input/output error (os error 5)");
+        let cause = Cause::from(&io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(cause.to_string(), "unexpected end of file");
     }
 
     #[test]

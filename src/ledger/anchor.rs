@@ -33,7 +33,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::domain::ids::Position;
-use crate::durable_file::write_new;
+use crate::durable_file::{Cause, write_new};
 use crate::ledger::durable::fail_stop;
 use crate::merkle::{Frontier, HASH_BYTES, Hash};
 
@@ -61,14 +61,14 @@ pub enum AnchorError {
     Newer(u16),
     /// The file system failed.
     #[error("the file system failed on the head anchor: {0}")]
-    Io(io::ErrorKind),
+    Io(Cause),
 }
 
 impl From<io::Error> for AnchorError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => AnchorError::Missing,
-            kind => AnchorError::Io(kind),
+            _ => AnchorError::Io(Cause::from(&error)),
         }
     }
 }

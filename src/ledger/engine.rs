@@ -84,6 +84,7 @@ use thiserror::Error;
 
 use crate::domain::ids::Position;
 use crate::domain::subject::Subject;
+use crate::durable_file::Cause;
 use crate::ledger::frame::{Frame, FrameError};
 use crate::ledger::volume::Sealed;
 
@@ -263,17 +264,17 @@ pub enum LedgerError {
         doing: &'static str,
     },
     /// The file system failed.
-    #[error("the file system failed while {doing} the ledger: {kind}")]
+    #[error("the file system failed while {doing} the ledger: {cause}")]
     Io {
         /// What was being done.
         doing: &'static str,
-        /// What kind of failure it was.
-        kind: io::ErrorKind,
+        /// What the operating system said.
+        cause: Cause,
     },
 }
 
 /// The error for a failed call of the file system, whose own words go to the log here.
 pub(in crate::ledger) fn io_failed(doing: &'static str, error: &io::Error) -> LedgerError {
     tracing::error!(%error, doing, "the file system failed");
-    LedgerError::Io { doing, kind: error.kind() }
+    LedgerError::Io { doing, cause: Cause::from(error) }
 }

@@ -109,7 +109,7 @@ fn an_existing_anchor_is_not_made_again() {
     let (_dir, path) = anchor_path();
     Anchor::create(&path).unwrap().write(at(5), leaf_hash(b"a")).unwrap();
     let again = Anchor::create(&path).unwrap_err();
-    assert_eq!(again, AnchorError::Io(io::ErrorKind::AlreadyExists));
+    assert_eq!(again, AnchorError::from(io::Error::from(io::ErrorKind::AlreadyExists)));
     assert_eq!(Anchor::read(&path).unwrap().position, Some(at(5)));
 }
 

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::durable_file::{create_private_dir, settle, sync_dir, sync_parent, unfinished_name};
+use crate::durable_file::{
+    create_private_dir, is_there, settle, sync_dir, sync_parent, unfinished_name,
+};
 use crate::ledger::engine::{LedgerError, io_failed};
 
 /// sled's settings as our ledgers have them, before the checksum. A wrong segment size would move
@@ -24,7 +26,7 @@ const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Makes the directory in which a new ledger is to be made; what an earlier attempt left goes.
 pub(super) fn begin_new(dir: &Path) -> Result<PathBuf, LedgerError> {
-    if fs::symlink_metadata(dir).is_ok() {
+    if is_there(dir).map_err(io_error("making"))? {
         return Err(LedgerError::Exists);
     }
     let unfinished = unfinished_name(dir);
@@ -84,7 +86,8 @@ pub(super) fn require_no_blobs(dir: &Path) -> Result<(), LedgerError> {
     let mut blobs = blobs.map_err(|error| missing_or("checking", &error))?;
     match blobs.next() {
         None => Ok(()),
-        Some(_) => Err(LedgerError::Unsafe),
+        Some(Ok(_)) => Err(LedgerError::Unsafe),
+        Some(Err(error)) => Err(io_failed("checking", &error)),
     }
 }
 
@@ -109,10 +112,15 @@ fn wait_until_released(dir: &Path) -> Result<(), LedgerError> {
 }
 
 fn regular_files(dir: &Path) -> Result<Vec<PathBuf>, LedgerError> {
-    let entries = fs::read_dir(dir).map_err(io_error("opening"))?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let paths: Vec<_> = paths.collect::<Result<_, _>>().map_err(io_error("opening"))?;
-    Ok(paths.into_iter().filter(|path| path.is_file()).collect())
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error("opening"))? {
+        let entry = entry.map_err(io_error("opening"))?;
+        // One that cannot be looked at must not be left out: it would not be synced.
+        if entry.file_type().map_err(io_error("opening"))?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
 }
 
 fn is_unfinished_snapshot(path: &Path) -> bool {
