@@ -25,7 +25,7 @@ use crate::domain::key_format::{self, Environment};
 use crate::domain::personal::Personal;
 use crate::domain::subject::Subject;
 use crate::domain::tag::Purpose;
-use crate::durable_file::{sync_parent, write_new};
+use crate::durable_file::{is_there, sync_parent, write_new};
 use crate::ledger::data_dir::DataDir;
 use crate::ledger::lanes::Lane;
 use crate::random;
@@ -81,13 +81,14 @@ pub(crate) fn ensure(app: &App, data_dir: &DataDir) -> Result<Option<PathBuf>, C
 /// # Errors
 /// [`CredentialError`]; [`CredentialError::Exists`] if the file is there.
 pub fn recover(app: &App, path: &Path) -> Result<(), CredentialError> {
-    if fs::symlink_metadata(path).is_ok() {
+    if is_there(path).map_err(io_error(path))? {
         return Err(CredentialError::Exists(path.to_owned()));
     }
     let aside = aside(path);
     let text = fs::read_to_string(&aside).ok().map(Zeroizing::new);
     let ours = |text: &str| key_format::parse(&app.prefix, text.trim_end_matches('\n')).is_ok();
-    if aside.exists() && !text.is_some_and(|text| ours(&text)) {
+    let there = is_there(&aside).map_err(io_error(&aside))?;
+    if there && !text.is_some_and(|text| ours(&text)) {
         return Err(CredentialError::Exists(aside));
     }
     // A run that was interrupted after its record has made the admin already.
@@ -135,7 +136,7 @@ fn settle(app: &App, path: &Path) -> Result<bool, CredentialError> {
 }
 
 fn give_name(aside: &Path, path: &Path) -> Result<(), CredentialError> {
-    if fs::symlink_metadata(path).is_ok() {
+    if is_there(path).map_err(io_error(path))? {
         return Err(CredentialError::Exists(path.to_owned()));
     }
     fs::rename(aside, path).and_then(|()| sync_parent(path)).map_err(io_error(path))

@@ -166,8 +166,10 @@ pub fn open_offline(
 fn initialise(data_dir: &mut DataDir, random: &dyn Random) -> Result<(), StartError> {
     tracing::info!(path = %data_dir.path().display(), "making a new data directory");
     Vault::create_missing(&data_dir.keys(), &data_dir.data_keys(), random)?;
-    if let Err(AnchorError::Missing) = Anchor::read(&data_dir.anchor()) {
-        Anchor::create(&data_dir.anchor())?;
+    match Anchor::read(&data_dir.anchor()) {
+        Ok(_) => {}
+        Err(AnchorError::Missing) => drop(Anchor::create(&data_dir.anchor())?),
+        Err(error) => return Err(error.into()),
     }
     create_private_dir(&data_dir.ledger())?;
     VolumeLedger::create(&data_dir.ledger())?;

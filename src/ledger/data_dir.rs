@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::durable_file::{create_private_dir, write_new};
+use crate::durable_file::{create_private_dir, is_there, write_new};
 use crate::ledger::anchor::{Anchor, AnchorError};
 
 /// The format this program writes and the newest it reads.
@@ -128,7 +128,7 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`], whose texts tell an operator what to do.
     pub fn open_or_prepare(path: &Path) -> Result<Self, DataDirError> {
-        if fs::symlink_metadata(path).is_err() {
+        if !is_there(path).map_err(io_error(path))? {
             create_private_dir(path).map_err(io_error(path))?;
         }
         Self::lock(path)
@@ -140,14 +140,14 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::open_or_prepare`], and [`DataDirError::Missing`].
     pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
-        if !path.is_dir() || !has_format(path)? {
+        if !is_dir(path)? || !has_format(path)? {
             return Err(DataDirError::Missing(path.to_owned()));
         }
         Self::lock(path)
     }
 
     fn lock(path: &Path) -> Result<Self, DataDirError> {
-        if !path.is_dir() {
+        if !is_dir(path)? {
             return Err(DataDirError::NotADirectory(path.to_owned()));
         }
         // Looked at before the lock, so that what is refused is not touched.
@@ -235,14 +235,40 @@ impl DataDir {
 
 /// Whether there is what a first start makes only after the anchor: the ledger, data keys of accounts,
 /// a credential.
-fn shows_use(path: &Path) -> bool {
-    let data_keys = fs::metadata(path.join("datakeys")).map_or(0, |file| file.len());
-    let is_volume = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| !entry.file_name().to_string_lossy().ends_with(".tmp"))
+fn shows_use(path: &Path) -> Result<bool, DataDirError> {
+    let data_keys = path.join("datakeys");
+    let data_keys = match fs::metadata(&data_keys) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        found => found.map_err(io_error(&data_keys))?.len(),
     };
-    fs::read_dir(path.join("ledger")).is_ok_and(|mut entries| entries.any(is_volume))
-        || data_keys > ONE_DATA_KEY
-        || path.join("admin.credential").exists()
+    let credential = path.join("admin.credential");
+    Ok(data_keys > ONE_DATA_KEY
+        || holds_volume(&path.join("ledger"))?
+        || is_there(&credential).map_err(io_error(&credential))?)
+}
+
+/// Whether there is more in the ledger's directory than what is being made.
+fn holds_volume(ledger: &Path) -> Result<bool, DataDirError> {
+    let entries = match fs::read_dir(ledger) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(io_error(ledger))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(io_error(ledger))?.file_name();
+        if !name.to_string_lossy().ends_with(".tmp") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether `path` is a directory, links followed; not if nothing is there.
+fn is_dir(path: &Path) -> Result<bool, DataDirError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => Ok(found.map_err(io_error(path))?.is_dir()),
+    }
+}
 }
 
 /// Whether there is a `FORMAT`, which must then be one this program reads.
@@ -279,7 +305,7 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
 /// Without `FORMAT`, the anchor must not have left the empty log: the first start was not finished.
 fn refuse_used(path: &Path) -> Result<(), DataDirError> {
     match Anchor::read(&path.join("anchor")) {
-        Err(AnchorError::Missing) if shows_use(path) => {
+        Err(AnchorError::Missing) if shows_use(path)? => {
             Err(DataDirError::FormatMissing(path.to_owned()))
         }
         Err(AnchorError::Missing) => Ok(()),
