@@ -269,7 +269,6 @@ fn is_dir(path: &Path) -> Result<bool, DataDirError> {
         found => Ok(found.map_err(io_error(path))?.is_dir()),
     }
 }
-}
 
 /// Whether there is a `FORMAT`, which must then be one this program reads.
 fn has_format(path: &Path) -> Result<bool, DataDirError> {

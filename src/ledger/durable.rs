@@ -41,7 +41,8 @@ pub fn stop_on_engine_panic() {
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
         if std::thread::current().name().is_some_and(|name| name.starts_with("sled")) {
-            std::process::abort();
+            let error = std::io::Error::other("one of its threads panicked, see the message above");
+            fail_stop("the storage engine failed", &error);
         }
     }));
 }

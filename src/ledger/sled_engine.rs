@@ -79,7 +79,7 @@ impl SledVolume {
         let unfinished = files::begin_new(dir)?;
         let db = open_sled(&unfinished)?;
         engine("making", || db.flush())?;
-        drop(db);
+        drop_handle("making", db)?;
         files::finish_new(&unfinished, dir)?;
         Self::open(dir, Position::FIRST)
     }
@@ -96,7 +96,10 @@ impl SledVolume {
     pub(in crate::ledger) fn open(dir: &Path, first: Position) -> Result<Self, LedgerError> {
         files::make_ready(dir)?;
         let found = scan::look_at_log(dir, first)?;
-        let db = open_sled(dir).map_err(|_| found.why_not_opened())?;
+        let db = open_sled(dir).map_err(|error| match error {
+            LedgerError::Io { .. } => error,
+            _ => found.why_not_opened(),
+        })?;
         if db.tree_names() != [db.name()] {
             return Err(LedgerError::Foreign);
         }
@@ -169,7 +172,7 @@ impl SledVolume {
         engine("closing", || self.db.flush())?;
         sync_log(&self.log)?;
         let SledVolume { db, log, .. } = self;
-        drop(db);
+        drop_handle("closing", db)?;
         sync_log(&log)
     }
 
@@ -302,6 +305,14 @@ fn open_sled(dir: &Path) -> Result<sled::Db, LedgerError> {
     engine("opening", || config.open())
 }
 
+/// Lets go of sled's handle, which syncs a last time and panics if that fails.
+fn drop_handle(doing: &'static str, db: sled::Db) -> Result<(), LedgerError> {
+    engine(doing, || {
+        drop(db);
+        Ok(())
+    })
+}
+
 fn sync_log(log: &File) -> Result<(), LedgerError> {
     log.sync_data().map_err(|error| io_failed("syncing", &error))
 }
@@ -313,6 +324,9 @@ fn engine<T>(
 ) -> Result<T, LedgerError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => return Ok(value),
+        Ok(Err(sled::Error::Io(error))) if error.raw_os_error().is_some() => {
+            return Err(io_failed(doing, &error));
+        }
         Ok(Err(error)) => tracing::error!(%error, doing, "the storage engine failed"),
         Err(_) => tracing::error!(doing, "the storage engine panicked"),
     }
