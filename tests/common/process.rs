@@ -3,10 +3,15 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::{Client, credential_in};
 use tonic::transport::Channel;
+
+/// A process that neither answers nor ends within this time hangs, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `keyledger serve`.
 pub struct Process {
@@ -43,7 +48,13 @@ impl Process {
         Process::spawn(serve(data_dir, "127.0.0.1:0"))
     }
 
-    pub fn spawn(mut command: Command) -> Process {
+    pub fn spawn(command: Command) -> Process {
+        Process::try_spawn(command)
+            .unwrap_or_else(|(status, log)| panic!("it did not start: {status}\n{log}"))
+    }
+
+    /// Starts a server that may end before it is ready: then answers its exit status and log.
+    pub fn try_spawn(mut command: Command) -> Result<Process, (ExitStatus, String)> {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         let mut stderr = child.stderr.take().expect("piped");
@@ -52,16 +63,15 @@ impl Process {
             stderr.read_to_string(&mut text).expect("text");
             text
         });
+        let watch = Watch::over(child.id());
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
+        watch.end();
         let address = line.split_whitespace().find_map(|word| word.strip_prefix("grpc="));
         match address.filter(|_| line.starts_with("ready ")) {
-            Some(address) => Process { address: format!("http://{address}"), child, log },
-            None => {
-                let _ = child.wait();
-                panic!("it did not start: {line:?}\n{}", log.join().expect("no panic"))
-            }
+            Some(address) => Ok(Process { address: format!("http://{address}"), child, log }),
+            None => Err(Process { address: String::new(), child, log }.wait()),
         }
     }
 
@@ -88,16 +98,53 @@ impl Process {
 
     /// Waits for the process to end by itself. Answers the exit status and the log.
     pub fn wait(mut self) -> (ExitStatus, String) {
+        let watch = Watch::over(self.child.id());
         let status = self.child.wait().expect("gone");
+        watch.end();
         (status, self.log.join().expect("no panic"))
     }
 
     /// SIGTERM, as an init system would. Answers the exit status and the log.
-    pub fn terminate(mut self) -> (ExitStatus, String) {
-        let kill = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status();
-        assert!(kill.expect("kill runs").success());
-        let status = self.child.wait().expect("gone");
-        (status, self.log.join().expect("no panic"))
+    pub fn terminate(self) -> (ExitStatus, String) {
+        assert!(send("-TERM", self.child.id()));
+        self.wait()
+    }
+
+    /// SIGTERM to a process that may be gone already.
+    pub fn end(self) -> (ExitStatus, String) {
+        let _ = send("-TERM", self.child.id());
+        self.wait()
+    }
+}
+
+/// Sends a signal to a child that has not been waited for. False if it is gone.
+fn send(signal: &str, id: u32) -> bool {
+    let kill = Command::new("kill").arg(signal).arg(id.to_string()).stderr(Stdio::null()).status();
+    kill.expect("kill runs").success()
+}
+
+/// Kills a child that takes too long, so that a test about it ends.
+struct Watch {
+    ended: mpsc::Sender<()>,
+    hung: JoinHandle<bool>,
+}
+
+impl Watch {
+    fn over(id: u32) -> Watch {
+        let (ended, end) = mpsc::channel();
+        let hung = std::thread::spawn(move || {
+            let hung = end.recv_timeout(PATIENCE).is_err();
+            if hung {
+                let _ = send("-KILL", id);
+            }
+            hung
+        });
+        Watch { ended, hung }
+    }
+
+    fn end(self) {
+        let _ = self.ended.send(());
+        assert!(!self.hung.join().expect("no panic"), "the process hung");
     }
 }
 
