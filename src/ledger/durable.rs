@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long saying why the process ends may take.
@@ -11,6 +12,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// nothing is unwound and no handle is dropped (dropping the engine's handle writes). `what` says
 /// what failed, without a driver's words.
 pub fn fail_stop(what: &str, error: &dyn Error) -> ! {
+    static ENDING: AtomicBool = AtomicBool::new(false);
+    while ENDING.swap(true, Ordering::SeqCst) {
+        // Another thread is saying why; what failed after it is not the cause.
+        std::thread::park();
+    }
     // Whoever reads the log may have stopped reading: saying why must not keep the process alive.
     let _ = std::thread::Builder::new().spawn(|| {
         std::thread::sleep(LAST_WORDS);
@@ -51,7 +57,7 @@ pub fn stop_on_engine_panic() {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
-    use std::process::Command;
+    use std::process::{Command, Output};
 
     const SIGABRT: i32 = 6;
 
@@ -69,14 +75,41 @@ mod tests {
     }
 
     #[test]
-    fn the_process_aborts_with_one_line_and_drops_nothing() {
-        let child = format!("{}::child_that_fails_to_stop", module_path!());
+    #[ignore = "ends its process: run by the test below in a process of its own"]
+    fn child_of_which_every_thread_fails() {
+        let all = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    all.wait();
+                    fail_stop("the disk is full", &std::io::Error::other("no space"));
+                });
+            }
+        });
+    }
+
+    /// Runs one of the tests above that end their process.
+    fn run(child: &str) -> (Output, String) {
+        let child = format!("{}::{child}", module_path!());
         let name = child.split_once("::").expect("the crate comes first").1;
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--ignored", "--nocapture"])
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output, said)
+    }
+
+    #[test]
+    fn of_many_failures_at_once_one_is_told() {
+        let (output, said) = run("child_of_which_every_thread_fails");
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
+        assert_eq!(said.matches("stopping").count(), 1, "{said}");
+    }
+
+    #[test]
+    fn the_process_aborts_with_one_line_and_drops_nothing() {
+        let (output, said) = run("child_that_fails_to_stop");
         assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
         assert!(said.contains("keyledger: the disk is full: no space; stopping\n"), "{said}");
         assert!(!said.contains("dropped"), "{said}");
