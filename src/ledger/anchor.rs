@@ -33,7 +33,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::domain::ids::Position;
-use crate::durable_file::{Cause, write_new};
+use crate::durable_file::{Cause, settle, write_new};
 use crate::ledger::durable::fail_stop;
 use crate::merkle::{Frontier, HASH_BYTES, Hash};
 
@@ -105,12 +105,13 @@ impl Anchor {
         Ok(Anchor { file, generation })
     }
 
-    /// Opens the anchor and reads its newest whole slot.
+    /// Opens the anchor and reads its newest whole slot, from the disk.
     ///
     /// # Errors
     /// [`AnchorError`] if there is none, or none of its slots is whole.
     pub fn open(path: &Path) -> Result<(Self, AnchorState), AnchorError> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
+        settle(&file)?;
         let (generation, state) = read_newest(&file)?;
         Ok((Anchor { file, generation }, state))
     }
