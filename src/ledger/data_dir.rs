@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::durable_file::{create_private_dir, is_there, write_new};
+use crate::durable_file::{create_private_dir, is_there, sync_parent, write_new};
 use crate::ledger::anchor::{Anchor, AnchorError};
 
 /// The format this program writes and the newest it reads.
@@ -178,11 +178,17 @@ impl DataDir {
         self.needs_initialisation
     }
 
-    /// Ends the first start by writing `FORMAT`. The caller MUST have made everything else durable.
+    /// Ends the first start: makes the directory's own name durable, which a start that was interrupted
+    /// may have left undone, and writes `FORMAT`. The caller MUST have made everything else durable.
     ///
     /// # Errors
     /// [`DataDirError::Io`] if it cannot be made durable, or is there already.
     pub fn finish_initialisation(&mut self) -> Result<(), DataDirError> {
+        match sync_parent(&self.path) {
+            // Then it was made for us, by somebody else.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(io_error(&self.path))?,
+        }
         let path = self.path.join("FORMAT");
         let text = format!("{}{DATA_FORMAT}{}", FORMAT_TEXT.0, FORMAT_TEXT.1);
         write_new(&path, text.as_bytes(), 0o600).map_err(io_error(&path))?;
