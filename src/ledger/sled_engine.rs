@@ -148,8 +148,7 @@ impl SledVolume {
         let result = self.try_append(frame);
         if result.is_err() && !self.poisoned {
             self.poisoned = true;
-            // Dropping the last handle would write what the failed append left in memory.
-            std::mem::forget(self.db.clone());
+            keep_from_writing(&self.db);
         }
         result
     }
@@ -169,8 +168,11 @@ impl SledVolume {
         if self.poisoned {
             return Err(LedgerError::Poisoned);
         }
-        engine("closing", || self.db.flush())?;
-        sync_log(&self.log)?;
+        let flushed = engine("closing", || self.db.flush()).and_then(|_| sync_log(&self.log));
+        if let Err(error) = flushed {
+            keep_from_writing(&self.db);
+            return Err(error);
+        }
         let SledVolume { db, log, .. } = self;
         drop_handle("closing", db)?;
         sync_log(&log)
@@ -303,6 +305,12 @@ fn open_sled(dir: &Path) -> Result<sled::Db, LedgerError> {
         .use_compression(false)
         .flush_every_ms(None);
     engine("opening", || config.open())
+}
+
+/// After a failure: dropping the last handle would write what is left in memory, over a file of which
+/// nothing is known.
+fn keep_from_writing(db: &sled::Db) {
+    std::mem::forget(db.clone());
 }
 
 /// Lets go of sled's handle, which syncs a last time and panics if that fails.
