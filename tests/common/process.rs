@@ -84,6 +84,13 @@ impl Process {
         Client::new(channel.connect().await.expect("up"), Some(&credential_in(data_dir)))
     }
 
+    /// A client of a server that may be gone already; none if it is.
+    pub async fn admin_if_up(&self, data_dir: &Path) -> Option<Client> {
+        let channel = Channel::from_shared(self.address.clone()).expect("an address");
+        let channel = channel.connect().await.ok()?;
+        Some(Client::new(channel, Some(&credential_in(data_dir))))
+    }
+
     pub async fn client(&self, credential: &str) -> Client {
         let channel = Channel::from_shared(self.address.clone()).expect("an address");
         Client::new(channel.connect().await.expect("up"), Some(credential))

@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod outcome;
 mod points;
+mod recover;
 mod shim;
 mod starts;
 mod workload;

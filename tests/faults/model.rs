@@ -121,19 +121,24 @@ impl Model {
         Ok(())
     }
 
-    /// Holds everything a healthy server says to what is known.
-    pub(crate) async fn verify(&self, client: &Client, told: &impl fmt::Display) {
+    /// Holds everything a server says to what is known.
+    pub(crate) async fn verify(
+        &self,
+        client: &Client,
+        told: &impl fmt::Display,
+    ) -> Result<(), Status> {
         for at in 0..self.keys.len() {
-            self.authenticate(client, at, told).await.unwrap_or_else(|s| panic!("{told}: {s}"));
+            self.authenticate(client, at, told).await?;
         }
         for account in &self.accounts {
             let request =
                 v1::GetAccountRequest { tenant_id: "acme".to_owned(), account_id: account.clone() };
-            let found = answer(client.accounts.clone().get_account(request)).await;
-            assert!(found.is_ok(), "{told}: account {account} is lost: {found:?}");
+            let found = answer(client.accounts.clone().get_account(request)).await?.account;
+            let found = found.expect("an account").account_id;
+            assert_eq!(found, *account, "{told}: another account");
         }
         let request = v1::ListKeysRequest { tenant_id: "acme".to_owned(), ..Default::default() };
-        let listed = answer(client.keys.clone().list_keys(request)).await.expect("a page").keys;
+        let listed = answer(client.keys.clone().list_keys(request)).await?.keys;
         for key in &listed {
             let proposed = self.proposed.contains(&key.name);
             assert!(proposed, "{told}: key {:?} was never asked for", key.name);
@@ -142,6 +147,7 @@ impl Model {
             let there = listed.iter().any(|found| found.key_id == key.id);
             assert!(there, "{told}: {key:?} is not listed");
         }
+        Ok(())
     }
 }
 

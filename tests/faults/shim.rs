@@ -115,9 +115,13 @@ impl Board {
 
     /// A server on `data_dir` under this board.
     pub(crate) fn serve(&self, data_dir: &Path) -> Command {
+        self.preload(process::serve(data_dir, "127.0.0.1:0"), data_dir)
+    }
+
+    /// A command that works on `data_dir`, under this board.
+    pub(crate) fn preload(&self, mut command: Command, data_dir: &Path) -> Command {
         let above = data_dir.parent().expect("not the root").canonicalize().expect("there");
         let data_dir = above.join(data_dir.file_name().expect("a name"));
-        let mut command = process::serve(&data_dir, "127.0.0.1:0");
         command.env("LD_PRELOAD", shim());
         command.env("KEYLEDGER_FAULT_ROOT", &data_dir);
         command.env("KEYLEDGER_FAULT_BOARD", &self.path);

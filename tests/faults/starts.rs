@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use tonic::Status;
 
-use crate::common::Client;
 use crate::common::process::{Process, serve};
 use crate::model::Model;
 use crate::outcome::{Outcome, Tally, judge};
@@ -53,11 +53,20 @@ fn start_with(fault: Fault, from: &From, room: &Path, tally: &Tally) -> bool {
     let told = format!("{fault}: {operation}");
     let mut outcome = match started {
         Err((status, log)) => judge(status, &log, &told),
-        Ok(server) => {
-            model = block_on(check_and_use(&server, &data_dir, model, &told));
-            server.kill();
-            Outcome::Survived
-        }
+        // What runs behind the start may end the server when it is up already.
+        Ok(server) => match block_on(check_and_use(&server, &data_dir, &mut model, &told)) {
+            Ok(()) => {
+                server.kill();
+                Outcome::Survived
+            }
+            Err(why) => {
+                let (status, log) = server.end();
+                let outcome = judge(status, &log, &told);
+                let ended = matches!(outcome, Outcome::Aborted | Outcome::Killed);
+                assert!(ended, "{told}: {why}\n{log}");
+                outcome
+            }
+        },
     };
     let killing = matches!(fault.kind, Kind::Kill | Kind::KillTorn);
     assert_eq!(outcome == Outcome::Killed, killing, "{told}");
@@ -70,8 +79,9 @@ fn start_with(fault: Fault, from: &From, room: &Path, tally: &Tally) -> bool {
         let told = format!("{told}; start {start} after it");
         match Process::try_spawn(serve(&data_dir, "127.0.0.1:0")) {
             Ok(server) => {
-                model = block_on(check_and_use(&server, &data_dir, model, &told));
-                server.kill();
+                let used = block_on(check_and_use(&server, &data_dir, &mut model, &told));
+                let log = server.kill();
+                used.unwrap_or_else(|why| panic!("{told}: {why}\n{log}"));
             }
             Err((status, log)) => {
                 assert!(is_the_engines_read(fault, &operation), "{told}: {status}\n{log}");
@@ -94,13 +104,19 @@ fn is_the_engines_read(fault: Fault, operation: &str) -> bool {
     fault.kind == Kind::FailLook && operation == "pread64 ledger/live/db"
 }
 
-async fn check_and_use(server: &Process, data_dir: &Path, mut model: Model, told: &str) -> Model {
-    let admin: Client = server.admin(data_dir).await;
-    model.verify(&admin, &told).await;
-    model.put_account(&admin, "later").await.expect("put");
-    model.create_key(&admin, "later").await.expect("created");
-    model.verify(&admin, &told).await;
-    model
+/// Finds everything there and adds to it; says why if the server is gone.
+async fn check_and_use(
+    server: &Process,
+    data_dir: &Path,
+    model: &mut Model,
+    told: &str,
+) -> Result<(), Status> {
+    let admin = server.admin_if_up(data_dir).await;
+    let admin = admin.ok_or_else(|| Status::unavailable("nobody listens"))?;
+    model.verify(&admin, &told).await?;
+    model.put_account(&admin, "later").await?;
+    model.create_key(&admin, "later").await?;
+    model.verify(&admin, &told).await
 }
 
 fn count(kind: Kind, from: &From) -> u64 {

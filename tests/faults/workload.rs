@@ -61,7 +61,8 @@ fn work_with(fault: Fault, used: &(TempDir, Model), room: &Path, tally: &Tally) 
         tally.add(fault, outcome);
     }
     let server = Process::start(&data_dir);
-    block_on(async { model.verify(&server.admin(&data_dir).await, &told).await });
+    let verified = block_on(async { model.verify(&server.admin(&data_dir).await, &told).await });
+    verified.unwrap_or_else(|error| panic!("{told}: {error}"));
     server.kill();
     struck.is_some()
 }
