@@ -25,6 +25,7 @@ mod tests;
 
 use std::fmt;
 use std::fs::File;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +45,7 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The frames of one volume, in a directory of its own.
 pub(in crate::ledger) struct SledVolume {
-    db: sled::Db,
+    db: Handle,
     dir: PathBuf,
     /// Our own handle of sled's log, to sync it.
     log: File,
@@ -79,7 +80,7 @@ impl SledVolume {
         let unfinished = files::begin_new(dir)?;
         let db = open_sled(&unfinished)?;
         engine("making", || db.flush())?;
-        drop_handle("making", db)?;
+        db.let_go("making")?;
         files::finish_new(&unfinished, dir)?;
         Self::open(dir, Position::FIRST)
     }
@@ -174,7 +175,7 @@ impl SledVolume {
             return Err(error);
         }
         let SledVolume { db, log, .. } = self;
-        drop_handle("closing", db)?;
+        db.let_go("closing")?;
         sync_log(&log)
     }
 
@@ -297,14 +298,14 @@ fn decode_entry(key: &[u8], value: &[u8]) -> Result<Frame, LedgerError> {
     Frame::decode(value, position).map_err(|reason| LedgerError::DamagedFrame { position, reason })
 }
 
-fn open_sled(dir: &Path) -> Result<sled::Db, LedgerError> {
+fn open_sled(dir: &Path) -> Result<Handle, LedgerError> {
     let config = sled::Config::new()
         .path(dir)
         .segment_size(SEGMENT_BYTES)
         .cache_capacity(CACHE_BYTES)
         .use_compression(false)
         .flush_every_ms(None);
-    engine("opening", || config.open())
+    engine("opening", || config.open()).map(|db| Handle(Some(db)))
 }
 
 /// After a failure: dropping the last handle would write what is left in memory, over a file of which
@@ -313,12 +314,40 @@ fn keep_from_writing(db: &sled::Db) {
     std::mem::forget(db.clone());
 }
 
-/// Lets go of sled's handle, which syncs a last time and panics if that fails.
-fn drop_handle(doing: &'static str, db: sled::Db) -> Result<(), LedgerError> {
-    engine(doing, || {
-        drop(db);
-        Ok(())
-    })
+/// sled's handle. Dropping the last one syncs, and panics if that fails: so it is dropped under guard.
+struct Handle(Option<sled::Db>);
+
+impl Handle {
+    /// Drops it.
+    ///
+    /// # Errors
+    /// If sled fails in it.
+    fn let_go(mut self, doing: &'static str) -> Result<(), LedgerError> {
+        self.drop_under_guard(doing)
+    }
+
+    fn drop_under_guard(&mut self, doing: &'static str) -> Result<(), LedgerError> {
+        let db = self.0.take();
+        engine(doing, || {
+            drop(db);
+            Ok(())
+        })
+    }
+}
+
+impl Deref for Handle {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is taken only where the handle ends")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // What failed is in the program's log; whoever drops it has an error of its own to tell.
+        let _ = self.drop_under_guard("closing");
+    }
 }
 
 fn sync_log(log: &File) -> Result<(), LedgerError> {
