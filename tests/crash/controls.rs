@@ -1,0 +1,55 @@
+//! The gate against what it must find: each control breaks one thing that keeps the log safe, and
+//! must then see states fail. A gate that sees none is blind.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::control_frames::{OVER, WITHIN, record};
+use super::disk::Faults;
+use super::gate::{Course, Plan, Trace, run};
+use super::points::Points;
+use super::table::Tally;
+use super::trace::Op;
+use super::truth::Truth;
+use super::worker::Setting;
+
+/// sled's ending for a snapshot that is not finished.
+const UNFINISHED: &str = ".generating";
+
+/// Our own fdatasync does nothing.
+pub fn without_fdatasync(course: &Course, plan: &Plan) -> Tally {
+    let faults = Faults { no_fdatasync: true };
+    run(std::slice::from_ref(course), &Plan { faults, ..plan.clone() })
+}
+
+/// Unfinished snapshots are left where they are: in the children, removing one is only pretended.
+pub fn with_unfinished_snapshots(course: &Course, shim: &Path, plan: &Plan) -> Tally {
+    let ops = &course.trace.ops;
+    let mut unfinished = vec![false; ops.len() + 1];
+    let mut is_there = false;
+    for (at, op) in ops.iter().enumerate() {
+        match op {
+            Op::MakeFile { path, .. } if path.ends_with(UNFINISHED) => is_there = true,
+            Op::Rename { from, .. } if from.ends_with(UNFINISHED) => is_there = false,
+            _ => {}
+        }
+        unfinished[at + 1] = is_there;
+    }
+    let points = Points::of(ops).only(|point| unfinished[point]);
+    let course = Course { points: Arc::new(points), ..course.clone() };
+    let keep = Some((shim.to_owned(), UNFINISHED.to_owned()));
+    run(&[course], &Plan { setting: Setting { keep }, ..plan.clone() })
+}
+
+/// Frames over the bound, or within it, in bare sled with our settings and syncs.
+pub fn bare_frames(shim: &Path, is_over: bool, plan: &Plan) -> Tally {
+    let frame_bytes = if is_over { OVER } else { WITHIN };
+    let (ops, answers) = record(shim, frame_bytes);
+    let first = answers[0].op;
+    let points = Points::of(&ops).only(|point| point > first);
+    let name = if is_over { "frames over the bound" } else { "frames within the bound" };
+    let truth = Truth::default();
+    let trace = Trace { name, ops, answers, truth, frame_bytes: frame_bytes as u64 };
+    let course = Course { trace: Arc::new(trace), points: Arc::new(points), a_pass: 24 };
+    run(&[course], plan)
+}

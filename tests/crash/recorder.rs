@@ -1,0 +1,93 @@
+//! Runs the real program under the shim and reads what it did.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::dice::Dice;
+use super::disk::{Disk, Faults};
+use super::modes::{Mode, crash};
+use super::trace::{self, Op};
+use super::tree::Tree;
+use crate::common::process::{self, Process};
+
+/// A directory whose changes are recorded, over one start after the other.
+pub struct Recorder {
+    home: TempDir,
+    root: PathBuf,
+    starts: usize,
+}
+
+/// Builds the shim; answers where it is.
+pub fn build_shim() -> PathBuf {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crash_gate_shim.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/shim.c");
+    // Aside and renamed: another run may have it loaded.
+    let aside = built.with_extension(std::process::id().to_string());
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-fvisibility=hidden", "-o"]).arg(&aside).arg(source);
+    let status = compiler.args(["-ldl", "-lpthread"]).status();
+    assert!(status.expect("a C compiler, cc").success(), "the shim does not compile");
+    fs::rename(aside, &built).expect("the shim gets its name");
+    built
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        let home = TempDir::new().expect("a directory");
+        let root = home.path().canonicalize().expect("it is there").join("root");
+        fs::create_dir(&root).expect("a directory");
+        Recorder { home, root, starts: 0 }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// Puts a command under the shim.
+    pub fn record(&mut self, command: &mut Command, shim: &Path) {
+        command.env("LD_PRELOAD", shim).env("GATE_ROOT", &self.root);
+        command.env("GATE_TRACE", self.trace_of(self.starts));
+        self.starts += 1;
+    }
+
+    /// Starts the server with these further arguments.
+    pub fn serve(&mut self, shim: &Path, arguments: &[&OsStr]) -> Process {
+        let mut command = process::serve(&self.data_dir(), "127.0.0.1:0");
+        command.args(arguments);
+        self.record(&mut command, shim);
+        Process::spawn(command)
+    }
+
+    /// A kill -9 between two operations, so that the trace knows what was done.
+    pub fn kill(server: Process) {
+        let id = server.id().to_string();
+        let kill = Command::new("kill").args(["-USR2", &id]).status();
+        assert!(kill.expect("kill runs").success());
+        server.wait();
+    }
+
+    fn trace_of(&self, start: usize) -> PathBuf {
+        self.home.path().join(format!("trace-{start}"))
+    }
+
+    /// All that was recorded. Replayed, it must give the directory as it is now: the shim has seen
+    /// everything.
+    pub fn finish(&self) -> Vec<Op> {
+        let starts = 0..self.starts;
+        let ops: Vec<_> = starts.flat_map(|start| trace::read(&self.trace_of(start))).collect();
+        let mut disk = Disk::new(Faults::default());
+        ops.iter().for_each(|op| disk.apply(op));
+        let replayed = crash(&disk, Mode::Kill, &mut Dice::new(0));
+        let differences = replayed.differences(&Tree::read(&self.root), "");
+        assert!(differences.is_empty(), "the shim has missed something: {differences:#?}");
+        ops
+    }
+}
