@@ -73,7 +73,7 @@ pub fn run(courses: &[Course], plan: &Plan) -> Tally {
     let gate = Gate::new(plan);
     let (put, take) = sync_channel(WAITING);
     let take = Mutex::new(take);
-    let cores = thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let cores = 2 * thread::available_parallelism().map_or(2, std::num::NonZero::get);
     thread::scope(|scope| {
         for number in 0..cores {
             let (gate, take) = (&gate, &take);

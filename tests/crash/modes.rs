@@ -41,12 +41,14 @@ pub enum Data {
     Mixed,
 }
 
-/// What is left of the changes of a directory that were not durable.
+/// What is left of the changes of a directory that were not durable. A rename within it is one step,
+/// as it is on every file system of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
     All,
     None,
     Some,
+    /// Files are gone, but no file is there under a new name.
     OnlyRemovals,
 }
 
@@ -145,9 +147,11 @@ impl Leave<'_> {
         match names {
             Names::All => dir.live.clone(),
             Names::None => dir.durable.clone(),
-            Names::OnlyRemovals => kept_names(dir, |entry| entry.node.is_none()),
+            Names::OnlyRemovals => {
+                let adds = |op| dir.pending.iter().any(|entry| entry.op == op && entry.node.is_some());
+                kept_names(dir, |entry| !adds(entry.op))
+            }
             Names::Some => {
-                // A rename within the directory is kept or lost as a whole.
                 let mut kept = BTreeMap::new();
                 kept_names(dir, |entry| *kept.entry(entry.op).or_insert_with(|| self.dice.toss()))
             }

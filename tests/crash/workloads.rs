@@ -120,7 +120,7 @@ pub async fn large_frames(shim: &Path) -> Trace {
     let hand = Hand { client, told: Told::default() };
     hand.put_account().await;
     let mut calls = JoinSet::new();
-    for n in 0..192 {
+    for n in 0..128 {
         let hand = hand.clone();
         let metadata = (0..32).map(|at| (format!("{at} {n}"), "x".repeat(500))).collect();
         let name = "n".repeat(200);
