@@ -12,12 +12,11 @@ mod crash;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
+use crash::dice::Dice;
 use crash::disk::Faults;
 use crash::gate::{Course, Plan, Trace, run};
-use crash::points::Points;
 use crash::recorder::build_shim;
 use crash::worker::{Setting, Worker};
 use crash::{case, control_frames, controls, recovery, workloads};
@@ -44,18 +43,21 @@ fn tell(text: &str) {
     writeln!(std::io::stderr(), "{text}").expect("standard error");
 }
 
-fn course(trace: Trace, a_pass: usize) -> Course {
-    let points = Arc::new(Points::of(&trace.ops));
-    Course { trace: Arc::new(trace), points, a_pass }
-}
-
-fn record(shim: &Path) -> Vec<Course> {
+/// Records the runs, and the recovery of some states that crashes of theirs leave.
+fn record(shim: &Path, dice: &mut Dice) -> Vec<Course> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    vec![
-        course(runtime.block_on(workloads::small_frames(shim)), 32),
-        course(runtime.block_on(workloads::restarts(shim)), 32),
-        course(runtime.block_on(workloads::large_frames(shim)), 8),
-    ]
+    let mut courses = vec![
+        Course::new(runtime.block_on(workloads::small_frames(shim)), 24),
+        Course::new(runtime.block_on(workloads::restarts(shim)), 24),
+        Course::new(runtime.block_on(workloads::volumes(shim)), 24),
+        Course::new(runtime.block_on(workloads::largest_frames(shim)), 8),
+    ];
+    for (at, name) in [(1, "recovery in restarts"), (2, "recovery in volumes")] {
+        let case = courses[at].case(dice);
+        let recovery = runtime.block_on(workloads::recovery_of(name, &case, shim));
+        courses.push(Course::new(recovery, 8));
+    }
+    courses
 }
 
 #[test]
@@ -66,7 +68,7 @@ fn a_crash_anywhere_loses_nothing_acknowledged_and_the_controls_fail() {
     let seed = number("KEYLEDGER_GATE_SEED", SEED);
     let time = Duration::from_secs(number("KEYLEDGER_GATE_SECONDS", SECONDS));
     let shim = build_shim();
-    let courses = record(&shim);
+    let courses = record(&shim, &mut Dice::new(seed));
     tell(&format!("\ncrash gate: seed {seed}, {} s", time.as_secs()));
     for course in &courses {
         let Trace { name, ops, answers, truth, .. } = &*course.trace;

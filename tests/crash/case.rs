@@ -8,8 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::dice::Dice;
+use super::disk::Disk;
 use super::gate::Trace;
-use super::modes::Mode;
+use super::modes::{Mode, crash};
 use super::points::Class;
 use super::recovery::Job;
 use super::tree::Tree;
@@ -18,7 +19,7 @@ use super::worker::{Worker, clear};
 #[derive(Debug)]
 pub struct Case {
     pub trace: Arc<Trace>,
-    pub told: Tried,
+    pub told: Told,
     pub class: Class,
     /// How many operations were done.
     pub point: usize,
@@ -29,7 +30,7 @@ pub struct Case {
 
 /// What the world had been told when the crash came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tried {
+pub struct Told {
     pub trace: &'static str,
     pub answered: u64,
     pub ready: bool,
@@ -59,6 +60,15 @@ struct Kept {
 }
 
 impl Case {
+    /// What a crash leaves of the disk, which is one of the trace's.
+    pub fn new(trace: &Arc<Trace>, disk: &Disk, class: Class, mode: Mode, seed: u64) -> Self {
+        let point = disk.done;
+        let (answered, ready) = (trace.answered(point), trace.is_ready(point));
+        let told = Told { trace: trace.name, answered, ready };
+        let tree = crash(disk, mode, &mut Dice::new(seed));
+        Case { trace: Arc::clone(trace), told, class, point, mode, seed, tree }
+    }
+
     /// Recovers the state in `place`. Its problem, if it has one.
     pub fn recover(&self, worker: &mut Worker, place: &Path) -> Result<(), String> {
         let root = place.join("state");
@@ -81,6 +91,7 @@ impl Case {
             keys: Vec::new(),
             close: true,
             verify: false,
+            volume_bytes: self.trace.volume_bytes,
             frame_bytes: self.trace.frame_bytes,
         }
     }

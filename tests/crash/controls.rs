@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::control_frames::{OVER, WITHIN, record};
 use super::disk::Faults;
 use super::gate::{Course, Plan, Trace, run};
-use super::points::Points;
 use super::table::Tally;
 use super::trace::Op;
 use super::truth::Truth;
@@ -35,8 +34,7 @@ pub fn with_unfinished_snapshots(course: &Course, shim: &Path, plan: &Plan) -> T
         }
         unfinished[at + 1] = is_there;
     }
-    let points = Points::of(ops).only(|point| unfinished[point]);
-    let course = Course { points: Arc::new(points), ..course.clone() };
+    let course = Course::only(Arc::clone(&course.trace), course.a_pass, |point| unfinished[point]);
     let keep = Some((shim.to_owned(), UNFINISHED.to_owned()));
     run(&[course], &Plan { setting: Setting { keep }, ..plan.clone() })
 }
@@ -45,11 +43,10 @@ pub fn with_unfinished_snapshots(course: &Course, shim: &Path, plan: &Plan) -> T
 pub fn bare_frames(shim: &Path, is_over: bool, plan: &Plan) -> Tally {
     let frame_bytes = if is_over { OVER } else { WITHIN };
     let (ops, answers) = record(shim, frame_bytes);
-    let first = answers[0].op;
-    let points = Points::of(&ops).only(|point| point > first);
+    let first_point = answers[0].op + 1;
     let name = if is_over { "frames over the bound" } else { "frames within the bound" };
     let truth = Truth::default();
-    let trace = Trace { name, ops, answers, truth, frame_bytes: frame_bytes as u64 };
-    let course = Course { trace: Arc::new(trace), points: Arc::new(points), a_pass: 24 };
-    run(&[course], plan)
+    let frame_bytes = frame_bytes as u64;
+    let trace = Trace { name, ops, answers, truth, first_point, volume_bytes: 0, frame_bytes };
+    run(&[Course::new(trace, 24)], plan)
 }

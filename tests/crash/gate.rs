@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answers::Answer;
-use super::case::{Case, Tried};
+use super::case::{Case, Told};
 use super::dice::Dice;
 use super::disk::{Disk, Faults};
-use super::modes::{Mode, crash};
+use super::modes::Mode;
 use super::points::Points;
 use super::table::Tally;
 use super::trace::Op;
@@ -26,6 +26,10 @@ pub struct Trace {
     pub ops: Vec<Op>,
     pub answers: Vec<Answer>,
     pub truth: Truth,
+    /// What was done before this is where the run began.
+    pub first_point: usize,
+    /// The setting of the server.
+    pub volume_bytes: u64,
     /// Not 0: bare sled, with frames of this length.
     pub frame_bytes: u64,
 }
@@ -49,6 +53,28 @@ pub struct Course {
     pub trace: Arc<Trace>,
     pub points: Arc<Points>,
     pub a_pass: usize,
+}
+
+impl Course {
+    pub fn new(trace: Trace, a_pass: usize) -> Self {
+        Course::only(Arc::new(trace), a_pass, |_| true)
+    }
+
+    /// Crashed only at the points that `keep` holds for.
+    pub fn only(trace: Arc<Trace>, a_pass: usize, keep: impl Fn(usize) -> bool) -> Self {
+        let first = trace.first_point;
+        let points = Points::of(&trace.ops).only(|point| point >= first && keep(point));
+        Course { trace, points: Arc::new(points), a_pass }
+    }
+
+    /// One state that a crash of the trace can leave.
+    pub fn case(&self, dice: &mut Dice) -> Case {
+        let (class, point) = self.points.pick(dice);
+        let (mode, seed) = (Mode::pick(dice), dice.any());
+        let mut disk = Disk::new(Faults::default());
+        self.trace.ops[..point].iter().for_each(|op| disk.apply(op));
+        Case::new(&self.trace, &disk, class, mode, seed)
+    }
 }
 
 /// How a gate is run.
@@ -119,7 +145,7 @@ impl<'a> Gate<'a> {
         &self,
         course: &Course,
         dice: &mut Dice,
-        tried: &mut HashSet<(Tried, [u8; 32])>,
+        tried: &mut HashSet<(Told, [u8; 32])>,
         put: &SyncSender<Case>,
     ) {
         let mut picked: Vec<_> = (0..course.a_pass)
@@ -136,14 +162,11 @@ impl<'a> Gate<'a> {
                 return;
             }
             trace.ops[disk.done..point].iter().for_each(|op| disk.apply(op));
-            let tree = crash(&disk, mode, &mut Dice::new(seed));
-            let answered = trace.answered(point);
-            let told = Tried { trace: trace.name, answered, ready: trace.is_ready(point) };
-            if !tried.insert((told, tree.digest())) {
+            let case = Case::new(trace, &disk, class, mode, seed);
+            if !tried.insert((case.told, case.tree.digest())) {
                 self.tally.lock().expect("no panic").equal += 1;
                 continue;
             }
-            let case = Case { trace: Arc::clone(trace), told, class, point, mode, seed, tree };
             put.send(case).expect("the workers wait for cases");
         }
     }

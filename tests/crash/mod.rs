@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! shim.c -> recorder -> trace -> disk -> modes -> tree      what was done, and what a crash leaves of it
-//!           workloads   points                              the runs, and where they are crashed
+//!           workloads, hand   points                        the runs, and where they are crashed
 //!           answers, truth                                  what the world was told, and what is so
 //! gate -> case -> worker -> recovery -> verify              each state recovered apart, and held to that
 //! controls, control_frames                                  what the gate must find
@@ -17,6 +17,7 @@ pub mod controls;
 pub mod dice;
 pub mod disk;
 pub mod gate;
+pub mod hand;
 pub mod modes;
 pub mod points;
 pub mod recorder;

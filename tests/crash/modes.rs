@@ -148,7 +148,8 @@ impl Leave<'_> {
             Names::All => dir.live.clone(),
             Names::None => dir.durable.clone(),
             Names::OnlyRemovals => {
-                let adds = |op| dir.pending.iter().any(|entry| entry.op == op && entry.node.is_some());
+                let adds =
+                    |op| dir.pending.iter().any(|entry| entry.op == op && entry.node.is_some());
                 kept_names(dir, |entry| !adds(entry.op))
             }
             Names::Some => {

@@ -1,10 +1,13 @@
 //! Runs the real program under the shim and reads what it did.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::dice::Dice;
@@ -18,6 +21,8 @@ use crate::common::process::{self, Process};
 pub struct Recorder {
     home: TempDir,
     root: PathBuf,
+    /// What makes the directory as it was before the first start.
+    before: Vec<Op>,
     starts: usize,
 }
 
@@ -40,7 +45,26 @@ impl Recorder {
         let home = TempDir::new().expect("a directory");
         let root = home.path().canonicalize().expect("it is there").join("root");
         fs::create_dir(&root).expect("a directory");
-        Recorder { home, root, starts: 0 }
+        Recorder { home, root, before: Vec::new(), starts: 0 }
+    }
+
+    /// Begins with a directory that is there already, and durable; whether it has been announced as
+    /// ready.
+    pub fn on(tree: &Tree, ready: bool) -> Self {
+        let mut recorder = Recorder::new();
+        let Tree::Dir(entries) = tree else { panic!("the root is a directory") };
+        for (name, entry) in entries {
+            entry.write(&recorder.root.join(name));
+        }
+        make_again(entries, &recorder.root, "", &mut recorder.before);
+        recorder.before.push(Op::SyncAll);
+        recorder.before.extend(ready.then_some(Op::Said { data: Bytes::new() }));
+        recorder
+    }
+
+    /// Operations before the first start.
+    pub fn before(&self) -> usize {
+        self.before.len()
     }
 
     pub fn root(&self) -> &Path {
@@ -74,20 +98,45 @@ impl Recorder {
         server.wait();
     }
 
+    /// A file outside of the directory.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     fn trace_of(&self, start: usize) -> PathBuf {
-        self.home.path().join(format!("trace-{start}"))
+        self.beside(&format!("trace-{start}"))
     }
 
     /// All that was recorded. Replayed, it must give the directory as it is now: the shim has seen
     /// everything.
     pub fn finish(&self) -> Vec<Op> {
         let starts = 0..self.starts;
-        let ops: Vec<_> = starts.flat_map(|start| trace::read(&self.trace_of(start))).collect();
+        let recorded = starts.flat_map(|start| trace::read(&self.trace_of(start)));
+        let ops: Vec<_> = self.before.iter().cloned().chain(recorded).collect();
         let mut disk = Disk::new(Faults::default());
         ops.iter().for_each(|op| disk.apply(op));
         let replayed = crash(&disk, Mode::Kill, &mut Dice::new(0));
         let differences = replayed.differences(&Tree::read(&self.root), "");
         assert!(differences.is_empty(), "the shim has missed something: {differences:#?}");
         ops
+    }
+}
+
+/// The operations that make what is written at `path` already, with the numbers it has there.
+fn make_again(entries: &BTreeMap<String, Tree>, path: &Path, inner: &str, ops: &mut Vec<Op>) {
+    for (name, entry) in entries {
+        let (path, inner) = (path.join(name), format!("{inner}/{name}"));
+        let inode = fs::metadata(&path).expect("just written").ino();
+        let made = inner.trim_start_matches('/').to_owned();
+        match entry {
+            Tree::Dir(entries) => {
+                ops.push(Op::MakeDir { path: made, inode });
+                make_again(entries, &path, &inner, ops);
+            }
+            Tree::File(bytes) => {
+                ops.push(Op::MakeFile { path: made, inode });
+                ops.push(Op::Write { inode, at: 0, data: Bytes::copy_from_slice(bytes) });
+            }
+        }
     }
 }

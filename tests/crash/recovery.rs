@@ -17,7 +17,7 @@ use keyledger::app::page::PageRequest;
 use keyledger::app::put_account::AccountChange;
 use keyledger::app::startup::{self, Opened};
 use keyledger::clock::SystemClock;
-use keyledger::config::Config;
+use keyledger::config::{Config, LedgerSettings};
 use keyledger::domain::ids::{AccountId, AccountRef, KeyId, Position, TenantId};
 use keyledger::domain::key::RevokeReason;
 use keyledger::domain::key_format::Environment;
@@ -52,6 +52,8 @@ pub struct Job {
     pub close: bool,
     /// Whether to read the whole log afterwards and hold everything to it.
     pub verify: bool,
+    /// The setting of the server.
+    pub volume_bytes: u64,
     /// Not 0: this is a database of bare sled with frames of this length.
     pub frame_bytes: u64,
 }
@@ -98,7 +100,8 @@ fn say(report: &Report) {
 
 fn run(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
     let data_dir = job.root.join("data");
-    let config = Config { data_dir: data_dir.clone(), ..Config::default() };
+    let ledger = LedgerSettings { volume_bytes: job.volume_bytes };
+    let config = Config { data_dir: data_dir.clone(), ledger, ..Config::default() };
     let opened = startup::open(&config, Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let Opened { app, closing, .. } = opened.map_err(|error| format!("refused: {error}"))?;
     let identity = identify(&app, &data_dir, job.ready.then_some(truth))?;
@@ -123,7 +126,7 @@ fn run(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Resu
     let seen: Vec<_> = job.seen.iter().cloned().chain(report.seen.clone()).collect();
     let acts: Vec<_> = job.acts.iter().chain(&report.acts).cloned().collect();
     let demand = Demand { truth, answered: job.answered, seen: &seen, acts: &acts };
-    verify(&read_log(&data_dir)?, &demand)
+    verify(&read_log(&data_dir, job.volume_bytes)?, &demand)
 }
 
 /// The admin. Once the server had been ready it must be the one of the trace.

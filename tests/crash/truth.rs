@@ -7,7 +7,7 @@ use std::path::Path;
 use keyledger::domain::ids::Position;
 use keyledger::ledger::engine::Ledger;
 use keyledger::ledger::frame::Frame;
-use keyledger::ledger::sled_engine::SledLedger;
+use keyledger::ledger::volumes::VolumeLedger;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,9 +40,9 @@ pub fn hash(record: &[u8]) -> RecordHash {
 }
 
 /// Every record of a data directory that nobody uses, read by way of the engine.
-pub fn read_log(data_dir: &Path) -> Result<Vec<Vec<u8>>, String> {
-    let ledger =
-        SledLedger::open(&data_dir.join("ledger/live")).map_err(|error| error.to_string())?;
+pub fn read_log(data_dir: &Path, volume_bytes: u64) -> Result<Vec<Vec<u8>>, String> {
+    let ledger = VolumeLedger::open(&data_dir.join("ledger"), volume_bytes);
+    let ledger = ledger.map_err(|error| error.to_string())?;
     let reader = ledger.reader();
     let mut records = Vec::new();
     for frame in reader.frames_from(Position::FIRST) {

@@ -45,7 +45,8 @@ impl Worker {
     pub fn run(&mut self, job: &Job) -> Report {
         let mut running = self.running.take().unwrap_or_else(|| start(&self.setting));
         let line = serde_json::to_string(job).expect("a job");
-        writeln!(running.jobs, "{line}").expect("the child takes jobs");
+        // If the child has ended meanwhile, the report says so.
+        let _ = writeln!(running.jobs, "{line}");
         match running.reports.recv_timeout(PATIENCE) {
             Ok(report) if report.problem.is_none() && job.close => {
                 self.running = Some(running);

@@ -1,188 +1,192 @@
 //! The runs that are recorded: the real program, driven by a real client.
 
-use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use keyledger::proto::v1;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tonic::Status;
 
-use super::answers::answers;
+use super::answers::{Answer, answers};
+use super::case::Case;
 use super::gate::Trace;
+use super::hand::{Hand, Told};
 use super::recorder::Recorder;
-use super::truth::{GivenKey, Truth, hash, proposed, read_log};
-use crate::common::{Client, credential_in, new_key};
+use super::truth::{Truth, hash, proposed, read_log};
+use crate::common::credential_in;
+use crate::common::process::Process;
 
-const ACCOUNT: &str = "billing";
+/// No volume of a run is full, unless the run is about that.
+const ONE_VOLUME: u64 = 64 * 1024 * 1024;
 
-/// What the clients of a run have been told.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<(Vec<GivenKey>, BTreeSet<u64>)>>);
+/// The least a volume can be.
+const SMALL_VOLUME: u64 = 64 * 1024;
 
-impl Told {
-    fn position(&self, position: u64) {
-        self.0.lock().expect("no panic").1.insert(position);
-    }
+/// As much metadata as a key may have.
+const MOST_METADATA: usize = 32;
 
-    fn key(&self, key: Option<v1::Key>, secret: String, position: u64) -> String {
-        let id = key.expect("a key").key_id;
-        self.0.lock().expect("no panic").0.push(GivenKey { id: id.clone(), secret });
-        self.position(position);
-        id
-    }
-}
-
-/// A client that notes what it is told.
-#[derive(Clone)]
-struct Hand {
-    client: Client,
+struct Run<'a> {
+    name: &'static str,
+    shim: &'a Path,
+    recorder: Recorder,
     told: Told,
+    volume_bytes: u64,
 }
 
-impl Hand {
-    async fn put_account(&self) {
-        let account = self.client.put_account(ACCOUNT, "enterprise", &[]).await;
-        self.told.position(account.position);
+impl<'a> Run<'a> {
+    fn new(name: &'static str, shim: &'a Path, volume_bytes: u64) -> Self {
+        Run { name, shim, recorder: Recorder::new(), told: Told::default(), volume_bytes }
     }
 
-    async fn create(&self, request: v1::CreateKeyRequest) -> Result<String, Status> {
-        let made = self.client.keys.clone().create_key(request).await?.into_inner();
-        Ok(self.told.key(made.key, made.secret, made.position))
+    async fn start(&mut self) -> (Process, Hand) {
+        let config = self.recorder.beside("keyledger.toml");
+        let text = format!("[ledger]\nvolume_bytes = {}\n", self.volume_bytes);
+        fs::write(&config, text).expect("written");
+        let arguments = [OsStr::new("--config"), config.as_os_str()];
+        let server = self.recorder.serve(self.shim, &arguments);
+        let client = server.admin(&self.recorder.data_dir()).await;
+        let hand = Hand { client, told: self.told.clone() };
+        hand.put_account().await;
+        (server, hand)
     }
 
-    async fn rotate(&self, key_id: String) {
-        let overlap = Some(prost_types::Duration::default());
-        let request = v1::RotateKeyRequest { key_id, overlap, ..Default::default() };
-        let made =
-            self.client.keys.clone().rotate_key(request).await.expect("rotated").into_inner();
-        self.told.key(made.new_key, made.secret, made.position);
+    fn finish(self) -> Trace {
+        let ops = self.recorder.finish();
+        let answers = answers(&ops);
+        let (keys, positions) = self.told.take();
+        let left: Vec<_> = answers.iter().map(|answer| answer.position).collect();
+        let unseen: Vec<_> = positions.iter().filter(|position| !left.contains(position)).collect();
+        assert!(unseen.is_empty(), "clients were told of {unseen:?}, the shim saw no such answer");
+        let data_dir = self.recorder.data_dir();
+        let log = read_log(&data_dir, self.volume_bytes).expect("a whole log");
+        let records: Vec<_> = log.iter().map(|record| hash(record)).collect();
+        let truth =
+            Truth { credential: credential_in(&data_dir), records, proposed: proposed(&ops), keys };
+        let (name, volume_bytes) = (self.name, self.volume_bytes);
+        Trace { name, ops, answers, truth, first_point: 0, volume_bytes, frame_bytes: 0 }
     }
+}
 
-    async fn disable(&self, key_id: String) {
-        let request = v1::DisableKeyRequest { key_id, ..Default::default() };
-        let answer = self.client.keys.clone().disable_key(request).await.expect("disabled");
-        self.told.position(answer.into_inner().position);
-    }
-
-    async fn revoke(&self, key_id: &str) {
-        let answer = self.client.revoke(key_id).await.expect("revoked");
-        self.told.position(answer.position);
-    }
-
-    /// Asks for the head: what was read once must stay.
-    async fn status(&self) {
-        let status = self.client.admin.clone().get_status(v1::GetStatusRequest {}).await;
-        self.told.position(status.expect("up").into_inner().head);
-    }
-
-    /// Creates keys until the server ends, and tells of each.
-    async fn create_until_the_end(self, of: usize, created: Arc<Semaphore>) {
-        for n in 0.. {
-            let name = format!("key {of}.{n}");
-            if self.create(new_key("acme", ACCOUNT, &name)).await.is_err() {
-                return;
-            }
-            created.add_permits(1);
-        }
-    }
+fn stop(server: Process) {
+    let (status, log) = server.terminate();
+    assert!(status.success(), "{log}");
 }
 
 /// One client, one call after the other: small frames.
 pub async fn small_frames(shim: &Path) -> Trace {
-    let mut recorder = Recorder::new();
-    let server = recorder.serve(shim, &[]);
-    let client = server.admin(&recorder.data_dir()).await;
-    let hand = Hand { client, told: Told::default() };
-    hand.put_account().await;
+    let mut run = Run::new("small frames", shim, ONE_VOLUME);
+    let (server, hand) = run.start().await;
     for n in 0..12 {
         let mut keys = Vec::new();
         for part in 0..4 {
-            let request = new_key("acme", ACCOUNT, &format!("key {n}.{part}"));
-            keys.push(hand.create(request).await.expect("created"));
+            keys.push(hand.create(&format!("key {n}.{part}"), 0).await.expect("created"));
         }
         hand.revoke(&keys[0]).await;
         hand.disable(keys[1].clone()).await;
         hand.rotate(keys[2].clone()).await;
         hand.status().await;
     }
-    let (status, log) = server.terminate();
-    assert!(status.success(), "{log}");
-    finish("small frames", &recorder, &hand.told)
+    stop(server);
+    run.finish()
 }
 
 /// Many calls in flight, each with as much personal data as a key may have: the largest frames.
-pub async fn large_frames(shim: &Path) -> Trace {
-    let mut recorder = Recorder::new();
-    let server = recorder.serve(shim, &[]);
-    let client = server.admin(&recorder.data_dir()).await;
-    let hand = Hand { client, told: Told::default() };
-    hand.put_account().await;
+pub async fn largest_frames(shim: &Path) -> Trace {
+    let mut run = Run::new("largest frames", shim, ONE_VOLUME);
+    let (server, hand) = run.start().await;
+    create_at_once(&hand, 128).await;
+    stop(server);
+    run.finish()
+}
+
+/// Creates large keys, all calls in flight together, and revokes some.
+async fn create_at_once(hand: &Hand, count: usize) {
     let mut calls = JoinSet::new();
-    for n in 0..128 {
+    for n in 0..count {
         let hand = hand.clone();
-        let metadata = (0..32).map(|at| (format!("{at} {n}"), "x".repeat(500))).collect();
-        let name = "n".repeat(200);
-        let request = v1::CreateKeyRequest { metadata, ..new_key("acme", ACCOUNT, &name) };
-        calls.spawn(async move { hand.create(request).await.expect("created") });
+        let name = format!("{n:0>200}");
+        calls.spawn(async move { hand.create(&name, MOST_METADATA).await.expect("created") });
     }
-    while let Some(id) = calls.join_next().await {
-        let id = id.expect("no panic");
-        if id.as_bytes().last().is_some_and(|digit| digit % 4 == 0) {
-            hand.revoke(&id).await;
-        }
+    let ids = calls.join_all().await;
+    for id in ids.iter().step_by(4) {
+        hand.revoke(id).await;
     }
-    let (status, log) = server.terminate();
-    assert!(status.success(), "{log}");
-    finish("largest frames", &recorder, &hand.told)
+    hand.status().await;
 }
 
 /// One start after the other, some ended by kill -9 under load.
 pub async fn restarts(shim: &Path) -> Trace {
-    let mut recorder = Recorder::new();
-    let told = Told::default();
+    let mut run = Run::new("restarts", shim, ONE_VOLUME);
     for start in 0..6 {
-        let server = recorder.serve(shim, &[]);
-        let client = server.admin(&recorder.data_dir()).await;
-        let hand = Hand { client, told: told.clone() };
-        hand.put_account().await;
+        let (server, hand) = run.start().await;
         hand.status().await;
         if start % 3 == 2 {
-            let request = new_key("acme", ACCOUNT, &format!("key of start {start}"));
-            let id = hand.create(request).await.expect("created");
+            let id = hand.create(&format!("key of start {start}"), 0).await.expect("created");
             hand.revoke(&id).await;
-            let (status, log) = server.terminate();
-            assert!(status.success(), "{log}");
-            continue;
+            stop(server);
+        } else {
+            kill_under_load(server, &hand).await;
         }
-        let created = Arc::new(Semaphore::new(0));
-        let mut clients = JoinSet::new();
-        for of in 0..4 {
-            clients.spawn(hand.clone().create_until_the_end(of, Arc::clone(&created)));
-        }
-        let enough = created.acquire_many(12).await;
-        drop(enough.expect("nobody closes it"));
-        Recorder::kill(server);
-        while clients.join_next().await.is_some() {}
     }
-    finish("restarts", &recorder, &told)
+    run.finish()
 }
 
-fn finish(name: &'static str, recorder: &Recorder, told: &Told) -> Trace {
-    let ops = recorder.finish();
-    let answers = answers(&ops);
-    let (keys, positions) = std::mem::take(&mut *told.0.lock().expect("no panic"));
-    let left: BTreeSet<_> = answers.iter().map(|answer| answer.position).collect();
-    let unseen: Vec<_> = positions.difference(&left).collect();
-    assert!(unseen.is_empty(), "clients were told of {unseen:?}, the shim saw no such answer");
-    let log = read_log(&recorder.data_dir()).expect("a whole log");
-    let records: Vec<_> = log.iter().map(|record| hash(record)).collect();
-    let mut proposed = proposed(&ops);
-    for (position, record) in (1..).zip(&records) {
-        assert!(!proposed.insert((position, *record)), "position {position} was never written");
+async fn kill_under_load(server: Process, hand: &Hand) {
+    let created = Arc::new(Semaphore::new(0));
+    let mut clients = JoinSet::new();
+    for of in 0..4 {
+        clients.spawn(hand.clone().create_until_the_end(of, Arc::clone(&created)));
     }
-    let credential = credential_in(&recorder.data_dir());
-    let truth = Truth { credential, records, proposed, keys };
-    Trace { name, ops, answers, truth, frame_bytes: 0 }
+    drop(created.acquire_many(12).await.expect("nobody closes it"));
+    Recorder::kill(server);
+    clients.join_all().await;
+}
+
+/// Volumes as small as can be: they are prepared, filled, sealed and removed all the time, over a
+/// kill -9 and an orderly stop.
+pub async fn volumes(shim: &Path) -> Trace {
+    let mut run = Run::new("volumes", shim, SMALL_VOLUME);
+    for start in 0..3 {
+        let (server, hand) = run.start().await;
+        create_at_once(&hand, 16).await;
+        if start == 1 {
+            kill_under_load(server, &hand).await;
+        } else {
+            stop(server);
+        }
+    }
+    run.finish()
+}
+
+/// The recovery of a state that a crash left, and some use of it: crashed again, it is a crash within
+/// the recovery from a crash.
+pub async fn recovery_of(name: &'static str, case: &Case, shim: &Path) -> Trace {
+    let before = &case.trace;
+    let mut run = Run {
+        name,
+        shim,
+        recorder: Recorder::on(&case.tree, case.told.ready),
+        told: Told::of(before.truth.keys.clone()),
+        volume_bytes: before.volume_bytes,
+    };
+    let (server, hand) = run.start().await;
+    hand.status().await;
+    kill_under_load(server, &hand).await;
+    let (server, hand) = run.start().await;
+    hand.status().await;
+    stop(server);
+    let first_point = run.recorder.before();
+    let mut trace = run.finish();
+    let answered = case.told.answered;
+    for (position, (then, now)) in
+        (1..=answered).zip(before.truth.records.iter().zip(&trace.truth.records))
+    {
+        assert!(then == now, "{case}: acknowledged position {position} has other bytes");
+    }
+    assert!(trace.truth.records.len() as u64 >= answered, "{case}: acknowledged records are lost");
+    let told_then = Answer { op: first_point - 1, position: answered };
+    trace.answers.insert(0, told_then);
+    trace.truth.proposed.extend(&before.truth.proposed);
+    Trace { first_point, ..trace }
 }
