@@ -50,7 +50,8 @@ pub struct Job {
     pub keys: Vec<GivenKey>,
     /// Whether to end in order; if not, the parent kills.
     pub close: bool,
-    /// Whether to read the whole log afterwards and hold everything to it.
+    /// Whether the ledger alone is opened, and its log and all that was seen and done held to each
+    /// other.
     pub verify: bool,
     /// The setting of the server.
     pub volume_bytes: u64,
@@ -85,8 +86,10 @@ pub fn serve_jobs() {
         let mut report = Report::default();
         let result = if job.frame_bytes > 0 {
             control_frames::open_and_verify(&job)
+        } else if job.verify {
+            verify_log(&job, truth)
         } else {
-            run(&runtime, &job, truth, &mut report)
+            use_it(&runtime, &job, truth, &mut report)
         };
         report.problem = result.err();
         say(&report);
@@ -98,7 +101,14 @@ fn say(report: &Report) {
     writeln!(std::io::stdout(), "{MARK}{line}").expect("the parent listens");
 }
 
-fn run(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
+fn verify_log(job: &Job, truth: &Truth) -> Result<(), String> {
+    let log = read_log(&job.root.join("data"), job.volume_bytes)?;
+    let Job { answered, seen, acts, .. } = job;
+    verify(&log, &Demand { truth, answered: *answered, seen, acts })
+}
+
+/// Opens the service, looks at it, uses it, closes it.
+fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
     let data_dir = job.root.join("data");
     let ledger = LedgerSettings { volume_bytes: job.volume_bytes };
     let config = Config { data_dir: data_dir.clone(), ledger, ..Config::default() };
@@ -119,14 +129,7 @@ fn run(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Resu
         }
     }
     drop(app);
-    closing.close().map_err(|error| format!("closing: {error}"))?;
-    if !job.verify {
-        return Ok(());
-    }
-    let seen: Vec<_> = job.seen.iter().cloned().chain(report.seen.clone()).collect();
-    let acts: Vec<_> = job.acts.iter().chain(&report.acts).cloned().collect();
-    let demand = Demand { truth, answered: job.answered, seen: &seen, acts: &acts };
-    verify(&read_log(&data_dir, job.volume_bytes)?, &demand)
+    closing.close().map_err(|error| format!("closing: {error}"))
 }
 
 /// The admin. Once the server had been ready it must be the one of the trace.

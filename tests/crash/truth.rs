@@ -2,6 +2,7 @@
 //! were given out. A state is held to it.
 
 use std::collections::BTreeSet;
+use std::io::BufRead;
 use std::path::Path;
 
 use keyledger::domain::ids::Position;
@@ -59,8 +60,10 @@ pub fn proposed(ops: &[Op]) -> BTreeSet<(u64, RecordHash)> {
     let mut found = BTreeSet::new();
     for op in ops {
         let Op::Write { data, .. } = op else { continue };
-        let starts = data.windows(4).enumerate().filter(|(_, bytes)| bytes == b"KLFR");
-        for (at, _) in starts {
+        let mut rest = &data[..];
+        // Much of what is written is padding, which this is quick to pass over.
+        while rest.skip_until(b'K').is_ok_and(|passed| passed > 0) {
+            let at = data.len() - rest.len() - 1;
             let Some(frame) = frame_at(&data[at..]) else { continue };
             found.extend(frame.records().map(|(at, record)| (at.get(), hash(record))));
         }
@@ -70,6 +73,9 @@ pub fn proposed(ops: &[Op]) -> BTreeSet<(u64, RecordHash)> {
 
 /// The whole frame that begins with these bytes, by the layout in ARCHITECTURE.md.
 fn frame_at(bytes: &[u8]) -> Option<Frame> {
+    if !bytes.starts_with(b"KLFR") {
+        return None;
+    }
     let first = u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?);
     let count = u32::from_be_bytes(bytes.get(16..20)?.try_into().ok()?);
     let records = u32::from_be_bytes(bytes.get(20..24)?.try_into().ok()?) as usize;
