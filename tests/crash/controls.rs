@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::control_frames::{OVER, WITHIN, record};
+use super::control_frames::record;
 use super::disk::Faults;
 use super::gate::{Course, Plan, Trace, run};
 use super::table::Tally;
@@ -22,7 +22,7 @@ pub fn without_fdatasync(course: &Course, plan: &Plan) -> Tally {
 }
 
 /// Unfinished snapshots are left where they are: in the children, removing one is only pretended.
-pub fn with_unfinished_snapshots(course: &Course, shim: &Path, plan: &Plan) -> Tally {
+pub fn unfinished_snapshots(course: &Course, shim: &Path, plan: &Plan) -> Tally {
     let ops = &course.trace.ops;
     let mut unfinished = vec![false; ops.len() + 1];
     let mut is_there = false;
@@ -39,12 +39,11 @@ pub fn with_unfinished_snapshots(course: &Course, shim: &Path, plan: &Plan) -> T
     run(&[course], &Plan { setting: Setting { keep }, ..plan.clone() })
 }
 
-/// Frames over the bound, or within it, in bare sled with our settings and syncs.
-pub fn bare_frames(shim: &Path, is_over: bool, plan: &Plan) -> Tally {
-    let frame_bytes = if is_over { OVER } else { WITHIN };
+/// Frames of this length in bare sled with our settings and syncs.
+pub fn bare_frames(shim: &Path, frame_bytes: usize, plan: &Plan) -> Tally {
     let (ops, answers) = record(shim, frame_bytes);
     let first_point = answers[0].op + 1;
-    let name = if is_over { "frames over the bound" } else { "frames within the bound" };
+    let name = "bare sled";
     let truth = Truth::default();
     let frame_bytes = frame_bytes as u64;
     let trace = Trace { name, ops, answers, truth, first_point, volume_bytes: 0, frame_bytes };

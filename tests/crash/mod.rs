@@ -28,5 +28,6 @@ pub mod trace;
 pub mod tree;
 pub mod truth;
 pub mod verify;
+mod verify_rules;
 pub mod worker;
 pub mod workloads;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -139,4 +140,38 @@ fn make_again(entries: &BTreeMap<String, Tree>, path: &Path, inner: &str, ops: &
             }
         }
     }
+}
+
+#[cfg(test)]
+const SIGABRT: i32 = 6;
+
+#[test]
+fn what_a_shell_and_its_tools_do_is_replayed_byte_for_byte() {
+    let mut recorder = Recorder::new();
+    let mut shell = Command::new("sh");
+    let script = "mkdir -p d/e && cd d && echo one > a && echo two >> a && mv a e/b && ln e/b c \
+                  && truncate -s 2 c && mv e f && echo longer | dd of=f/b seek=1 bs=3 conv=notrunc,fsync \
+                  && touch g && rm g c && cd .. && rmdir d/none || rm -r d/f && echo done > last";
+    shell.current_dir(recorder.root()).args(["-c", script]).stderr(std::process::Stdio::null());
+    recorder.record(&mut shell, &build_shim());
+    assert!(shell.status().expect("it runs").success());
+    let ops = recorder.finish();
+    let renamed = |op: &Op| *op == Op::Rename { from: "d/e".to_owned(), to: "d/f".to_owned() };
+    assert!(ops.iter().any(renamed), "{ops:?}");
+    assert!(ops.iter().any(|op| matches!(op, Op::Sync { .. })), "{ops:?}");
+    let last = Tree::Dir([("last".to_owned(), Tree::File(b"done\n".to_vec()))].into());
+    let Tree::Dir(left) = Tree::read(recorder.root()) else { panic!("the root is a directory") };
+    assert_eq!(Tree::Dir(left.into_iter().filter(|(name, _)| name == "last").collect()), last);
+}
+
+#[test]
+fn what_cannot_be_recorded_ends_the_process() {
+    let mut recorder = Recorder::new();
+    let mut link = Command::new("ln");
+    link.current_dir(recorder.root()).args(["-s", "nowhere", "link"]);
+    recorder.record(&mut link, &build_shim());
+    let output = link.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{said}");
+    assert!(said.contains("cannot record symlink"), "{said}");
 }

@@ -28,6 +28,16 @@ struct Count {
 const TOLD: usize = 12;
 
 impl Tally {
+    /// Takes in what another run has found.
+    pub fn add(&mut self, other: Tally) {
+        add(&mut self.modes, other.modes);
+        add(&mut self.traces, other.traces);
+        add(&mut self.classes, other.classes);
+        self.equal += other.equal;
+        self.time += other.time;
+        self.failures.extend(other.failures);
+    }
+
     pub fn count(&mut self, case: &Case, problem: Option<&String>) {
         let failed = usize::from(problem.is_some());
         let counts = [
@@ -57,6 +67,14 @@ impl Tally {
     fn per_second(&self) -> usize {
         let millis = usize::try_from(self.time.as_millis()).expect("a short time").max(1);
         self.tried() * 1000 / millis
+    }
+}
+
+fn add<K: Ord>(counts: &mut BTreeMap<K, Count>, others: BTreeMap<K, Count>) {
+    for (name, other) in others {
+        let count = counts.entry(name).or_default();
+        count.tried += other.tried;
+        count.failed += other.failed;
     }
 }
 
