@@ -96,7 +96,10 @@ impl VolumeLedger {
         let current = live.pop().ok_or(LedgerError::Missing)?;
         let parts = live.iter().chain([&current]);
         let parts = parts.map(|volume| LivePart::of(volume.number, &volume.volume)).collect();
-        let shared = Arc::new(Shared::new(dir, sealed, parts, current.volume.head()));
+        // The current volume may be empty though one before it waits to be sealed: what counts is the
+        // end of the tree, not what that volume holds.
+        let head = Position::new(current.after.size());
+        let shared = Arc::new(Shared::new(dir, sealed, parts, head));
         let waiting = live.into_iter().map(|volume| Retired {
             number: volume.number,
             volume: volume.volume,

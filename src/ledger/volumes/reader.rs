@@ -50,15 +50,13 @@ impl Shared {
         dir: &Path,
         sealed: Vec<SealedVolume>,
         live: Vec<LivePart>,
-        live_head: Option<Position>,
+        head: Option<Position>,
     ) -> Self {
-        let sealed_head = sealed.last().map(|volume| volume.sealed().last);
-        let head = live_head.or(sealed_head).map_or(0, Position::get);
         Shared {
             dir: dir.to_owned(),
             parts: ArcSwap::from_pointee(Parts { sealed, live }),
             ring: RwLock::default(),
-            durable: AtomicU64::new(head),
+            durable: AtomicU64::new(head.map_or(0, Position::get)),
         }
     }
 

@@ -208,6 +208,26 @@ fn a_full_volume_that_was_not_sealed_is_sealed_after_the_next_open() {
 }
 
 #[test]
+fn a_stop_before_the_first_frame_of_the_next_volume_loses_nothing_of_the_full_one() {
+    let mut log = Log::new();
+    while log.ledger.live_bytes < VOLUME_BYTES {
+        log.append();
+    }
+    let (home, world, appended) = log.close();
+    // The next volume was taken and the one behind it prepared when the power failed.
+    for number in 2..=3 {
+        match SledVolume::create(&live_name(home.path(), number)) {
+            Ok(volume) => volume.close().unwrap(),
+            Err(error) => assert_eq!(error, LedgerError::Exists),
+        }
+    }
+    let mut log = Log::open(home, world, appended);
+    log.check();
+    log.append();
+    log.check();
+}
+
+#[test]
 fn the_only_volume_of_the_first_program_is_taken_over() {
     let mut log = Log::new();
     log.append();
