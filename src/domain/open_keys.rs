@@ -31,6 +31,12 @@ impl OpenKeys {
         }
     }
 
+    /// Adds those of `other`, which are other keys.
+    pub fn merge(&mut self, mut other: OpenKeys) {
+        self.lasting += other.lasting;
+        self.expiring.append(&mut other.expiring);
+    }
+
     /// A key that was open until `expire_time` is open no longer.
     pub fn close(&mut self, key: KeyId, expire_time: Option<Time>) {
         match expire_time {
@@ -56,5 +62,17 @@ mod tests {
         keys.close(KeyId([1; 12]), None);
         keys.close(KeyId([9; 12]), Some(Time::from_micros(10)));
         assert_eq!(keys, OpenKeys::default());
+    }
+
+    #[test]
+    fn merged_keys_are_open_as_they_were_apart() {
+        let (mut some, mut others) = (OpenKeys::default(), OpenKeys::default());
+        some.open(KeyId([1; 12]), None);
+        some.open(KeyId([2; 12]), Some(Time::from_micros(10)));
+        others.open(KeyId([3; 12]), None);
+        others.open(KeyId([4; 12]), Some(Time::from_micros(20)));
+        some.merge(others);
+        let counts = [9, 10, 20].map(|micros| some.count(Time::from_micros(micros)));
+        assert_eq!(counts, [4, 3, 2]);
     }
 }

@@ -100,10 +100,12 @@ pub struct Remembered {
     pub time: Time,
 }
 
-/// The calls remembered, oldest first out.
+/// The calls remembered, oldest first out. What is remembered follows from the records alone: the last
+/// [`REMEMBERED_AT_MOST`] calls, less those that are [`REMEMBERED_FOR`] older than the newest.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     by_key: HashMap<RequestKey, Remembered>,
+    /// By position. An entry whose call has a later one counts for nothing.
     in_order: VecDeque<(RequestKey, Position)>,
 }
 
@@ -117,12 +119,16 @@ impl Requests {
     /// Remembers what a call did, and forgets what is too old or too many.
     pub fn remember(&mut self, key: RequestKey, did: Remembered) {
         let now = did.time;
+        // The records of one command follow each other, and the last counts.
+        if self.in_order.back().is_some_and(|(last, _)| *last == key) {
+            self.in_order.pop_back();
+        }
         self.in_order.push_back((key, did.position));
         self.by_key.insert(key, did);
         while let Some((oldest, position)) = self.in_order.front() {
             let current = self.by_key.get(oldest).filter(|found| found.position == *position);
             let keep = current.is_some_and(|found| now.since(found.time) < REMEMBERED_FOR);
-            if keep && self.in_order.len() <= REMEMBERED_AT_MOST {
+            if keep && self.by_key.len() <= REMEMBERED_AT_MOST {
                 break;
             }
             if current.is_some() {
@@ -130,6 +136,20 @@ impl Requests {
             }
             self.in_order.pop_front();
         }
+    }
+
+    /// The calls remembered, in order of position.
+    pub fn iter(&self) -> impl Iterator<Item = (&RequestKey, &Remembered)> {
+        self.in_order.iter().filter_map(|(key, position)| {
+            let found = self.by_key.get(key).filter(|found| found.position == *position)?;
+            Some((key, found))
+        })
+    }
+
+    /// The call of that name, however old; none if it is forgotten.
+    #[must_use]
+    pub fn get(&self, key: &RequestKey) -> Option<&Remembered> {
+        self.by_key.get(key)
     }
 
     /// How many calls are remembered.
@@ -176,6 +196,17 @@ mod tests {
         requests.remember(key(1), did(2, Time::EPOCH));
         let found = requests.find(&key(1), Time::EPOCH).expect("remembered");
         assert_eq!(found.position.get(), 2);
+    }
+
+    #[test]
+    fn calls_are_listed_once_each_in_order_of_their_last_record() {
+        let mut requests = Requests::default();
+        for (position, n) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 1)] {
+            requests.remember(key(n), did(position, Time::EPOCH));
+        }
+        let listed: Vec<_> = requests.iter().map(|(key, did)| (key.id[0], did.position)).collect();
+        let place = |n| Position::new(n).expect("not 0");
+        assert_eq!(listed, [(2, place(3)), (3, place(4)), (1, place(5))]);
     }
 
     #[test]
