@@ -29,6 +29,7 @@ use crate::vault::error::VaultError;
 use crate::vault::kek_ring::KekRing;
 use crate::vault::secret_key::SecretKey;
 use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotFault, SlotHead};
+use crate::vault::snapshot_key::SnapshotKeys;
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
 const CACHED_KEYS: usize = 10_000;
@@ -178,6 +179,12 @@ impl DataKeys {
                 self.write_batch(queue)?
             };
         }
+    }
+
+    /// The keys under which snapshots are told from what others wrote.
+    #[must_use]
+    pub fn snapshot_keys(&self) -> SnapshotKeys {
+        SnapshotKeys::derive(&self.keks)
     }
 
     /// The unwrapped data key `id`.

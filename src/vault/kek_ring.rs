@@ -39,6 +39,11 @@ impl KekRing {
         (*version, kek)
     }
 
+    /// Every version and its key.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u16, &SecretKey)> {
+        self.keks.iter().map(|(version, kek)| (*version, kek))
+    }
+
     /// The key of `version`.
     pub(super) fn get(&self, version: u16) -> Result<&SecretKey, VaultError> {
         self.keks.get(&version).ok_or(VaultError::MissingKek { version })

@@ -13,6 +13,7 @@ pub mod pepper_ring;
 pub mod seal;
 mod secret_key;
 pub mod slot;
+pub mod snapshot_key;
 
 use std::path::Path;
 
@@ -25,6 +26,7 @@ pub use kek_ring::KekRing;
 pub use pepper_ring::PepperRing;
 pub use seal::{SealContext, commitment};
 pub use slot::Scope;
+pub use snapshot_key::{SnapshotKeys, SnapshotMac};
 
 /// All keys of one server.
 #[derive(Debug)]
