@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! domain <- ledger <- projection <- app <- grpc <- server <- main      cli -> the public API
-//! merkle, vault: beside domain     clock, random, config, durable_file, process, proto, telemetry: leaves
+//! merkle, vault: beside domain     clock, random, config, durable_file, process,
+//! progress, proto, telemetry: leaves
 //! ```
 
 pub mod app;
@@ -18,6 +19,7 @@ pub mod grpc;
 pub mod ledger;
 pub mod merkle;
 pub mod process;
+pub mod progress;
 pub mod projection;
 pub mod proto;
 pub mod random;

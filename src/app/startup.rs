@@ -189,7 +189,7 @@ fn open_existing(
     let reader = ledger.reader();
     let mut table = TableWriter::default();
     let mut last_time = None;
-    let head = replay(&*reader, &anchored, |position, bytes| {
+    let head = replay(&*reader, Head::empty(), &anchored, |position, bytes| {
         last_time = Some(take_record(&mut table, &vault, position, bytes)?);
         Ok(())
     })?;

@@ -1,6 +1,8 @@
-//! Replay at start: every record from the first, in order, each checked before it is handed on.
+//! Replay: every record from the first or from a known head, in order, each checked before it is handed on.
 //!
 //! Nothing is skipped and nothing repaired: what does not fit stops the start and names a position.
+
+use std::ops::ControlFlow;
 
 use thiserror::Error;
 
@@ -68,31 +70,45 @@ pub enum ReplayError<E: std::error::Error + 'static> {
     },
 }
 
-/// Hands every record of the ledger to `each`, in order, and answers where the log ends. A ledger
+impl Head {
+    /// Before the first record.
+    #[must_use]
+    pub fn empty() -> Self {
+        Head { position: None, frontier: Frontier::new() }
+    }
+
+    /// Whether the log has a frame that ends here, with this tree.
+    ///
+    /// # Errors
+    /// If that frame cannot be read.
+    pub fn is_of(&self, reader: &dyn LedgerReader) -> Result<bool, LedgerError> {
+        let Some(position) = self.position else { return Ok(true) };
+        let frame = reader.frame_at(position)?;
+        Ok(frame
+            .is_some_and(|frame| frame.last() == position && *frame.frontier() == self.frontier))
+    }
+}
+
+/// Hands every record behind `from` to `each`, in order, and answers where the log ends. A ledger
 /// longer than the anchor is normal: the anchor lags.
 ///
-/// Records are handed on before the whole log has been checked, so the caller MUST throw away what
-/// it made of them if this fails.
+/// The caller MUST know that the log has `from`: by [`Head::is_of`], or because it is empty. Records are
+/// handed on before the whole log has been checked, so the caller MUST throw away what it made of them if
+/// this fails.
 ///
 /// # Errors
 /// [`ReplayError`] at the first frame or record that does not fit.
 pub fn replay<E: std::error::Error + 'static>(
     reader: &dyn LedgerReader,
+    from: Head,
     anchor: &AnchorState,
     mut each: impl FnMut(Position, &[u8]) -> Result<(), E>,
 ) -> Result<Head, ReplayError<E>> {
-    let mut head = Head { position: None, frontier: Frontier::new() };
-    if anchor.position.is_none() && anchor.root != head.frontier.root() {
-        return Err(ReplayError::OtherThanAnchor { anchored: 0 });
-    }
-    for frame in reader.frames_from(Position::FIRST) {
-        let frame = frame?;
-        check_place(&frame, &mut head)?;
-        check_anchor(&frame, anchor)?;
-        for (position, record) in frame.records() {
-            each(position, record).map_err(|reason| ReplayError::Refused { position, reason })?;
-        }
-    }
+    check_anchor_before(reader, &from, anchor)?;
+    let head = walk(reader, from, |frame| {
+        check_anchor(frame, anchor)?;
+        hand_on(frame, &mut each).map(|()| ControlFlow::Continue(()))
+    })?;
     match anchor.position {
         Some(anchored) if head.position < Some(anchored) => {
             let head = head.position.map_or(0, Position::get);
@@ -100,6 +116,50 @@ pub fn replay<E: std::error::Error + 'static>(
         }
         _ => Ok(head),
     }
+}
+
+/// As [`replay`], without an anchor, up to the end of the first frame behind which `enough` says so of
+/// the log up to there, or to the end of the log.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_some<E: std::error::Error + 'static>(
+    reader: &dyn LedgerReader,
+    from: Head,
+    mut each: impl FnMut(Position, &[u8]) -> Result<(), E>,
+    mut enough: impl FnMut(Position) -> bool,
+) -> Result<Head, ReplayError<E>> {
+    walk(reader, from, |frame| {
+        hand_on(frame, &mut each)?;
+        Ok(if enough(frame.last()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })
+}
+
+/// Hands the frames behind `head`, each held to the log before it, to `each` until that breaks.
+fn walk<E: std::error::Error + 'static>(
+    reader: &dyn LedgerReader,
+    mut head: Head,
+    mut each: impl FnMut(&Frame) -> Result<ControlFlow<()>, ReplayError<E>>,
+) -> Result<Head, ReplayError<E>> {
+    let next = head.position.map_or(Position::FIRST, Position::next);
+    for frame in reader.frames_from(next) {
+        let frame = frame?;
+        check_place(&frame, &mut head)?;
+        if each(&frame)?.is_break() {
+            break;
+        }
+    }
+    Ok(head)
+}
+
+fn hand_on<E: std::error::Error + 'static>(
+    frame: &Frame,
+    mut each: impl FnMut(Position, &[u8]) -> Result<(), E>,
+) -> Result<(), ReplayError<E>> {
+    for (position, record) in frame.records() {
+        each(position, record).map_err(|reason| ReplayError::Refused { position, reason })?;
+    }
+    Ok(())
 }
 
 /// Holds the frame to the log before it, and moves the head behind it.
@@ -122,6 +182,23 @@ fn check_place<E: std::error::Error + 'static>(
     Ok(())
 }
 
+/// Holds the log up to `from` to the anchor, if that is no later.
+fn check_anchor_before<E: std::error::Error + 'static>(
+    reader: &dyn LedgerReader,
+    from: &Head,
+    anchor: &AnchorState,
+) -> Result<(), ReplayError<E>> {
+    let fits = match anchor.position {
+        None => anchor.root == Frontier::new().root(),
+        Some(anchored) if from.position >= Some(anchored) => reader
+            .frame_at(anchored)?
+            .is_some_and(|frame| frame.last() == anchored && frame.root() == anchor.root),
+        Some(_) => true,
+    };
+    let anchored = anchor.position.map_or(0, Position::get);
+    if fits { Ok(()) } else { Err(ReplayError::OtherThanAnchor { anchored }) }
+}
+
 /// Holds the frame that has the anchored position to the anchor, which always names a frame's end.
 fn check_anchor<E: std::error::Error + 'static>(
     frame: &Frame,
@@ -137,143 +214,5 @@ fn check_anchor<E: std::error::Error + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::frame::{FrameBuilder, FrameError};
-    use std::convert::Infallible;
-    use std::fmt::Debug;
-
-    /// A log in memory that hands out whatever it was given.
-    struct Frames(Vec<Result<Frame, LedgerError>>);
-
-    impl LedgerReader for Frames {
-        fn frame_at(&self, _: Position) -> Result<Option<Frame>, LedgerError> {
-            unreachable!("replay reads in order")
-        }
-
-        fn frames_from(
-            &self,
-            _: Position,
-        ) -> Box<dyn Iterator<Item = Result<Frame, LedgerError>> + '_> {
-            Box::new(self.0.iter().cloned())
-        }
-    }
-
-    fn at(position: u64) -> Position {
-        Position::new(position).unwrap()
-    }
-
-    fn frame(after: &Frontier, records: &[&str]) -> Frame {
-        let first = Position::new(after.size() + 1).unwrap();
-        let mut builder = FrameBuilder::new(after, first);
-        records.iter().for_each(|record| builder.push(record.as_bytes()));
-        builder.finish()
-    }
-
-    /// Positions 1 to 6 in three frames.
-    fn frames() -> [Frame; 3] {
-        let one = frame(&Frontier::new(), &["a", "b"]);
-        let two = frame(one.frontier(), &["c"]);
-        let three = frame(two.frontier(), &["d", "e", "f"]);
-        [one, two, three]
-    }
-
-    fn anchor_at(frame: &Frame) -> AnchorState {
-        AnchorState { position: Some(frame.last()), root: frame.root() }
-    }
-
-    fn empty() -> AnchorState {
-        AnchorState { position: None, root: Frontier::new().root() }
-    }
-
-    fn run(frames: &[Frame], anchor: &AnchorState) -> Result<Head, ReplayError<Infallible>> {
-        replay(&Frames(frames.iter().cloned().map(Ok).collect()), anchor, |_, _| Ok(()))
-    }
-
-    fn says<T: Debug, E: std::error::Error>(result: Result<T, ReplayError<E>>) -> String {
-        result.unwrap_err().to_string()
-    }
-
-    #[test]
-    fn every_record_is_handed_on_in_order_and_the_head_is_the_last_frame() {
-        let frames = frames();
-        for anchor in [empty(), anchor_at(&frames[0]), anchor_at(&frames[2])] {
-            let mut seen = Vec::new();
-            let reader = Frames(frames.iter().cloned().map(Ok).collect());
-            let head = replay(&reader, &anchor, |position, record| {
-                seen.push((position.get(), String::from_utf8(record.to_vec()).unwrap()));
-                Ok::<_, Infallible>(())
-            });
-            let head = head.unwrap();
-            assert_eq!((head.position, &head.frontier), (Some(at(6)), frames[2].frontier()));
-            let expected: Vec<_> = (1..=6).zip("abcdef".chars().map(String::from)).collect();
-            assert_eq!(seen, expected);
-        }
-    }
-
-    #[test]
-    fn an_empty_ledger_fits_an_empty_anchor_only() {
-        assert_eq!(run(&[], &empty()).unwrap(), Head { position: None, frontier: Frontier::new() });
-        let anchor = anchor_at(&frames()[0]);
-        assert_eq!(
-            says(run(&[], &anchor)),
-            "the ledger ends at position 0 but the head anchor names 2"
-        );
-        let other = AnchorState { position: None, root: leaf_hash(b"a") };
-        assert!(says(run(&[], &other)).contains("at position 0 is not the one"));
-    }
-
-    #[test]
-    fn a_ledger_shorter_than_the_anchor_is_refused_with_both_positions() {
-        let frames = frames();
-        let refused = run(&frames[..2], &anchor_at(&frames[2]));
-        assert_eq!(says(refused), "the ledger ends at position 3 but the head anchor names 6");
-    }
-
-    #[test]
-    fn another_history_than_the_anchors_is_refused() {
-        let frames = frames();
-        let other_root = AnchorState { position: Some(at(3)), root: leaf_hash(b"x") };
-        let refused = "the ledger at position 3 is not the one the head anchor names";
-        assert_eq!(says(run(&frames, &other_root)), refused);
-        // A position inside a frame was never a head.
-        let inside = AnchorState { position: Some(at(5)), root: frames[2].root() };
-        assert!(says(run(&frames, &inside)).contains("at position 5"));
-    }
-
-    #[test]
-    fn a_missing_frame_is_a_gap() {
-        let frames = frames();
-        let refused = run(&[frames[0].clone(), frames[2].clone()], &empty());
-        let text = "the ledger goes on at position 4 where position 3 should be";
-        assert_eq!(says(refused), text);
-    }
-
-    #[test]
-    fn a_frame_whose_tree_does_not_continue_the_one_before_is_refused() {
-        let [one, _, three] = frames();
-        let forged = frame(frame(&Frontier::new(), &["a", "x"]).frontier(), &["c"]);
-        assert!(says(run(&[one, forged, three], &empty())).contains("positions 3 to 3"));
-    }
-
-    #[test]
-    fn a_damaged_frame_and_a_refused_record_stop_the_replay_with_their_position() {
-        let [one, two, _] = frames();
-        let reason = FrameError::DamagedRecord(at(4));
-        let damaged = LedgerError::DamagedFrame { position: at(4), reason };
-        let reader = Frames(vec![Ok(one), Ok(two), Err(damaged)]);
-        let mut seen = 0;
-        let refused = replay(&reader, &empty(), |_, _| {
-            seen += 1;
-            Ok::<_, Infallible>(())
-        });
-        assert!(says(refused).ends_with("the record at position 4 is damaged"));
-        assert_eq!(seen, 3);
-
-        let refused = replay(&reader, &empty(), |position, _| match position.get() {
-            2 => Err(std::io::Error::other("unheard of")),
-            _ => Ok(()),
-        });
-        assert_eq!(says(refused), "the record at position 2 is refused: unheard of");
-    }
-}
+#[path = "replay_tests.rs"]
+mod tests;
