@@ -14,13 +14,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("durable_file", &[]),
     ("process", &[]),
+    ("progress", &[]),
     ("proto", &[]),
     ("telemetry", &[]),
     ("config", &["domain"]),
     ("merkle", &[]),
     ("vault", &["domain", "durable_file", "random", "vault"]),
     ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
-    ("projection", &["domain", "ledger", "projection"]),
+    (
+        "projection",
+        &["domain", "durable_file", "ledger", "merkle", "progress", "projection", "vault"],
+    ),
     (
         "app",
         &[

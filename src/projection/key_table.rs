@@ -69,6 +69,11 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
+    /// An empty table that takes about so many keys without growing.
+    pub(super) fn with_room_for(keys: usize) -> Self {
+        KeyTable { keys: HashMap::with_capacity(keys), ..KeyTable::default() }
+    }
+
     /// The last durable and applied position; none before the first.
     #[must_use]
     pub fn head(&self) -> Option<Position> {
@@ -157,6 +162,15 @@ impl KeyTable {
             self.directory.add_key(&key.account, key.create_time, id);
         }
         pinned.insert(id, Row { key, account });
+    }
+
+    pub(super) fn put_row(&self, id: KeyId, row: Row) {
+        self.keys.pin().insert(id, row);
+    }
+
+    /// The place of an account.
+    pub(super) fn cell(&self, name: &AccountRef) -> Option<Arc<AccountCell>> {
+        self.accounts.pin().get(name).map(Arc::clone)
     }
 
     pub(super) fn put_account(&self, name: &Arc<AccountRef>, account: Account) {

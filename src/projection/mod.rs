@@ -3,4 +3,6 @@
 
 pub mod directory;
 pub mod key_table;
+mod places;
+pub mod snapshot;
 pub mod table_writer;

@@ -14,7 +14,7 @@ use crate::domain::requests::{Remembered, RequestKey, Requests};
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 use crate::ledger::writer::Table;
-use crate::projection::key_table::KeyTable;
+use crate::projection::key_table::{AccountCell, KeyTable, Row};
 
 /// The one hand that writes the key table.
 #[derive(Debug, Default)]
@@ -27,6 +27,12 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
+    /// An empty table that takes about so many keys without growing.
+    #[must_use]
+    pub fn with_room_for(keys: usize) -> Self {
+        TableWriter { table: Arc::new(KeyTable::with_room_for(keys)), ..TableWriter::default() }
+    }
+
     /// The table it writes.
     #[must_use]
     pub fn table(&self) -> Arc<KeyTable> {
@@ -36,6 +42,17 @@ impl TableWriter {
     /// The peppers in force and their check values.
     pub fn peppers(&self) -> impl Iterator<Item = (PepperVersion, PepperCheck)> {
         self.peppers.iter().map(|(version, check)| (*version, *check))
+    }
+
+    /// Puts a key that is known to be new and of this account; the directory and the account's open keys
+    /// are for the caller to fill. From several threads at once.
+    pub(super) fn put_loaded(&self, id: KeyId, key: Key, account: Arc<AccountCell>) {
+        self.table.put_row(id, Row { key, account });
+    }
+
+    /// Puts the open keys of an account that has none so far.
+    pub(super) fn put_open_keys(&mut self, account: Arc<AccountRef>, open: OpenKeys) {
+        self.open.insert(account, open);
     }
 }
 

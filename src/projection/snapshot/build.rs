@@ -1,0 +1,275 @@
+//! Makes a snapshot: an earlier one, or nothing, and the records behind it, merged into a new file.
+//!
+//! Records are folded until about a million things are touched; then what is folded is merged
+//! into a file, from which the next round goes on. So memory follows neither the number of keys nor the
+//! length of the log.
+
+use std::fs;
+use std::io;
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use thiserror::Error;
+
+use super::entry::{self, key::KeyEntry, request};
+use super::fold::{Fold, FoldError};
+use super::writer::SnapshotWriter;
+use super::{Section, Snapshot, SnapshotError, Standpoint};
+use crate::domain::ids::{AccountRef, KeyId, Position};
+use crate::domain::key::Key;
+use crate::domain::requests::{REMEMBERED_AT_MOST, REMEMBERED_FOR, Remembered, RequestKey};
+use crate::domain::source::Sources;
+use crate::ledger::engine::LedgerReader;
+use crate::ledger::replay::{Head, ReplayError, replay_some};
+use crate::progress::Progress;
+use crate::vault::SnapshotKeys;
+
+use SnapshotError::Damaged;
+
+/// Things touched, after which what is folded is merged: about half a gigabyte.
+pub(super) const MOST_TOUCHED: usize = 1_000_000;
+
+/// Why a snapshot could not be made. Nothing is lost by that: the log has all of it.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The log cannot be folded.
+    #[error(transparent)]
+    Replay(#[from] ReplayError<FoldError>),
+    /// The earlier snapshot, or the one just written, is not as it was written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The file cannot be written.
+    #[error("a snapshot cannot be written: {0}")]
+    Io(#[from] io::Error),
+    /// No frame of the log ends at the position.
+    #[error("no frame of the log ends at position {0}")]
+    NoFrameEnd(Position),
+    /// It was to stop.
+    #[error("the making of a snapshot was stopped")]
+    Stopped,
+}
+
+/// How a snapshot is made.
+pub(super) struct Builder<'a> {
+    pub(super) reader: &'a dyn LedgerReader,
+    pub(super) keys: &'a SnapshotKeys,
+    /// Under which its MACs are made.
+    pub(super) kek_version: u16,
+    /// Set when it should stop.
+    pub(super) stop: &'a AtomicBool,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) most_touched: usize,
+}
+
+impl Builder<'_> {
+    /// Writes the snapshot at `up_to` to `path`, by way of `path` and `path` with `.tmp` behind it. On
+    /// failure neither is left.
+    pub(super) fn build(
+        &self,
+        previous: Option<Snapshot>,
+        up_to: Position,
+        path: &Path,
+    ) -> Result<Snapshot, BuildError> {
+        let aside = path.with_added_extension("tmp");
+        let from = previous.as_ref().map_or(0, |base| base.standpoint().position.get());
+        self.progress.begin("folding the log into a snapshot", up_to.get().saturating_sub(from));
+        let built = self.build_in_rounds(previous, up_to, (path, &aside));
+        self.progress.end();
+        if built.is_err() {
+            let _ = fs::remove_file(&aside);
+            let _ = fs::remove_file(path);
+        }
+        built
+    }
+
+    fn build_in_rounds(
+        &self,
+        mut base: Option<Snapshot>,
+        up_to: Position,
+        (path, aside): (&Path, &PathBuf),
+    ) -> Result<Snapshot, BuildError> {
+        remove_if_there(path)?;
+        loop {
+            remove_if_there(aside)?;
+            let reached = self.round(base.as_ref(), up_to, aside)?;
+            fs::rename(aside, path)?;
+            let made = Snapshot::open(path, self.keys)?;
+            if reached >= up_to {
+                return if reached == up_to { Ok(made) } else { Err(BuildError::NoFrameEnd(up_to)) };
+            }
+            base = Some(made);
+        }
+    }
+
+    /// Folds what memory allows and writes it, with the base, to `path`; answers where it stands.
+    fn round(
+        &self,
+        base: Option<&Snapshot>,
+        up_to: Position,
+        path: &Path,
+    ) -> Result<Position, BuildError> {
+        let before = base.map_or_else(Head::empty, |base| base.standpoint().head());
+        let mut fold = Fold::new(base)?;
+        let touched = std::cell::Cell::new(0);
+        let take = |position: Position, record: &[u8]| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(FoldError::Stopped);
+            }
+            fold.take(position, record)?;
+            touched.set(fold.touched());
+            Ok(())
+        };
+        let begun = before.position.map_or(0, Position::get);
+        let enough = |last: Position| {
+            self.progress.reached(last.get().saturating_sub(begun));
+            last >= up_to || touched.get() >= self.most_touched
+        };
+        let head = match replay_some(self.reader, before.clone(), take, enough) {
+            Err(ReplayError::Refused { reason: FoldError::Stopped, .. }) => {
+                return Err(BuildError::Stopped);
+            }
+            replayed => replayed?,
+        };
+        let position = head.position.filter(|_| head != before);
+        let position = position.ok_or(BuildError::NoFrameEnd(up_to))?;
+        let standpoint = Standpoint {
+            position,
+            frontier: head.frontier,
+            last_time: fold.last_time,
+            service_position: fold.service_position,
+            highest_data_key: fold.highest_data_key,
+        };
+        let out = SnapshotWriter::create(path, standpoint, self.keys, self.kek_version)?;
+        Merge { base, fold: &fold, out, stop: self.stop }.write()?;
+        Ok(position)
+    }
+}
+
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The entries of the base and those of the fold on their way into one file.
+struct Merge<'a> {
+    base: Option<&'a Snapshot>,
+    fold: &'a Fold<'a>,
+    out: SnapshotWriter,
+    stop: &'a AtomicBool,
+}
+
+impl Merge<'_> {
+    fn write(mut self) -> Result<(), BuildError> {
+        let fold = self.fold;
+        self.out.push(Section::Policy, &entry::encode_policy(&fold.policy))?;
+        for (version, check) in &fold.peppers {
+            self.out.push(Section::Peppers, &entry::encode_pepper(*version, *check))?;
+        }
+        for (id, caller) in &fold.callers {
+            self.out.push(Section::Callers, &entry::encode_caller(*id, caller))?;
+        }
+        let mut accounts: Vec<_> = fold.accounts.iter().collect();
+        accounts.sort_unstable_by_key(|(name, _)| *name);
+        let accounts = accounts.into_iter().map(|(name, account)| {
+            let name: &AccountRef = name;
+            Ok((entry::account_order(name), entry::encode_account(name, account)))
+        });
+        self.merge(Section::Accounts, accounts)?;
+        let mut keys: Vec<_> = fold.keys.iter().collect();
+        keys.sort_unstable_by_key(|(id, _)| *id);
+        let keys = keys.into_iter().map(|(id, key)| Ok((id.0.to_vec(), key_entry(fold, *id, key)?)));
+        self.merge(Section::Keys, keys)?;
+        self.requests()?;
+        self.out.finish()?;
+        Ok(())
+    }
+
+    /// Writes a section: `touched`, sorted, and of the base what is not touched.
+    fn merge(
+        &mut self,
+        section: Section,
+        touched: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), SnapshotError>>,
+    ) -> Result<(), BuildError> {
+        let Merge { base, out, stop, .. } = self;
+        let mut touched = touched.peekable();
+        if let Some(base) = base {
+            base.for_each(section, |entry| {
+                let order_key = section.order_key(entry).ok_or(Damaged("an entry"))?;
+                push_before(&mut touched, Some(order_key), section, out)?;
+                let replaced = matches!(touched.peek(), Some(Ok((next, _))) if next == order_key);
+                if !replaced {
+                    out.push(section, entry)?;
+                }
+                if stop.load(Ordering::Relaxed) { Err(BuildError::Stopped) } else { Ok(()) }
+            })?;
+        }
+        push_before(&mut touched, None, section, out)
+    }
+
+    /// Writes the calls that are still remembered: what [`Requests`](crate::domain::requests::Requests)
+    /// would hold after the whole log, less what is too old at its last record.
+    fn requests(&mut self) -> Result<(), BuildError> {
+        let Merge { base, fold, out, .. } = self;
+        let fresh = |did: &Remembered| fold.last_time.since(did.time) < REMEMBERED_FOR;
+        let kept = |entry: &[u8]| -> Result<bool, BuildError> {
+            let (key, did) = request::decode(entry).ok_or(Damaged("a request"))?;
+            Ok(fresh(&did) && fold.requests.get(&key).is_none())
+        };
+        let new = || fold.requests.iter().filter(|(_, did): &(&RequestKey, &Remembered)| fresh(did));
+        let mut older = 0;
+        if let Some(base) = base {
+            base.for_each(Section::Requests, |entry| {
+                older += usize::from(kept(entry)?);
+                Ok::<_, BuildError>(())
+            })?;
+            let mut too_many = (older + new().count()).saturating_sub(REMEMBERED_AT_MOST);
+            base.for_each(Section::Requests, |entry| {
+                if !kept(entry)? {
+                    return Ok(());
+                }
+                if too_many > 0 {
+                    too_many -= 1;
+                    return Ok(());
+                }
+                out.push(Section::Requests, entry).map_err(BuildError::from)
+            })?;
+        }
+        for (key, did) in new() {
+            out.push(Section::Requests, &request::encode(key, did))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes what of `touched` comes before `order_key`, or all of it. What equals it is left, to come before the
+/// next.
+fn push_before(
+    touched: &mut Peekable<impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), SnapshotError>>>,
+    order_key: Option<&[u8]>,
+    section: Section,
+    out: &mut SnapshotWriter,
+) -> Result<(), BuildError> {
+    let before = |next: &Result<(Vec<u8>, _), _>| match (next, order_key) {
+        (Ok((next, _)), Some(order_key)) => next.as_slice() < order_key,
+        _ => true,
+    };
+    while let Some(next) = touched.next_if(before) {
+        out.push(section, &next?.1)?;
+    }
+    Ok(())
+}
+
+/// The entry of a touched key. The sealed ranges are those of the folded record that set them, or else
+/// those in the base.
+fn key_entry(fold: &Fold<'_>, id: KeyId, key: &Key) -> Result<Vec<u8>, SnapshotError> {
+    let is_bound = key.limits.as_ref().is_some_and(|limits| limits.sources != Sources::Any);
+    let bound = match fold.bounds.get(&id) {
+        _ if !is_bound => None,
+        Some(bound) => Some(bound.clone()),
+        None => Some(fold.bound_in_base(&id)?),
+    };
+    Ok(KeyEntry { id, key: key.clone(), bound }.encode())
+}

@@ -1,0 +1,239 @@
+//! The entries of a snapshot: one thing each, as bytes and back.
+//!
+//! Texts are a length of one byte and that many bytes. A list of texts is a count of 4 bytes and the
+//! texts. Times are microseconds since 1970, signed, 8 bytes; positions 8 bytes. Flags are bits of one
+//! byte, the first being 1; what a flag announces follows in the order of the flags, in its table. A bit
+//! or number without a meaning makes the entry damaged.
+//!
+//! Policy: the plans (a count of 4 bytes; each: name; 0, or 1 and the cap of 4 bytes), the roles (a count of
+//! 4 bytes; each: name, list of permissions). Plans and roles are sorted by name.
+//!
+//! Pepper: version (2), check value (16).
+//!
+//! | caller: bytes | what |
+//! |---|---|
+//! | 12 | caller id |
+//! | 1 | flags: retiring secret, expiry, revocation |
+//! | 2 ‖ 32 | pepper and tag |
+//! | 1 | roles: a bit for each, in the order authenticator, issuer, provisioner, auditor, analyst, operator, admin |
+//! | 8 ‖ 8 ‖ 8 | create time, position, position of its personal fields |
+//! | … | list of tenants |
+//! | 2 ‖ 32 ‖ 8 | if retiring: pepper, tag, retire time |
+//! | 8 | if it expires: when |
+//! | 8 | if it is revoked: when |
+//!
+//! | account: bytes | what |
+//! |---|---|
+//! | … | tenant, 0, account, 0: no id has a byte 0, so accounts sort as these bytes do |
+//! | 1 | status: 1 active, 2 suspended, 3 closed |
+//! | 8 ‖ 8 ‖ 8 ‖ 8 | create time, update time, position, position of its status |
+//! | … | plan; list of permissions; list of roles |
+//!
+//! Keys and requests have their tables in `key` and `request`.
+
+pub(super) mod key;
+pub(super) mod request;
+
+use std::sync::Arc;
+
+use super::bytes::{Cursor, Put};
+use crate::domain::account::{Account, AccountState, AccountStatus};
+use crate::domain::caller::{Caller, Retiring, Role, Roles};
+use crate::domain::ids::{AccountId, AccountRef, CallerId, PepperVersion, TenantId};
+use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
+use crate::domain::policy::{Plan, Policy};
+use crate::domain::tag::{KeyTag, PepperCheck, Tag};
+
+/// The flags set in a byte, if it has none but the first `count`.
+fn flags<const N: usize>(byte: u8) -> Option<[bool; N]> {
+    let set = std::array::from_fn(|bit| byte & (1 << bit) != 0);
+    (u32::from(byte) < 1 << N).then_some(set)
+}
+
+fn byte_of<const N: usize>(flags: [bool; N]) -> u8 {
+    flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag))
+}
+
+/// The account of these names.
+fn account_ref(tenant: &str, account: &str) -> Option<AccountRef> {
+    let (tenant, account) = (TenantId::parse(tenant).ok()?, AccountId::parse(account).ok()?);
+    Some(AccountRef { tenant, account })
+}
+
+/// As [`account_ref`], each time a name of its own.
+pub(super) fn own_account(tenant: &str, account: &str) -> Option<Arc<AccountRef>> {
+    account_ref(tenant, account).map(Arc::new)
+}
+
+fn put_list<'a>(texts: impl ExactSizeIterator<Item = &'a str>, out: &mut Vec<u8>) {
+    out.put_length(texts.len());
+    texts.for_each(|text| out.put_text(text));
+}
+
+/// A list of texts, each as `parse` reads it.
+fn list<T>(from: &mut Cursor<'_>, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    (0..from.u32()?).map(|_| parse(from.text()?)).collect()
+}
+
+fn put_permissions(permissions: &Permissions, out: &mut Vec<u8>) {
+    put_list(permissions.iter().map(Permission::as_str), out);
+}
+
+fn permissions(from: &mut Cursor<'_>) -> Option<Permissions> {
+    list(from, |word| Permission::parse(word).ok()).map(Permissions::new)
+}
+
+fn put_tag(tag: &KeyTag, out: &mut Vec<u8>) {
+    out.extend(tag.pepper.0.to_be_bytes());
+    out.extend(tag.tag.as_bytes());
+}
+
+fn tag(from: &mut Cursor<'_>) -> Option<KeyTag> {
+    let pepper = PepperVersion(from.u16()?);
+    Some(KeyTag { pepper, tag: Tag::from_bytes(from.array()?) })
+}
+
+pub(super) fn encode_policy(policy: &Policy) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_length(policy.plans.len());
+    for (name, plan) in &policy.plans {
+        out.put_text(name.as_str());
+        out.push(u8::from(plan.active_keys.is_some()));
+        out.extend(plan.active_keys.iter().flat_map(|cap| cap.to_be_bytes()));
+    }
+    out.put_length(policy.roles.len());
+    for (name, granted) in &policy.roles {
+        out.put_text(name.as_str());
+        put_permissions(granted, &mut out);
+    }
+    out
+}
+
+pub(super) fn decode_policy(bytes: &[u8]) -> Option<Policy> {
+    let mut from = Cursor(bytes);
+    let mut policy = Policy::default();
+    for _ in 0..from.u32()? {
+        let name = PlanName::parse(from.text()?).ok()?;
+        let [capped] = flags(from.u8()?)?;
+        let active_keys = if capped { Some(from.u32()?) } else { None };
+        policy.plans.insert(name, Plan { active_keys });
+    }
+    for _ in 0..from.u32()? {
+        let name = RoleName::parse(from.text()?).ok()?;
+        policy.roles.insert(name, permissions(&mut from)?);
+    }
+    from.end(policy)
+}
+
+pub(super) fn encode_pepper(version: PepperVersion, check: PepperCheck) -> Vec<u8> {
+    [&version.0.to_be_bytes()[..], &check.0].concat()
+}
+
+pub(super) fn decode_pepper(bytes: &[u8]) -> Option<(PepperVersion, PepperCheck)> {
+    let mut from = Cursor(bytes);
+    let pepper = (PepperVersion(from.u16()?), PepperCheck(from.array()?));
+    from.end(pepper)
+}
+
+pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
+    let mut out = id.0.to_vec();
+    let Caller { tag, retiring, roles, tenants, .. } = caller;
+    out.push(byte_of([
+        retiring.is_some(),
+        caller.expire_time.is_some(),
+        caller.revoke_time.is_some(),
+    ]));
+    put_tag(tag, &mut out);
+    out.push(byte_of(Role::ALL.map(|role| roles.iter().any(|held| held == role))));
+    out.put_time(caller.create_time);
+    out.put_position(caller.position);
+    out.put_position(caller.personal_at);
+    put_list(tenants.iter().map(TenantId::as_str), &mut out);
+    if let Some(Retiring { tag, retire_time }) = retiring {
+        put_tag(tag, &mut out);
+        out.put_time(*retire_time);
+    }
+    [caller.expire_time, caller.revoke_time].into_iter().flatten().for_each(|time| out.put_time(time));
+    out
+}
+
+pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
+    let mut from = Cursor(bytes);
+    let id = CallerId(from.array()?);
+    let [retires, expires, revoked] = flags(from.u8()?)?;
+    let own = tag(&mut from)?;
+    let held: [bool; Role::ALL.len()] = flags(from.u8()?)?;
+    let roles: Vec<Role> =
+        Role::ALL.into_iter().zip(held).filter_map(|(role, held)| held.then_some(role)).collect();
+    let mut caller = Caller {
+        tag: own,
+        retiring: None,
+        roles: Roles::of(&roles),
+        create_time: from.time()?,
+        position: from.position()?,
+        personal_at: from.position()?,
+        tenants: list(&mut from, |id| TenantId::parse(id).ok())?.into(),
+        expire_time: None,
+        revoke_time: None,
+    };
+    if retires {
+        caller.retiring = Some(Retiring { tag: tag(&mut from)?, retire_time: from.time()? });
+    }
+    if expires {
+        caller.expire_time = Some(from.time()?);
+    }
+    if revoked {
+        caller.revoke_time = Some(from.time()?);
+    }
+    from.end((id, caller))
+}
+
+/// What accounts are sorted and looked up by.
+pub(super) fn account_order(name: &AccountRef) -> Vec<u8> {
+    [name.tenant.as_str().as_bytes(), &[0], name.account.as_str().as_bytes()].concat()
+}
+
+pub(super) fn encode_account(name: &AccountRef, account: &Account) -> Vec<u8> {
+    let mut out = account_order(name);
+    out.push(0);
+    out.push(match account.state.status {
+        AccountStatus::Active => 1,
+        AccountStatus::Suspended => 2,
+        AccountStatus::Closed => 3,
+    });
+    out.put_time(account.create_time);
+    out.put_time(account.update_time);
+    out.put_position(account.position);
+    out.put_position(account.status_position);
+    out.put_text(account.state.plan.as_str());
+    put_permissions(&account.state.permissions, &mut out);
+    put_list(account.state.roles.iter().map(RoleName::as_str), &mut out);
+    out
+}
+
+pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)> {
+    let mut parts = bytes.splitn(3, |byte| *byte == 0);
+    let mut name = || str::from_utf8(parts.next()?).ok();
+    let name = account_ref(name()?, name()?)?;
+    let mut from = Cursor(parts.next()?);
+    let status = match from.u8()? {
+        1 => AccountStatus::Active,
+        2 => AccountStatus::Suspended,
+        3 => AccountStatus::Closed,
+        _ => return None,
+    };
+    let (create_time, update_time) = (from.time()?, from.time()?);
+    let (position, status_position) = (from.position()?, from.position()?);
+    let state = AccountState {
+        plan: PlanName::parse(from.text()?).ok()?,
+        permissions: permissions(&mut from)?,
+        roles: list(&mut from, |role| RoleName::parse(role).ok())?,
+        status,
+    };
+    let account = Account { state, create_time, update_time, position, status_position };
+    from.end((Arc::new(name), account))
+}
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

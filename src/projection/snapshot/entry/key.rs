@@ -1,0 +1,237 @@
+//! A key in a snapshot: what its row in the key table needs. Its address ranges are personal and
+//! stand there sealed, as in the record that set them.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 12 | key id |
+//! | 1 | flags: a test key, its maker is known, it has limits, it has a life |
+//! | 2 ‖ 32 | pepper and tag |
+//! | 8 ‖ 8 | create time, position of its creation |
+//! | … | tenant, account |
+//! | 12 | if known: the caller who made it |
+//! | … | if it has limits: limits |
+//! | … | if something happened to it: life |
+//!
+//! | limits: bytes | what |
+//! |---|---|
+//! | 1 | flags: scopes, expiry, bound to address ranges |
+//! | 8 | position of the record that set them |
+//! | … | if it has scopes: list of permissions |
+//! | 8 | if it expires: when |
+//! | 1 ‖ 16 | if bound: kind of event of that record, and its event id |
+//! | 4 ‖ 8 ‖ 12 ‖ 32 | if bound: scheme, data key id, nonce, commitment |
+//! | 4 ‖ … | if bound: length of the ciphertext, the ciphertext |
+//!
+//! | life: bytes | what |
+//! |---|---|
+//! | 1 | flags: it replaces a key, is disabled, is rotated, is revoked |
+//! | 8 ‖ 8 | position of its last record, and of its personal fields |
+//! | 12 | if it replaces a key: which |
+//! | 8 | if disabled: position |
+//! | 8 ‖ 12 ‖ 8 | if rotated: position, successor, retire time |
+//! | 8 ‖ 8 ‖ 1 | if revoked: position, time, reason (0 none given, 1 key compromise, 2 superseded, 3 cessation of operation, 4 affiliation changed, 5 privilege withdrawn) |
+
+use std::sync::Arc;
+
+use super::{byte_of, flags, permissions, put_permissions, put_tag, tag};
+use crate::domain::event::EventKind;
+use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId};
+use crate::domain::key::{Key, Life, Limits, RevokeReason, Revocation, Rotation};
+use crate::domain::key_format::Environment;
+use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
+use crate::domain::source::Sources;
+use crate::domain::tag::KeyTag;
+use crate::projection::snapshot::bytes::{Cursor, Put};
+
+/// The reasons in the order of their numbers.
+const REASONS: [RevokeReason; 6] = [
+    RevokeReason::Unspecified,
+    RevokeReason::KeyCompromise,
+    RevokeReason::Superseded,
+    RevokeReason::CessationOfOperation,
+    RevokeReason::AffiliationChanged,
+    RevokeReason::PrivilegeWithdrawn,
+];
+
+/// The sealed fields that hold a key's address ranges, and what they are bound to besides the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The kind of the event that set the ranges.
+    pub kind: EventKind,
+    /// Its personal fields.
+    pub private: Private,
+}
+
+/// A key as a snapshot holds it. If it is bound, its sources are [`Sources::Unreadable`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// Its id.
+    pub id: KeyId,
+    /// The key.
+    pub key: Key,
+    /// Its sealed address ranges, if it is bound to any.
+    pub bound: Option<Bound>,
+}
+
+impl KeyEntry {
+    pub(in crate::projection::snapshot) fn encode(&self) -> Vec<u8> {
+        let KeyEntry { id, key, bound } = self;
+        let mut out = Vec::with_capacity(128);
+        out.extend(id.0);
+        out.push(byte_of([
+            key.environment == Environment::Test,
+            key.created_by.is_some(),
+            key.limits.is_some(),
+            key.life.is_some(),
+        ]));
+        put_tag(&KeyTag { pepper: key.pepper, tag: key.tag.clone() }, &mut out);
+        out.put_time(key.create_time);
+        out.put_position(key.created);
+        out.put_text(key.account.tenant.as_str());
+        out.put_text(key.account.account.as_str());
+        out.extend(key.created_by.iter().flat_map(|caller| caller.0));
+        if let Some(limits) = &key.limits {
+            put_limits(limits, bound.as_ref(), &mut out);
+        }
+        if let Some(life) = &key.life {
+            put_life(life, &mut out);
+        }
+        out
+    }
+
+    /// The key of an entry. `account` answers the account of a tenant and an account id: whoever reads
+    /// many keys lets them share it.
+    pub(in crate::projection::snapshot) fn decode(
+        bytes: &[u8],
+        account: impl FnOnce(&str, &str) -> Option<Arc<AccountRef>>,
+    ) -> Option<Self> {
+        let mut from = Cursor(bytes);
+        let id = KeyId(from.array()?);
+        let [test, maker_known, limited, lived] = flags(from.u8()?)?;
+        let KeyTag { pepper, tag } = tag(&mut from)?;
+        let mut key = Key {
+            tag,
+            pepper,
+            create_time: from.time()?,
+            created: from.position()?,
+            account: account(from.text()?, from.text()?)?,
+            limits: None,
+            life: None,
+            created_by: None,
+            environment: if test { Environment::Test } else { Environment::Live },
+        };
+        if maker_known {
+            key.created_by = Some(CallerId(from.array()?));
+        }
+        let mut bound = None;
+        if limited {
+            let (limits, sealed) = limits(&mut from)?;
+            key.limits = Some(Arc::new(limits));
+            bound = sealed;
+        }
+        if lived {
+            key.life = Some(Arc::new(life(&mut from)?));
+        }
+        from.end(KeyEntry { id, key, bound })
+    }
+}
+
+fn put_limits(limits: &Limits, bound: Option<&Bound>, out: &mut Vec<u8>) {
+    out.push(byte_of([limits.scopes.is_some(), limits.expire_time.is_some(), bound.is_some()]));
+    out.put_position(limits.set_at);
+    if let Some(scopes) = &limits.scopes {
+        put_permissions(scopes, out);
+    }
+    if let Some(time) = limits.expire_time {
+        out.put_time(time);
+    }
+    if let Some(Bound { kind, private }) = bound {
+        out.push(*kind as u8);
+        out.extend(private.event_id.0);
+        let Sealed { scheme, data_key, nonce, ciphertext } = &private.sealed;
+        out.extend(scheme.to_be_bytes());
+        out.extend(data_key.0.to_be_bytes());
+        out.extend(nonce);
+        out.extend(private.commitment.0);
+        out.put_length(ciphertext.len());
+        out.extend(&**ciphertext);
+    }
+}
+
+fn limits(from: &mut Cursor<'_>) -> Option<(Limits, Option<Bound>)> {
+    let [scoped, expires, is_bound] = flags(from.u8()?)?;
+    let limits = Limits {
+        set_at: from.position()?,
+        scopes: if scoped { Some(permissions(from)?) } else { None },
+        expire_time: if expires { Some(from.time()?) } else { None },
+        sources: if is_bound { Sources::Unreadable } else { Sources::Any },
+    };
+    Some((limits, if is_bound { Some(bound(from)?) } else { None }))
+}
+
+fn bound(from: &mut Cursor<'_>) -> Option<Bound> {
+    let number = from.u8()?;
+    let kinds = [EventKind::KeyCreated, EventKind::KeyUpdated];
+    let kind = kinds.into_iter().find(|kind| *kind as u8 == number)?;
+    let event_id = EventId(from.array()?);
+    let (scheme, data_key) = (from.u32()?, DataKeyId(from.u64()?));
+    let (nonce, commitment) = (from.array()?, Commitment(from.array()?));
+    let length = from.length()?;
+    let sealed = Sealed { scheme, data_key, nonce, ciphertext: from.take(length)?.into() };
+    Some(Bound { kind, private: Private { event_id, sealed, commitment } })
+}
+
+fn put_life(life: &Life, out: &mut Vec<u8>) {
+    let Life { replaces, disabled_at, rotation, revocation, .. } = life;
+    out.push(byte_of([
+        replaces.is_some(),
+        disabled_at.is_some(),
+        rotation.is_some(),
+        revocation.is_some(),
+    ]));
+    out.put_position(life.position);
+    out.put_position(life.personal_at);
+    out.extend(replaces.iter().flat_map(|id| id.0));
+    if let Some(position) = disabled_at {
+        out.put_position(*position);
+    }
+    if let Some(Rotation { position, successor, retire_time }) = rotation {
+        out.put_position(*position);
+        out.extend(successor.0);
+        out.put_time(*retire_time);
+    }
+    if let Some(Revocation { position, time, reason }) = revocation {
+        out.put_position(*position);
+        out.put_time(*time);
+        let number = REASONS.iter().position(|other| other == reason);
+        out.push(number.and_then(|number| u8::try_from(number).ok()).unwrap_or_default());
+    }
+}
+
+fn life(from: &mut Cursor<'_>) -> Option<Life> {
+    let [replaces, disabled, rotated, revoked] = flags(from.u8()?)?;
+    let mut life = Life {
+        position: from.position()?,
+        personal_at: from.position()?,
+        replaces: None,
+        disabled_at: None,
+        rotation: None,
+        revocation: None,
+    };
+    if replaces {
+        life.replaces = Some(KeyId(from.array()?));
+    }
+    if disabled {
+        life.disabled_at = Some(from.position()?);
+    }
+    if rotated {
+        let (position, successor) = (from.position()?, KeyId(from.array()?));
+        life.rotation = Some(Rotation { position, successor, retire_time: from.time()? });
+    }
+    if revoked {
+        let (position, time) = (from.position()?, from.time()?);
+        let reason = *REASONS.get(usize::from(from.u8()?))?;
+        life.revocation = Some(Revocation { position, time, reason });
+    }
+    Some(life)
+}

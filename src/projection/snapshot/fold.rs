@@ -1,0 +1,267 @@
+//! Folds records into what differs from an earlier snapshot. Memory follows what the records touch:
+//! what they do not is looked up in that snapshot, entry by entry.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use quick_cache::unsync::Cache;
+use thiserror::Error;
+
+use super::entry::key::{Bound, KeyEntry};
+use super::{Section, Snapshot, SnapshotError, entry, reader};
+use crate::domain::account::Account;
+use crate::domain::apply::{DoesNotFollow, apply};
+use crate::domain::caller::Caller;
+use crate::domain::event::{Event, Recorded};
+use crate::domain::facts::{Facts, FactsMut};
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
+use crate::domain::key::Key;
+use crate::domain::policy::Policy;
+use crate::domain::requests::{Remembered, RequestKey, Requests};
+use crate::domain::sealed::DataKeyId;
+use crate::domain::source::Sources;
+use crate::domain::subject::Subject;
+use crate::domain::tag::PepperCheck;
+use crate::domain::time::Time;
+use crate::ledger::record::{self, RecordError};
+
+use SnapshotError::Damaged;
+
+/// Blocks of the earlier snapshot that are kept in memory: about 32 MB.
+const CACHED_BLOCKS: usize = 8192;
+
+/// Why a record cannot be folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FoldError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It is not at the place it names.
+    #[error("it names position {0} as its place")]
+    Misplaced(Position),
+    /// It does not follow from those before it.
+    #[error(transparent)]
+    DoesNotFollow(#[from] DoesNotFollow),
+    /// It binds a key to address ranges and has none sealed.
+    #[error("it binds a key to address ranges and names none")]
+    Unsealed,
+    /// The earlier snapshot cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The fold is to stop.
+    #[error("it was to stop")]
+    Stopped,
+}
+
+/// What differs from the snapshot `base`, or from nothing.
+pub(super) struct Fold<'a> {
+    base: Option<&'a Snapshot>,
+    cache: RefCell<Cache<usize, Rc<[u8]>>>,
+    /// What went wrong in a lookup: rules ask for facts and take no errors.
+    failed: Cell<Option<SnapshotError>>,
+    pub(super) keys: HashMap<KeyId, Key>,
+    /// The sealed ranges that the folded records set.
+    pub(super) bounds: HashMap<KeyId, Bound>,
+    pub(super) accounts: HashMap<Arc<AccountRef>, Arc<Account>>,
+    /// All of them: they are few.
+    pub(super) callers: BTreeMap<CallerId, Arc<Caller>>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) peppers: BTreeMap<PepperVersion, PepperCheck>,
+    /// Those the folded records name.
+    pub(super) requests: Requests,
+    pub(super) service_position: Option<Position>,
+    pub(super) highest_data_key: Option<DataKeyId>,
+    pub(super) last_time: Time,
+}
+
+impl<'a> Fold<'a> {
+    /// Nothing folded yet.
+    pub(super) fn new(base: Option<&'a Snapshot>) -> Result<Self, SnapshotError> {
+        let mut fold = Fold {
+            base,
+            cache: RefCell::new(Cache::new(CACHED_BLOCKS)),
+            failed: Cell::new(None),
+            keys: HashMap::new(),
+            bounds: HashMap::new(),
+            accounts: HashMap::new(),
+            callers: BTreeMap::new(),
+            policy: Arc::default(),
+            peppers: BTreeMap::new(),
+            requests: Requests::default(),
+            service_position: None,
+            highest_data_key: None,
+            last_time: Time::EPOCH,
+        };
+        if let Some(base) = base {
+            fold.policy = Arc::new(base.policy()?);
+            fold.peppers = base.peppers()?;
+            base.for_each(Section::Callers, |entry| -> Result<(), SnapshotError> {
+                let (id, caller) = entry::decode_caller(entry).ok_or(Damaged("a caller"))?;
+                fold.callers.insert(id, Arc::new(caller));
+                Ok(())
+            })?;
+            fold.service_position = base.standpoint().service_position;
+            fold.highest_data_key = base.standpoint().highest_data_key;
+            fold.last_time = base.standpoint().last_time;
+        }
+        Ok(fold)
+    }
+
+    /// How many keys, accounts and calls are held in memory.
+    pub(super) fn touched(&self) -> usize {
+        self.keys.len() + self.accounts.len() + self.requests.len()
+    }
+
+    /// Folds the record at `position`.
+    pub(super) fn take(&mut self, position: Position, bytes: &[u8]) -> Result<(), FoldError> {
+        let fact = record::decode(bytes)?;
+        if fact.position != position {
+            return Err(FoldError::Misplaced(fact.position));
+        }
+        let applied = apply(self, &fact);
+        if let Some(error) = self.failed.take() {
+            return Err(error.into());
+        }
+        applied?;
+        self.note_private(&fact)?;
+        self.last_time = fact.time;
+        Ok(())
+    }
+
+    /// Keeps what the record says of sealed fields.
+    fn note_private(&mut self, fact: &Recorded) -> Result<(), FoldError> {
+        let data_key = fact.private.as_ref().map(|private| private.sealed.data_key);
+        self.highest_data_key = self.highest_data_key.max(data_key);
+        let sources = match &fact.event {
+            Event::KeyCreated(created) => &created.sources,
+            Event::KeyUpdated(updated) => &updated.sources,
+            _ => return Ok(()),
+        };
+        let Subject::Key(_, id) = &fact.subject else { return Ok(()) };
+        if *sources == Sources::Any {
+            self.bounds.remove(id);
+        } else {
+            let private = fact.private.clone().ok_or(FoldError::Unsealed)?;
+            self.bounds.insert(*id, Bound { kind: fact.event.kind(), private });
+        }
+        Ok(())
+    }
+
+    /// The sealed ranges of a key that the folded records did not bind anew.
+    pub(super) fn bound_in_base(&self, id: &KeyId) -> Result<Bound, SnapshotError> {
+        let decode = |entry: &[u8]| KeyEntry::decode(entry, entry::own_account);
+        let bound = self.look_up(Section::Keys, &id.0, decode).and_then(|entry| entry.bound);
+        bound.ok_or_else(|| self.failed.take().unwrap_or(Damaged("a bound key without its ranges")))
+    }
+
+    /// What the base says of one thing; what goes wrong is kept for [`Fold::take`].
+    fn look_up<T>(
+        &self,
+        section: Section,
+        order_key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let base = self.base?;
+        let number = base.block_for(section, order_key)?;
+        let cached = self.cache.borrow().get(&number).map(Rc::clone);
+        let read = || base.block(section, number).map(Rc::<[u8]>::from);
+        let block = match cached.map_or_else(read, Ok) {
+            Ok(block) => block,
+            Err(error) => {
+                self.failed.set(Some(error));
+                return None;
+            }
+        };
+        self.cache.borrow_mut().insert(number, Rc::clone(&block));
+        let found = reader::entries(&block)
+            .flatten()
+            .find(|entry| section.order_key(entry).is_none_or(|found| found >= order_key));
+        let entry = found.filter(|entry| section.order_key(entry) == Some(order_key))?;
+        let decoded = decode(entry);
+        if decoded.is_none() {
+            self.failed.set(Some(Damaged("an entry")));
+        }
+        decoded
+    }
+}
+
+impl Facts for Fold<'_> {
+    fn key(&self, id: &KeyId) -> Option<Key> {
+        let decode = |entry: &[u8]| KeyEntry::decode(entry, entry::own_account);
+        let in_base = || self.look_up(Section::Keys, &id.0, decode).map(|entry| entry.key);
+        self.keys.get(id).cloned().or_else(in_base)
+    }
+
+    fn account(&self, account: &AccountRef) -> Option<Arc<Account>> {
+        let order_key = || entry::account_order(account);
+        let in_base = || self.look_up(Section::Accounts, &order_key(), entry::decode_account);
+        let found = self.accounts.get(account).cloned();
+        found.or_else(|| in_base().map(|(_, account)| Arc::new(account)))
+    }
+
+    /// Only deciding asks for it. Not known here: it is derived where a snapshot is loaded.
+    fn open_keys(&self, _: &AccountRef, _: Time) -> u32 {
+        0
+    }
+
+    fn caller(&self, id: &CallerId) -> Option<Arc<Caller>> {
+        self.callers.get(id).cloned()
+    }
+
+    fn callers(&self) -> Vec<(CallerId, Arc<Caller>)> {
+        self.callers.iter().map(|(id, caller)| (*id, Arc::clone(caller))).collect()
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
+    }
+
+    fn has_pepper(&self, version: PepperVersion) -> bool {
+        self.peppers.contains_key(&version)
+    }
+
+    /// Only deciding asks for it. Knows only what the folded records name.
+    fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered> {
+        self.requests.find(key, now).cloned()
+    }
+
+    fn service_position(&self) -> Option<Position> {
+        self.service_position
+    }
+}
+
+impl FactsMut for Fold<'_> {
+    fn put_key(&mut self, id: KeyId, key: Key) {
+        self.keys.insert(id, key);
+    }
+
+    fn put_account(&mut self, name: &Arc<AccountRef>, account: Account) {
+        self.accounts.insert(Arc::clone(name), Arc::new(account));
+    }
+
+    fn open_key(&mut self, _: &Arc<AccountRef>, _: KeyId, _: Option<Time>) {}
+
+    fn close_key(&mut self, _: &Arc<AccountRef>, _: KeyId, _: Option<Time>) {}
+
+    fn put_caller(&mut self, id: CallerId, caller: Caller) {
+        self.callers.insert(id, Arc::new(caller));
+    }
+
+    fn put_policy(&mut self, policy: Policy) {
+        self.policy = Arc::new(policy);
+    }
+
+    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
+        self.peppers.insert(version, check);
+    }
+
+    fn remember(&mut self, key: RequestKey, did: Remembered) {
+        self.requests.remember(key, did);
+    }
+
+    fn put_service_position(&mut self, position: Position) {
+        self.service_position = Some(position);
+    }
+}
