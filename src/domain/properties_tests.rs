@@ -4,168 +4,21 @@
 use std::collections::{BTreeSet, HashMap};
 
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::account::AccountStatus;
 use crate::domain::apply::apply;
 use crate::domain::caller::Role;
-use crate::domain::event::KeyCreated;
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::key::{Key, KeyState};
 use crate::domain::overlay::Overlay;
 use crate::domain::permission::Permissions;
-use crate::domain::policy::Plan;
 use crate::domain::requests::Method;
+use crate::domain::testing::play::*;
 use crate::domain::testing::*;
 
-const ACCOUNTS: [&str; 2] = ["a", "b"];
-const PLANS: [&str; 3] = ["tiny", "standard", "enterprise"];
-const SCOPES: [&[&str]; 5] = [&[], &["*"], &["a:*"], &["a:x", "b:*"], &["a:x"]];
 const WORDS: [&str; 6] = ["a:x", "a:y", "a:*", "b:z", "c", "*"];
-const STATUSES: [AccountStatus; 3] =
-    [AccountStatus::Active, AccountStatus::Suspended, AccountStatus::Closed];
-
-/// One step of a script. Keys and callers are chosen among those there are so far.
-#[derive(Clone, Debug)]
-enum Step {
-    Put { account: usize, plan: Option<usize>, status: Option<usize> },
-    Create { account: usize, scopes: Option<usize>, expires_in: Option<i64>, request: Option<u8> },
-    Update { key: usize, scopes: Option<usize>, expires_in: Option<i64>, rename: bool },
-    Disable(usize),
-    Enable(usize),
-    Rotate { key: usize, overlap: u64, request: Option<u8> },
-    Revoke(usize),
-    SetCap(u32),
-    CreateCaller { admin: bool },
-    RevokeCaller(usize),
-    Wait(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let scopes = || option::of(0..SCOPES.len());
-    let expiry = || option::of(-1..40_i64);
-    let request = || option::weighted(0.3, 0..3_u8);
-    let (plan, status) = (option::of(0..PLANS.len()), option::weighted(0.3, 0..10_usize));
-    prop_oneof![
-        3 => (0..2_usize, plan, status)
-            .prop_map(|(account, plan, status)| Step::Put { account, plan, status }),
-        8 => (0..2_usize, scopes(), expiry(), request()).prop_map(
-            |(account, scopes, expires_in, request)| {
-                Step::Create { account, scopes, expires_in, request }
-            }
-        ),
-        5 => (0..9_usize, scopes(), expiry(), any::<bool>()).prop_map(
-            |(key, scopes, expires_in, rename)| Step::Update { key, scopes, expires_in, rename }
-        ),
-        2 => (0..9_usize).prop_map(Step::Disable),
-        2 => (0..9_usize).prop_map(Step::Enable),
-        4 => (0..9_usize, 0..30_u64, request())
-            .prop_map(|(key, overlap, request)| Step::Rotate { key, overlap, request }),
-        2 => (0..9_usize).prop_map(Step::Revoke),
-        1 => (0..4_u32).prop_map(Step::SetCap),
-        1 => any::<bool>().prop_map(|admin| Step::CreateCaller { admin }),
-        1 => (0..4_usize).prop_map(Step::RevokeCaller),
-        3 => (1..20_u64).prop_map(Step::Wait),
-    ]
-}
-
-/// A world on its way through a script.
-struct Play {
-    world: World,
-    /// Ids already given to keys, and to callers.
-    used: u8,
-}
-
-impl Play {
-    /// Both accounts are there from the start: one on the plan `standard`, one on `tiny`.
-    fn new() -> Self {
-        let mut world = World::new();
-        for (name, plan) in [("a", "standard"), ("b", "tiny")] {
-            world.does(Act::PutAccount(crate::domain::account_rules::PutAccount {
-                plan: Some(plan_name(plan)),
-                ..put(name)
-            }));
-        }
-        Play { world, used: 0 }
-    }
-
-    fn fresh(&mut self) -> u8 {
-        self.used += 1;
-        self.used
-    }
-
-    /// The `n`th key there is; one that never was if there is none.
-    fn pick(&self, n: usize) -> u8 {
-        let ids: Vec<&KeyId> = self.world.keys.keys().collect();
-        ids.get(n % ids.len().max(1)).map_or(0xff, |id| id.0[0])
-    }
-
-    /// What the step asks of the world as it is; none if it only lets time pass.
-    fn command(&mut self, step: &Step) -> Option<Command> {
-        let until = |seconds: &Option<i64>, now: Time| {
-            seconds.map(|seconds| Time::from_micros(now.as_micros() + seconds * 1_000_000))
-        };
-        let now = self.world.now;
-        let mut name = None;
-        let act = match step {
-            Step::Wait(seconds) => {
-                self.world.wait(*seconds);
-                return None;
-            }
-            Step::Put { account, plan, status } => {
-                let mut put = self.world.change(ACCOUNTS[*account]);
-                put.plan = plan.map(|plan| plan_name(PLANS[plan]));
-                // Mostly active: a closed account has no further story.
-                put.status = status.map(|n| STATUSES[[0, 0, 0, 0, 0, 1, 1, 1, 1, 2][n]]);
-                Act::PutAccount(put)
-            }
-            Step::Create { account, scopes, expires_in, request } => {
-                name = request.map(|id| (Method::CreateKey, id));
-                let mut create = create(ACCOUNTS[*account], self.fresh());
-                create.created = KeyCreated {
-                    scopes: scopes.map(|n| permissions(SCOPES[n])),
-                    expire_time: until(expires_in, now),
-                    ..create.created
-                };
-                Act::CreateKey(create)
-            }
-            Step::Update { key, scopes, expires_in, rename } => {
-                let mut update = self.world.update(self.pick(*key));
-                update.scopes = scopes.map(|n| permissions(SCOPES[n]));
-                update.expire_time = until(expires_in, now);
-                update.resealed = if *rename { vec!["name"] } else { Vec::new() };
-                Act::UpdateKey(update)
-            }
-            Step::Disable(key) => Act::DisableKey(switch(self.pick(*key))),
-            Step::Enable(key) => Act::EnableKey(switch(self.pick(*key))),
-            Step::Rotate { key, overlap, request } => {
-                name = request.map(|id| (Method::RotateKey, id));
-                let successor = self.fresh();
-                Act::RotateKey(self.world.rotate(self.pick(*key), successor, *overlap))
-            }
-            Step::Revoke(key) => Act::RevokeKey(revoke(self.pick(*key))),
-            Step::SetCap(cap) => {
-                let mut policy = policy();
-                policy.plans.insert(plan_name("standard"), Plan { active_keys: Some(*cap) });
-                Act::SetPolicy(policy)
-            }
-            Step::CreateCaller { admin } => {
-                let role = if *admin { Role::Admin } else { Role::Issuer };
-                Act::CreateCaller(create_caller(self.fresh(), caller(&[role], &[])))
-            }
-            Step::RevokeCaller(n) => {
-                let callers = self.world.callers();
-                let caller = callers[n % callers.len()].0;
-                Act::RevokeCaller(RevokeCaller { caller, private: None })
-            }
-        };
-        // The digest is that of the id: a repeat asks the same.
-        let request = name.map(|(method, id)| Request { id: [id; 16], method, digest: [id; 16] });
-        Some(Command { request, ..by(admin(), act) })
-    }
-}
 
 /// How many keys of an account count to its cap, counted from the keys themselves.
 fn recount(world: &World, name: &str) -> u32 {

@@ -1,6 +1,7 @@
 //! A world for tests of the rules: the facts on plain maps, and given / when / then over them.
 
 mod build;
+pub(crate) mod play;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

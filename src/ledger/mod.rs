@@ -15,6 +15,8 @@ pub mod replay;
 #[cfg(test)]
 pub(crate) mod sim;
 mod sled_engine;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod volume;
 pub mod volumes;
 pub mod writer;

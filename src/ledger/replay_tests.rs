@@ -2,28 +2,9 @@
 
 use super::*;
 use crate::ledger::frame::{FrameBuilder, FrameError};
+use crate::ledger::testing::FrameLog;
 use std::convert::Infallible;
 use std::fmt::Debug;
-
-/// A log in memory that hands out whatever it was given.
-struct Frames(Vec<Result<Frame, LedgerError>>);
-
-impl LedgerReader for Frames {
-    fn frame_at(&self, position: Position) -> Result<Option<Frame>, LedgerError> {
-        let holds = |frame: &&Frame| (frame.first()..=frame.last()).contains(&position);
-        Ok(self.0.iter().flatten().find(holds).cloned())
-    }
-
-    fn frames_from(
-        &self,
-        position: Position,
-    ) -> Box<dyn Iterator<Item = Result<Frame, LedgerError>> + '_> {
-        let before = move |frame: &&Result<Frame, LedgerError>| {
-            frame.as_ref().is_ok_and(|frame| frame.last() < position)
-        };
-        Box::new(self.0.iter().skip_while(before).cloned())
-    }
-}
 
 fn at(position: u64) -> Position {
     Position::new(position).unwrap()
@@ -61,7 +42,7 @@ fn run_from(
     frames: &[Frame],
     anchor: &AnchorState,
 ) -> Result<Head, ReplayError<Infallible>> {
-    replay(&Frames(frames.iter().cloned().map(Ok).collect()), from, anchor, |_, _| Ok(()))
+    replay(&FrameLog(frames.iter().cloned().map(Ok).collect()), from, anchor, |_, _| Ok(()))
 }
 
 fn head_of(frame: &Frame) -> Head {
@@ -77,7 +58,7 @@ fn every_record_is_handed_on_in_order_and_the_head_is_the_last_frame() {
     let frames = frames();
     for anchor in [empty(), anchor_at(&frames[0]), anchor_at(&frames[2])] {
         let mut seen = Vec::new();
-        let reader = Frames(frames.iter().cloned().map(Ok).collect());
+        let reader = FrameLog(frames.iter().cloned().map(Ok).collect());
         let head = replay(&reader, Head::empty(), &anchor, |position, record| {
             seen.push((position.get(), String::from_utf8(record.to_vec()).unwrap()));
             Ok::<_, Infallible>(())
@@ -139,7 +120,7 @@ fn a_damaged_frame_and_a_refused_record_stop_the_replay_with_their_position() {
     let [one, two, _] = frames();
     let reason = FrameError::DamagedRecord(at(4));
     let damaged = LedgerError::DamagedFrame { position: at(4), reason };
-    let reader = Frames(vec![Ok(one), Ok(two), Err(damaged)]);
+    let reader = FrameLog(vec![Ok(one), Ok(two), Err(damaged)]);
     let mut seen = 0;
     let refused = replay(&reader, Head::empty(), &empty(), |_, _| {
         seen += 1;
@@ -160,7 +141,7 @@ fn a_replay_from_a_head_hands_on_what_follows_and_ends_as_one_from_the_beginning
     let frames = frames();
     for from in &frames {
         let mut seen = Vec::new();
-        let reader = Frames(frames.iter().cloned().map(Ok).collect());
+        let reader = FrameLog(frames.iter().cloned().map(Ok).collect());
         let head = replay(&reader, head_of(from), &empty(), |position, _| {
             seen.push(position);
             Ok::<_, Infallible>(())
@@ -193,7 +174,7 @@ fn the_anchor_is_held_to_the_log_also_where_the_replay_begins_behind_it() {
 #[test]
 fn a_head_is_of_the_log_that_has_a_frame_ending_there_with_its_tree() {
     let frames = frames();
-    let reader = Frames(frames.iter().cloned().map(Ok).collect());
+    let reader = FrameLog(frames.iter().cloned().map(Ok).collect());
     assert!(Head::empty().is_of(&reader).unwrap());
     assert!(frames.iter().all(|frame| head_of(frame).is_of(&reader).unwrap()));
     let other = frame(&Frontier::new(), &["a", "x"]);
@@ -207,7 +188,7 @@ fn a_head_is_of_the_log_that_has_a_frame_ending_there_with_its_tree() {
 #[test]
 fn a_replay_of_some_ends_behind_the_frame_that_is_enough() {
     let frames = frames();
-    let reader = Frames(frames.iter().cloned().map(Ok).collect());
+    let reader = FrameLog(frames.iter().cloned().map(Ok).collect());
     let some = |enough: u64| {
         let each = |_, _: &[u8]| Ok::<_, Infallible>(());
         replay_some(&reader, Head::empty(), each, |last| last >= at(enough)).unwrap()

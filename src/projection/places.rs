@@ -70,9 +70,9 @@ impl Places {
         let after = after.map(pack);
         let at = self.chunks.partition_point(|chunk| chunk.last() <= after.as_ref());
         let rest = &self.chunks[at..];
-        let inside = rest.first().map_or(0, |chunk| {
-            chunk.partition_point(|packed| Some(packed) <= after.as_ref())
-        });
+        let inside = rest
+            .first()
+            .map_or(0, |chunk| chunk.partition_point(|packed| Some(packed) <= after.as_ref()));
         rest.iter().flatten().skip(inside).map(unpack)
     }
 }

@@ -44,7 +44,8 @@ fn a_mac_depends_on_version_position_root_and_message() {
     let sum = mac.mac(&[b"a", b"b"]);
     assert!(mac.is_of(&[b"ab"], &sum), "pieces are only pieces");
     assert!(!mac.is_of(&[b"ac"], &sum));
-    let others = [keys.of(2, at(7), &[9; 32]), keys.of(1, at(8), &[9; 32]), keys.of(1, at(7), &[8; 32])];
+    let others =
+        [keys.of(2, at(7), &[9; 32]), keys.of(1, at(8), &[9; 32]), keys.of(1, at(7), &[8; 32])];
     for other in others {
         assert!(!other.unwrap().is_of(&[b"ab"], &sum));
     }

@@ -9,7 +9,7 @@ use super::*;
 use crate::ledger::anchor::AnchorState;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::frame::{FrameBuilder, FrameError};
-use crate::ledger::replay::replay;
+use crate::ledger::replay::{Head, replay};
 use crate::merkle::Frontier;
 
 fn at(position: u64) -> Position {
@@ -89,7 +89,7 @@ impl Closed {
 fn start(dir: &Path, anchor: &AnchorState) -> Result<Vec<Vec<u8>>, String> {
     let ledger = open(dir).map_err(|error| error.to_string())?;
     let mut records = Vec::new();
-    let replayed = replay(&Whole(ledger.reader()), anchor, |_, record| {
+    let replayed = replay(&Whole(ledger.reader()), Head::empty(), anchor, |_, record| {
         records.push(record.to_vec());
         Ok::<_, Infallible>(())
     });

@@ -96,7 +96,11 @@ impl Builder<'_> {
             fs::rename(aside, path)?;
             let made = Snapshot::open(path, self.keys)?;
             if reached >= up_to {
-                return if reached == up_to { Ok(made) } else { Err(BuildError::NoFrameEnd(up_to)) };
+                return if reached == up_to {
+                    Ok(made)
+                } else {
+                    Err(BuildError::NoFrameEnd(up_to))
+                };
             }
             base = Some(made);
         }
@@ -180,7 +184,8 @@ impl Merge<'_> {
         self.merge(Section::Accounts, accounts)?;
         let mut keys: Vec<_> = fold.keys.iter().collect();
         keys.sort_unstable_by_key(|(id, _)| *id);
-        let keys = keys.into_iter().map(|(id, key)| Ok((id.0.to_vec(), key_entry(fold, *id, key)?)));
+        let keys =
+            keys.into_iter().map(|(id, key)| Ok((id.0.to_vec(), key_entry(fold, *id, key)?)));
         self.merge(Section::Keys, keys)?;
         self.requests()?;
         self.out.finish()?;
@@ -218,7 +223,8 @@ impl Merge<'_> {
             let (key, did) = request::decode(entry).ok_or(Damaged("a request"))?;
             Ok(fresh(&did) && fold.requests.get(&key).is_none())
         };
-        let new = || fold.requests.iter().filter(|(_, did): &(&RequestKey, &Remembered)| fresh(did));
+        let new =
+            || fold.requests.iter().filter(|(_, did): &(&RequestKey, &Remembered)| fresh(did));
         let mut older = 0;
         if let Some(base) = base {
             base.for_each(Section::Requests, |entry| {

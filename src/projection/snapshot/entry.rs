@@ -153,7 +153,10 @@ pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
         put_tag(tag, &mut out);
         out.put_time(*retire_time);
     }
-    [caller.expire_time, caller.revoke_time].into_iter().flatten().for_each(|time| out.put_time(time));
+    [caller.expire_time, caller.revoke_time]
+        .into_iter()
+        .flatten()
+        .for_each(|time| out.put_time(time));
     out
 }
 
@@ -233,7 +236,3 @@ pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)>
     let account = Account { state, create_time, update_time, position, status_position };
     from.end((Arc::new(name), account))
 }
-
-#[cfg(test)]
-#[path = "entry_tests.rs"]
-mod tests;

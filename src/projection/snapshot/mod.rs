@@ -173,3 +173,6 @@ impl From<io::Error> for SnapshotError {
         SnapshotError::Io(error.kind())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,8 @@ impl Snapshot {
         let header = Header::decode(&start)?;
         let Header { kek_version, ref standpoint, index_at, index_bytes, .. } = header;
         let start = &start[..Header::length(standpoint.position)];
-        let end = index_at.checked_add(index_bytes).and_then(|end| end.checked_add(MAC_BYTES as u64));
+        let end =
+            index_at.checked_add(index_bytes).and_then(|end| end.checked_add(MAC_BYTES as u64));
         if end != Some(length) || index_at < start.len() as u64 {
             return Err(Damaged("its length"));
         }
@@ -106,6 +107,14 @@ impl Snapshot {
 
     pub(super) fn count(&self, section: Section) -> u64 {
         self.header.counts[section as usize]
+    }
+
+    /// Where a block lies in the file, with its MAC.
+    #[cfg(test)]
+    pub(super) fn place(&self, number: usize) -> Range<usize> {
+        let Place { at, bytes, .. } = self.blocks[number];
+        let at = usize::try_from(at).expect("a file of a test");
+        at..at + bytes as usize + MAC_BYTES
     }
 
     /// The bytes of some blocks that follow each other, read at once; hand each to `take` with its number.

@@ -39,6 +39,11 @@ impl SnapshotStore {
         SnapshotStore { dir, keys, most_touched: MOST_TOUCHED }
     }
 
+    #[cfg(test)]
+    pub(super) fn set_most_touched(&mut self, most_touched: usize) {
+        self.most_touched = most_touched;
+    }
+
     /// Where the snapshot at a position lies.
     #[must_use]
     pub fn path(&self, position: Position) -> PathBuf {
@@ -63,9 +68,9 @@ impl SnapshotStore {
     fn names(&self) -> io::Result<Vec<String>> {
         match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            entries => {
-                entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-            }
+            entries => entries?
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::ledger::anchor::{Anchor, AnchorState};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::frame::Frame;
 use crate::ledger::record;
-use crate::ledger::replay::replay;
+use crate::ledger::replay::{Head, replay};
 use crate::ledger::volumes::VolumeLedger;
 use crate::projection::key_table::KeyTable;
 use crate::projection::table_writer::TableWriter;
@@ -233,7 +233,7 @@ fn open(dir: &Path) -> Result<VolumeLedger, LedgerError> {
 fn fold(reader: &dyn LedgerReader) -> (TableWriter, Start) {
     let (mut table, mut last_time) = (TableWriter::default(), None);
     let empty = AnchorState { position: None, root: Frontier::new().root() };
-    let head = replay(reader, &empty, |_, bytes| {
+    let head = replay(reader, Head::empty(), &empty, |_, bytes| {
         let fact = record::decode(bytes).unwrap();
         last_time = Some(fact.time);
         apply(&mut table, &fact)

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use super::{byte_of, flags, permissions, put_permissions, put_tag, tag};
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId};
-use crate::domain::key::{Key, Life, Limits, RevokeReason, Revocation, Rotation};
+use crate::domain::key::{Key, Life, Limits, Revocation, RevokeReason, Rotation};
 use crate::domain::key_format::Environment;
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::Sources;
