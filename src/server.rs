@@ -18,6 +18,7 @@ use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::grpc::{self, layer::AccessLayer};
+use crate::progress::{Progress, Silent};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::account_service_server::AccountServiceServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
@@ -74,10 +75,25 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), ServeError> {
+    run_telling(config, listener, sources, Arc::new(Silent), shutdown, ready).await
+}
+
+/// As [`run`], and tells `progress` how far the opening has come.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn run_telling(
+    config: Config,
+    listener: TcpListener,
+    sources: Sources,
+    progress: Arc<dyn Progress>,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), ServeError> {
     let grpc_addr = listener.local_addr()?;
     let limits = config.limits.clone();
     let random = Arc::clone(&sources.random);
-    let open = move || startup::open(&config, sources.clock, sources.random);
+    let open = move || startup::open(&config, sources.clock, sources.random, &*progress);
     let Opened { app, new_admin, closing } = tokio::task::spawn_blocking(open).await??;
 
     let (health, health_service) = tonic_health::server::health_reporter();

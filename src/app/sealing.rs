@@ -16,6 +16,7 @@ use crate::domain::source::{SourceRange, Sources};
 use crate::domain::subject::Subject;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::record;
+use crate::projection::snapshot::{Bound, KeyEntry};
 use crate::random::{self, Random};
 use crate::vault::{DataKeys, OpenError, Scope, SealContext, Vault, commitment};
 
@@ -104,12 +105,22 @@ pub(crate) fn seal(
 /// [`OpenError`] if they cannot be opened or are not what the record commits to.
 pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Personal>, OpenError> {
     let Some(private) = &fact.private else { return Ok(None) };
-    let context = context(&fact.subject, fact.event.kind(), fact.event_id);
+    open_private(data_keys, &fact.subject, fact.event.kind(), private).map(Some)
+}
+
+/// As [`open`], of what was sealed for an event of that kind about `subject`.
+fn open_private(
+    data_keys: &DataKeys,
+    subject: &Subject,
+    kind: EventKind,
+    private: &Private,
+) -> Result<Personal, OpenError> {
+    let context = context(subject, kind, private.event_id);
     let clear = data_keys.open_sealed(&private.sealed, &context)?;
     if commitment(&clear) != private.commitment {
         return Err(OpenError::Altered);
     }
-    record::decode_personal(&clear).map(Some).map_err(|_| OpenError::Altered)
+    record::decode_personal(&clear).map_err(|_| OpenError::Altered)
 }
 
 /// Puts the opened address ranges into an event that was read from the log. Ranges that cannot be
@@ -126,19 +137,36 @@ pub(crate) fn open_sources(data_keys: &DataKeys, fact: &mut Recorded) -> Result<
     if !bound {
         return Ok(());
     }
-    let personal = match open(data_keys, fact) {
-        Ok(personal) => personal.unwrap_or_default(),
-        Err(OpenError::KeyGone) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let opened = sources_of(&personal).filter(|opened| *opened != Sources::Any);
-    let opened = opened.ok_or(OpenError::Altered)?;
+    let private = fact.private.as_ref().ok_or(OpenError::Altered)?;
+    let opened = bound_sources(open_private(data_keys, &fact.subject, fact.event.kind(), private))?;
     match &mut fact.event {
         Event::KeyCreated(created) => created.sources = opened,
         Event::KeyUpdated(updated) => updated.sources = opened,
         _ => {}
     }
     Ok(())
+}
+
+/// The sources of a bound key in a snapshot, as [`open_sources`] opens them.
+///
+/// # Errors
+/// As [`open_sources`].
+pub(crate) fn open_bound(data_keys: &DataKeys, entry: &KeyEntry) -> Result<Sources, OpenError> {
+    let Some(Bound { kind, private }) = &entry.bound else { return Ok(Sources::Any) };
+    let subject = Subject::Key(Arc::clone(&entry.key.account), entry.id);
+    bound_sources(open_private(data_keys, &subject, *kind, private))
+}
+
+/// The sources that the opened fields of a bound key name: some, or ones that cannot be read any more.
+fn bound_sources(opened: Result<Personal, OpenError>) -> Result<Sources, OpenError> {
+    match opened {
+        Err(OpenError::KeyGone) => Ok(Sources::Unreadable),
+        Err(error) => Err(error),
+        Ok(personal) => {
+            let sources = sources_of(&personal).filter(|sources| *sources != Sources::Any);
+            sources.ok_or(OpenError::Altered)
+        }
+    }
 }
 
 /// The sources that personal fields bind a key to; none if a range is not one.

@@ -14,49 +14,29 @@ use thiserror::Error;
 use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
 use crate::app::own_command::{self, OwnCommandError};
-use crate::app::sealing::{self, personal_cache};
+use crate::app::recovery::{Recovered, Recovery, RecoveryError};
+use crate::app::sealing::personal_cache;
+use crate::app::snapshots::SnapshotKeeper;
 use crate::app::source_budget::{PerMinute, SourceBudget};
 use crate::app::status::Vitals;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::apply::{DoesNotFollow, apply};
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
 use crate::domain::ids::Position;
-use crate::domain::time::Time;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
 use crate::ledger::data_dir::{DataDir, DataDirError};
 pub use crate::ledger::durable::stop_on_engine_panic;
 use crate::ledger::engine::{Ledger, LedgerError};
 use crate::ledger::lanes::Lane;
-use crate::ledger::record::{self, RecordError};
-use crate::ledger::replay::{Head, ReplayError, replay};
+use crate::ledger::replay::Head;
 use crate::ledger::volumes::VolumeLedger;
-use crate::ledger::writer::{Start, Table, Writer, WriterHandle};
-use crate::projection::table_writer::TableWriter;
+use crate::ledger::writer::{Start, Writer, WriterHandle};
+use crate::progress::Progress;
+use crate::projection::snapshot::store::SnapshotStore;
 use crate::random::Random;
-use crate::vault::{OpenError, Vault, VaultError};
-
-/// Why a record stops the replay.
-#[derive(Debug, Error)]
-pub enum BadRecord {
-    /// It cannot be read.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// It is not at the place it names.
-    #[error("it names position {0} as its place")]
-    Misplaced(Position),
-    /// It does not follow from those before it.
-    #[error(transparent)]
-    DoesNotFollow(#[from] DoesNotFollow),
-    /// Its personal fields were sealed under a data key that is not there.
-    #[error("data key {0}, which its personal fields need, is missing from the data key file")]
-    DataKeyMissing(u64),
-    /// Its personal fields are altered.
-    #[error("its personal fields: {0}")]
-    Personal(OpenError),
-}
+use crate::vault::{Vault, VaultError};
 
 /// Why the service cannot start. For operators: texts say what to do and may name paths.
 #[derive(Debug, Error)]
@@ -73,9 +53,9 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger is damaged.
+    /// The ledger is damaged, or lacks what it had.
     #[error(transparent)]
-    Replay(#[from] ReplayError<BadRecord>),
+    Recovery(#[from] RecoveryError),
     /// The first admin's credential cannot be kept.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -101,11 +81,12 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: writer, anchor, ledger, lock.
+/// What is closed last, in this order: snapshots, writer, anchor, ledger, lock.
 #[derive(Debug)]
 pub struct Closing {
     writer: WriterHandle,
     thread: JoinHandle<VolumeLedger>,
+    snapshots: SnapshotKeeper,
     data_dir: DataDir,
 }
 
@@ -123,6 +104,7 @@ impl Closing {
     /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
     pub fn close(self) -> Result<(), StartError> {
         self.writer.close();
+        self.snapshots.stop();
         let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
         ledger.close()?;
         drop(self.data_dir);
@@ -131,7 +113,7 @@ impl Closing {
 }
 
 /// Opens the data directory of `config`, makes it if it is empty, and makes an admin if there never
-/// was one. Blocks until everything is replayed.
+/// was one. Blocks until everything is replayed, and tells `progress` how far it has come.
 ///
 /// # Errors
 /// [`StartError`]; nothing is skipped or repaired silently.
@@ -139,12 +121,13 @@ pub fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    progress: &dyn Progress,
 ) -> Result<Opened, StartError> {
     let mut data_dir = DataDir::open_or_prepare(&config.data_dir)?;
     if data_dir.needs_initialisation() {
         initialise(&mut data_dir, &*random)?;
     }
-    let mut opened = open_existing(data_dir, config, clock, random)?;
+    let mut opened = open_existing(data_dir, config, clock, random, progress)?;
     record_own_facts(&opened.app, config)?;
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
     Ok(opened)
@@ -159,8 +142,9 @@ pub fn open_offline(
     config: &Config,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    progress: &dyn Progress,
 ) -> Result<Opened, StartError> {
-    open_existing(DataDir::open_existing(&config.data_dir)?, config, clock, random)
+    open_existing(DataDir::open_existing(&config.data_dir)?, config, clock, random, progress)
 }
 
 fn initialise(data_dir: &mut DataDir, random: &dyn Random) -> Result<(), StartError> {
@@ -182,25 +166,32 @@ fn open_existing(
     config: &Config,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    progress: &dyn Progress,
 ) -> Result<Opened, StartError> {
     let vault = Arc::new(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
     let (mut anchor, anchored) = Anchor::open(&data_dir.anchor())?;
-    let ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
+    let mut ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
     let reader = ledger.reader();
-    let mut table = TableWriter::default();
-    let mut last_time = None;
-    let head = replay(&*reader, Head::empty(), &anchored, |position, bytes| {
-        last_time = Some(take_record(&mut table, &vault, position, bytes)?);
-        Ok(())
-    })?;
+    let store = SnapshotStore::new(data_dir.snapshots(), vault.data_keys.snapshot_keys());
+    let recovery = Recovery {
+        reader: &*reader,
+        end: ledger.head(),
+        anchored: &anchored,
+        vault: &vault,
+        store: &store,
+        clock: &*clock,
+        progress,
+    };
+    let Recovered { table, head, last_time, snapshot } = recovery.run()?;
     vault.peppers.verify(table.peppers())?;
     vault.data_keys.cut_unfinished()?;
-    if let (Some(position), Some(time)) = (head.position, last_time) {
+    if let Some(position) = head.position {
         // What was durable but not yet anchored is about to be read: it must not get lost again.
         anchor.write(position, head.frontier.root())?;
-        table.publish(position, time);
     }
-    tracing::info!(head = head.position.map_or(0, Position::get), "ledger replayed");
+    let announced = ledger.sealed_volumes();
+    let snapshots =
+        SnapshotKeeper::start(store, Arc::clone(&reader), snapshot, announced, Arc::clone(&clock))?;
     let key_table = table.table();
     let keeper = AnchorKeeper::start(anchor)?;
     let Head { position, frontier } = head;
@@ -220,33 +211,13 @@ fn open_existing(
             started: clock.monotonic(),
             ledger: data_dir.ledger(),
             anchor: data_dir.anchor(),
+            snapshots: snapshots.state(),
         },
         clock,
         random,
     };
-    let closing = Closing { writer, thread, data_dir };
+    let closing = Closing { writer, thread, snapshots, data_dir };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
-}
-
-/// Folds one record of the log into the table; answers when it was recorded.
-fn take_record(
-    table: &mut TableWriter,
-    vault: &Vault,
-    position: Position,
-    bytes: &[u8],
-) -> Result<Time, BadRecord> {
-    let mut fact = record::decode(bytes)?;
-    if fact.position != position {
-        return Err(BadRecord::Misplaced(fact.position));
-    }
-    if let Some(private) = &fact.private
-        && !vault.data_keys.is_known(private.sealed.data_key)
-    {
-        return Err(BadRecord::DataKeyMissing(private.sealed.data_key.0));
-    }
-    sealing::open_sources(&vault.data_keys, &mut fact).map_err(BadRecord::Personal)?;
-    apply(table, &fact)?;
-    Ok(fact.time)
 }
 
 /// Puts on record which pepper and which policy are in force, where the log does not say so yet.

@@ -5,6 +5,8 @@ use std::fs;
 
 use super::house::{Place, copy, tree};
 use super::*;
+use crate::app::recovery::RecoveryError;
+use crate::app::sealing;
 use crate::domain::event::{Actor, Recorded};
 use crate::domain::ids::{AccountRef, EventId};
 use crate::domain::key_format::Environment;
@@ -13,6 +15,7 @@ use crate::domain::sealed::DataKeyId;
 use crate::domain::source::Sources;
 use crate::domain::testing::{created, key_id};
 use crate::ledger::frame::{Frame, FrameBuilder};
+use crate::ledger::record;
 use crate::merkle::Frontier;
 use crate::vault::Scope;
 
@@ -122,7 +125,7 @@ fn another_ledger_or_none_is_refused() {
     fs::remove_dir_all(place.path("ledger")).unwrap();
     copy(&other.path("ledger"), &place.path("ledger"));
     let error = place.refusal();
-    assert!(matches!(error, StartError::Replay(_)), "{error}");
+    assert!(matches!(error, StartError::Recovery(RecoveryError::Replay(_))), "{error}");
     fs::remove_dir_all(place.path("ledger")).unwrap();
     refused(&place, "the ledger is missing");
 }
@@ -284,7 +287,7 @@ fn a_byte_altered_on_disk_stops_the_start_and_names_a_position() {
     fs::write(&db, &bytes).unwrap();
     let error = place.refusal().to_string();
     assert!(error.contains("position"), "{error}");
-    assert!(matches!(place.refusal(), StartError::Ledger(_) | StartError::Replay(_)));
+    assert!(matches!(place.refusal(), StartError::Ledger(_) | StartError::Recovery(_)));
 }
 
 #[test]

@@ -23,6 +23,8 @@ use crate::domain::requests::Method;
 use crate::domain::source::SourceRange;
 use crate::domain::testing::{account, at, permissions, plan_name, tenant};
 use crate::ledger::frame::Frame;
+use crate::ledger::record;
+use crate::progress::Silent;
 use crate::random::SystemRandom;
 
 /// Where a service may be started.
@@ -47,11 +49,11 @@ impl Place {
     }
 
     pub(super) fn open(&self) -> Result<Opened, StartError> {
-        open(&self.config, self.clock.clone(), self.random.clone())
+        open(&self.config, self.clock.clone(), self.random.clone(), &Silent)
     }
 
     pub(super) fn open_offline(&self) -> Result<Opened, StartError> {
-        open_offline(&self.config, self.clock.clone(), self.random.clone())
+        open_offline(&self.config, self.clock.clone(), self.random.clone(), &Silent)
     }
 
     pub(super) fn start(&self) -> House {
@@ -152,12 +154,12 @@ impl House {
         self.opened.app.identify(text.trim_end()).unwrap()
     }
 
-    fn call(&self, method: Method) -> Call {
+    pub(super) fn call(&self, method: Method) -> Call {
         let identity = Arc::new(self.admin());
         Call { identity, method, trace_id: None, request: None, on_behalf_of: None }
     }
 
-    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(super) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
     }
 

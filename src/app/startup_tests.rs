@@ -4,6 +4,8 @@
 mod damage;
 #[path = "startup_house_tests.rs"]
 mod house;
+#[path = "startup_snapshot_tests.rs"]
+mod snapshots;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +17,8 @@ use crate::domain::permission::PlanName;
 use crate::domain::policy::Plan;
 use crate::domain::subject::Subject;
 use crate::domain::testing::{account, permissions};
+use crate::domain::time::Time;
+use crate::progress::Silent;
 use crate::random::SeededRandom;
 use house::{House, Place, tree};
 
@@ -97,8 +101,13 @@ fn first_records_that_are_missing_are_made_good() {
         let mut data_dir = DataDir::open_or_prepare(&place.config.data_dir).unwrap();
         initialise(&mut data_dir, &SeededRandom::new(5)).unwrap();
         // The pepper came to be on record, the policy and the admin did not.
-        let opened =
-            open_existing(data_dir, &place.config, place.clock.clone(), place.random.clone());
+        let opened = open_existing(
+            data_dir,
+            &place.config,
+            place.clock.clone(),
+            place.random.clone(),
+            &Silent,
+        );
         let house = House { opened: opened.unwrap() };
         let pepper = house.opened.app.vault.peppers.current();
         let act = Act::RegisterPepper { version: pepper.version(), check: pepper.check() };

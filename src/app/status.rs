@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::snapshots::SnapshotState;
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::time::Time;
 use crate::ledger::anchor::Anchor;
@@ -25,6 +26,7 @@ pub(crate) struct Vitals {
     pub(crate) started: Duration,
     pub(crate) ledger: PathBuf,
     pub(crate) anchor: PathBuf,
+    pub(crate) snapshots: Arc<SnapshotState>,
 }
 
 /// How the service is.
@@ -50,6 +52,10 @@ pub struct Status {
     pub pepper: PepperVersion,
     /// Bytes of the log on disk, all its volumes.
     pub disk_bytes: u64,
+    /// The position of the newest snapshot; none if there is none yet.
+    pub snapshot: Option<Position>,
+    /// Whether the last attempt to make a snapshot failed.
+    pub snapshots_fail: bool,
     /// How many commands wait for the writer.
     pub waiting: usize,
 }
@@ -92,6 +98,8 @@ impl App {
             callers: self.table.callers().len(),
             pepper: self.vault.peppers.current().version(),
             disk_bytes,
+            snapshot: self.vitals.snapshots.newest(),
+            snapshots_fail: self.vitals.snapshots.failing(),
             waiting: self.writer.waiting(),
         })
     }

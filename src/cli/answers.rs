@@ -136,6 +136,8 @@ impl Resource for Status {
                 "disk_bytes": engine.disk_bytes,
             })),
             "queue_depth": answer.queue_depth,
+            "snapshot_position": answer.snapshot_position,
+            "snapshots_failing": answer.snapshots_failing,
         })
     }
 
@@ -149,12 +151,20 @@ impl Resource for Status {
             0 => "at head".to_owned(),
             behind => format!("{} behind head", grouped(behind)),
         };
+        let snapshot = match (answer.snapshot_position, answer.snapshots_failing) {
+            (0, false) => "none yet".to_owned(),
+            (position, false) => grouped(position),
+            (position, true) => {
+                format!("{}  the last attempt failed: see the log", grouped(position))
+            }
+        };
         vec![
             ("keyledger", named(&answer.version, &self.server)),
             ("started", answer.start_time.as_ref().map_or_else(|| "—".to_owned(), humane) + &up),
             ("", String::new()),
             ("head", grouped(answer.head)),
             ("anchor", format!("{}  {behind}", grouped(answer.anchor_position))),
+            ("snapshot", snapshot),
             ("tree root", hex(&answer.tree_root)),
             (
                 "engine",
@@ -302,6 +312,8 @@ mod tests {
                     disk_bytes: 12_897_485,
                 }),
                 queue_depth: 0,
+                snapshot_position: 1_000,
+                snapshots_failing: false,
             },
         }
     }
@@ -314,6 +326,7 @@ started    2026-11-23 05:30:12Z  up 3 h 12 min
 
 head       1,234
 anchor     1,230  4 behind head
+snapshot   1,000
 tree root  abababababababababababababababababababababababababababababababab
 engine     sled 0.34.7  12.2 MiB on disk
 pepper     version 1

@@ -9,6 +9,7 @@ use crate::cli::{RecoverAdminArgs, confirm, output};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::process;
+use crate::progress::Silent;
 use crate::random::SystemRandom;
 use crate::telemetry;
 
@@ -43,8 +44,8 @@ fn try_recover(args: &RecoverAdminArgs) -> Result<ExitCode, String> {
     startup::stop_on_engine_panic();
     process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-    let Opened { app, closing, .. } =
-        startup::open_offline(&config, clock, random).map_err(|error| error.to_string())?;
+    let Opened { app, closing, .. } = startup::open_offline(&config, clock, random, &Silent)
+        .map_err(|error| error.to_string())?;
     let path = args.credential_out.clone().unwrap_or_else(|| closing.admin_credential());
     let made = admin_credential::recover(&app, &path);
     drop(app);

@@ -39,6 +39,8 @@ fn answer(status: Status) -> GetStatusResponse {
             disk_bytes: status.disk_bytes,
         }),
         queue_depth: u32::try_from(status.waiting).unwrap_or(u32::MAX),
+        snapshot_position: encode::position(status.snapshot),
+        snapshots_failing: status.snapshots_fail,
     }
 }
 
@@ -72,6 +74,8 @@ mod tests {
             pepper: PepperVersion(4),
             disk_bytes: 5,
             waiting: 6,
+            snapshot: Position::new(40),
+            snapshots_fail: true,
         };
         let expected = GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -88,6 +92,8 @@ mod tests {
                 disk_bytes: 5,
             }),
             queue_depth: 6,
+            snapshot_position: 40,
+            snapshots_failing: true,
         };
         assert_eq!(answer(status), expected);
     }

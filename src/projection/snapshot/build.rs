@@ -50,6 +50,19 @@ pub enum BuildError {
     Stopped,
 }
 
+impl BuildError {
+    /// Whether a snapshot that was read is at fault, and not the log or the file system.
+    #[must_use]
+    pub fn is_of_a_snapshot(&self) -> bool {
+        let folding = |reason: &FoldError| matches!(reason, FoldError::Snapshot(_));
+        match self {
+            BuildError::Snapshot(_) => true,
+            BuildError::Replay(ReplayError::Refused { reason, .. }) => folding(reason),
+            _ => false,
+        }
+    }
+}
+
 /// How a snapshot is made.
 pub(super) struct Builder<'a> {
     pub(super) reader: &'a dyn LedgerReader,
