@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     match cli::parse() {
         Invocation::Serve(args) => cli::serve::run(&args),
         Invocation::RecoverAdmin(args) => cli::offline::recover_admin(&args),
+        Invocation::Rebuild(args) => cli::offline::rebuild(&args),
         Invocation::Client(call) => cli::client::run(call),
     }
 }

@@ -15,6 +15,7 @@ mod model_tests;
 pub mod own_command;
 pub mod page;
 pub mod put_account;
+pub mod rebuild;
 pub mod recovery;
 pub mod report_leaked_key;
 pub mod revoke_key;

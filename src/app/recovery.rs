@@ -102,7 +102,7 @@ impl Recovery<'_> {
     pub(crate) fn run(&self) -> Result<Recovered, RecoveryError> {
         let begun = self.clock.monotonic();
         let took = |since: Duration| self.clock.monotonic().saturating_sub(since);
-        let mut recovered = self.from_snapshot()?;
+        let mut recovered = self.load_newest()?;
         let loaded = took(begun);
         let replayed = self.replay(&mut recovered);
         self.progress.end();
@@ -140,7 +140,7 @@ impl Recovery<'_> {
     }
 
     /// The table of the newest snapshot that can be used; an empty one if there is none.
-    fn from_snapshot(&self) -> Result<Recovered, RecoveryError> {
+    fn load_newest(&self) -> Result<Recovered, RecoveryError> {
         let positions = self.store.positions().unwrap_or_else(|error| {
             tracing::error!(%error, "the directory of snapshots cannot be read");
             Vec::new()

@@ -23,7 +23,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
-use crate::domain::ids::Position;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
 use crate::ledger::data_dir::{DataDir, DataDirError};

@@ -8,7 +8,7 @@ use super::*;
 use crate::app::recovery::RecoveryError;
 use crate::app::sealing;
 use crate::domain::event::{Actor, Recorded};
-use crate::domain::ids::{AccountRef, EventId};
+use crate::domain::ids::{AccountRef, EventId, Position};
 use crate::domain::key_format::Environment;
 use crate::domain::personal::Personal;
 use crate::domain::sealed::DataKeyId;

@@ -16,7 +16,7 @@ use crate::app::put_account::AccountChange;
 use crate::clock::ManualClock;
 use crate::domain::account::AccountStatus;
 use crate::domain::event::Recorded;
-use crate::domain::ids::{AccountRef, KeyId};
+use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::requests::Method;

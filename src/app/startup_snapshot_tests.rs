@@ -8,13 +8,13 @@ use super::*;
 use crate::app::call::{Call, NamedRequest};
 use crate::app::create_key::NewKey;
 use crate::app::recovery::RecoveryError;
-use crate::domain::ids::{AccountRef, KeyId};
+use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key_format::Environment;
 use crate::domain::requests::Method;
 use crate::projection::snapshot::store::SnapshotStore;
 
 /// A place with small volumes.
-fn place() -> Place {
+pub(super) fn place() -> Place {
     let mut place = Place::new();
     place.config.ledger.volume_bytes = 4096;
     place
@@ -53,7 +53,7 @@ fn create_named(house: &House) -> (KeyId, bool) {
 }
 
 /// A life with a bit of everything, a snapshot, and some more; answers the key that is bound.
-fn lived(place: &Place) -> KeyId {
+pub(super) fn lived(place: &Place) -> KeyId {
     let house = place.start();
     house.put_account("a", AccountStatus::Active);
     let plain = house.create_key("a", &[]);
@@ -67,14 +67,14 @@ fn lived(place: &Place) -> KeyId {
     bound
 }
 
-fn snapshots(place: &Place) -> Vec<PathBuf> {
+pub(super) fn snapshots(place: &Place) -> Vec<PathBuf> {
     let vault = Vault::open(&place.path("keys"), &place.path("datakeys")).unwrap();
     let store = SnapshotStore::new(place.path("snapshots"), vault.data_keys.snapshot_keys());
     store.positions().unwrap().into_iter().map(|position| store.path(position)).collect()
 }
 
 /// What the table holds after a start, and whether a snapshot was used.
-fn started(place: &Place) -> (String, bool) {
+pub(super) fn started(place: &Place) -> (String, bool) {
     let house = place.start();
     let used = house.opened.app.vitals.snapshots.used();
     let picture = house.picture();

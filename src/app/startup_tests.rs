@@ -4,6 +4,8 @@
 mod damage;
 #[path = "startup_house_tests.rs"]
 mod house;
+#[path = "startup_rebuild_tests.rs"]
+mod rebuilds;
 #[path = "startup_snapshot_tests.rs"]
 mod snapshots;
 
@@ -13,6 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::domain::account::AccountStatus;
 use crate::domain::event::Event;
+use crate::domain::ids::Position;
 use crate::domain::permission::PlanName;
 use crate::domain::policy::Plan;
 use crate::domain::subject::Subject;

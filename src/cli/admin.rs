@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 
-use super::RecoverAdminArgs;
 use super::answers::Status;
 use super::caller::CallerCommand;
 use super::connect::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::session::Session;
+use super::{RebuildArgs, RecoverAdminArgs};
 use crate::proto::v1;
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,11 @@ pub(super) enum AdminCommand {
     ///
     /// Works on the data directory of a server that is not running. The log keeps that it was done.
     RecoverAdmin(RecoverAdminArgs),
+    /// Fold the whole log again, offline, and compare the newest snapshot with what that gives
+    ///
+    /// Works on the data directory of a server that is not running. A snapshot that is missing, damaged or
+    /// other than the log says is replaced. Exit code 1 if it was whole and not what the log says.
+    Rebuild(RebuildArgs),
 }
 
 #[derive(Debug, Args)]

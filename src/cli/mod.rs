@@ -16,6 +16,7 @@ mod key;
 pub mod offline;
 mod options;
 mod output;
+mod progress;
 mod resources;
 mod secret;
 pub mod serve;
@@ -106,6 +107,17 @@ pub struct RecoverAdminArgs {
     pub yes: bool,
 }
 
+/// What `keyledger admin rebuild` is given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RebuildArgs {
+    /// Configuration file of the server [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory of the server, which must not be running [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 struct AccountGroup {
     #[command(flatten)]
@@ -129,6 +141,8 @@ pub enum Invocation {
     Serve(ServeArgs),
     /// Make an admin caller in the data directory of a server that is not running.
     RecoverAdmin(RecoverAdminArgs),
+    /// Fold the log of a server that is not running, and hold its snapshot to that.
+    Rebuild(RebuildArgs),
     /// Call a server: see [`run_client`].
     Client(ClientCall),
 }
@@ -155,6 +169,7 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::RecoverAdmin(args)) => {
                 return Invocation::RecoverAdmin(args);
             }
+            Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),

@@ -1,15 +1,18 @@
 //! Commands that work on the data directory itself, while no server uses it.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::app::admin_credential;
+use crate::app::rebuild::{self, Rebuilt};
 use crate::app::startup::{self, Opened};
-use crate::cli::{RecoverAdminArgs, confirm, output};
+use crate::cli::output::{self, Output};
+use crate::cli::progress::Shown;
+use crate::cli::{RebuildArgs, RecoverAdminArgs, confirm};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::process;
-use crate::progress::Silent;
 use crate::random::SystemRandom;
 use crate::telemetry;
 
@@ -33,18 +36,54 @@ fn failed(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn try_recover(args: &RecoverAdminArgs) -> Result<ExitCode, String> {
-    let config = args.config.as_deref().map(Config::read).transpose();
+/// Folds the log from its beginning and holds the newest snapshot to it.
+#[must_use]
+pub fn rebuild(args: &RebuildArgs) -> ExitCode {
+    try_rebuild(args).unwrap_or_else(|problem| failed(&problem))
+}
+
+fn try_rebuild(args: &RebuildArgs) -> Result<ExitCode, String> {
+    let config = prepare(args.config.as_deref(), args.data_dir.as_deref())?;
+    let rebuilt = rebuild::rebuild(&config, &Shown::new()).map_err(|error| error.to_string())?;
+    let (text, exit) = match rebuilt {
+        Rebuilt::Identical(at) => (format!("the snapshot at position {at} is identical"), 0),
+        Rebuilt::Made(at) => (format!("there was no snapshot: made one at position {at}"), 0),
+        Rebuilt::Replaced { position, reason } => {
+            (format!("the snapshot at position {position} is replaced: {reason}"), 0)
+        }
+        Rebuilt::Differed { position, at, aside } => {
+            let aside = aside.display();
+            let text = format!(
+                "the snapshot at position {position} is not what the log gives; first difference: \
+                 {at}. It is replaced and now lies in {aside}"
+            );
+            (text, 1)
+        }
+        Rebuilt::Nothing => ("no volume is sealed yet: there is no snapshot to make".to_owned(), 0),
+    };
+    // Whoever started it may not listen; it is done all the same.
+    let _ = Output::new(None).line(&text);
+    Ok(ExitCode::from(exit))
+}
+
+/// The configuration, with the log and the process made ready for work on the data directory.
+fn prepare(file: Option<&Path>, data_dir: Option<&Path>) -> Result<Config, String> {
+    let config = file.map(Config::read).transpose();
     let mut config = config.map_err(|error| error.to_string())?.unwrap_or_default();
-    if let Some(data_dir) = &args.data_dir {
-        config.data_dir.clone_from(data_dir);
+    if let Some(data_dir) = data_dir {
+        config.data_dir = data_dir.to_owned();
     }
     let filter = std::env::var(telemetry::LOG_VARIABLE).ok();
     telemetry::start(filter.as_deref()).map_err(|error| error.to_string())?;
     startup::stop_on_engine_panic();
     process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
+    Ok(config)
+}
+
+fn try_recover(args: &RecoverAdminArgs) -> Result<ExitCode, String> {
+    let config = prepare(args.config.as_deref(), args.data_dir.as_deref())?;
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-    let Opened { app, closing, .. } = startup::open_offline(&config, clock, random, &Silent)
+    let Opened { app, closing, .. } = startup::open_offline(&config, clock, random, &Shown::new())
         .map_err(|error| error.to_string())?;
     let path = args.credential_out.clone().unwrap_or_else(|| closing.admin_credential());
     let made = admin_credential::recover(&app, &path);

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::cli::ServeArgs;
 use crate::cli::output::{self, Output};
+use crate::cli::progress::Shown;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
 use crate::process;
@@ -71,7 +72,8 @@ async fn serve(config: Config) -> Result<(), String> {
     let started = Arc::new(AtomicBool::new(false));
     let stop = stop_signal(&started).map_err(|error| format!("signals: {error}"))?;
     let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
-    let running = server::run(config, listener, sources, stop, |ready| {
+    let progress = Arc::new(Shown::new());
+    let running = server::run_telling(config, listener, sources, progress, stop, |ready| {
         started.store(true, Ordering::SeqCst);
         announce(ready);
     });

@@ -4,6 +4,7 @@
 //! into a file, from which the next round goes on. So memory follows neither the number of keys nor the
 //! length of the log.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::iter::Peekable;
@@ -29,6 +30,9 @@ use SnapshotError::Damaged;
 
 /// Things touched, after which what is folded is merged: about half a gigabyte.
 pub(super) const MOST_TOUCHED: usize = 1_000_000;
+
+/// Entries that are merged between two words about it.
+const REPORTED_EACH: u64 = 4096;
 
 /// Why a snapshot could not be made. Nothing is lost by that: the log has all of it.
 #[derive(Debug, Error)]
@@ -85,10 +89,7 @@ impl Builder<'_> {
         path: &Path,
     ) -> Result<Snapshot, BuildError> {
         let aside = path.with_added_extension("tmp");
-        let from = previous.as_ref().map_or(0, |base| base.standpoint().position.get());
-        self.progress.begin("folding the log into a snapshot", up_to.get().saturating_sub(from));
         let built = self.build_in_rounds(previous, up_to, (path, &aside));
-        self.progress.end();
         if built.is_err() {
             let _ = fs::remove_file(&aside);
             let _ = fs::remove_file(path);
@@ -128,26 +129,11 @@ impl Builder<'_> {
     ) -> Result<Position, BuildError> {
         let before = base.map_or_else(Head::empty, |base| base.standpoint().head());
         let mut fold = Fold::new(base)?;
-        let touched = std::cell::Cell::new(0);
-        let take = |position: Position, record: &[u8]| {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(FoldError::Stopped);
-            }
-            fold.take(position, record)?;
-            touched.set(fold.touched());
-            Ok(())
-        };
         let begun = before.position.map_or(0, Position::get);
-        let enough = |last: Position| {
-            self.progress.reached(last.get().saturating_sub(begun));
-            last >= up_to || touched.get() >= self.most_touched
-        };
-        let head = match replay_some(self.reader, before.clone(), take, enough) {
-            Err(ReplayError::Refused { reason: FoldError::Stopped, .. }) => {
-                return Err(BuildError::Stopped);
-            }
-            replayed => replayed?,
-        };
+        self.progress.begin("folding the log", up_to.get().saturating_sub(begun));
+        let folded = self.fold(&mut fold, before.clone(), up_to);
+        self.progress.end();
+        let head = folded?;
         let position = head.position.filter(|_| head != before);
         let position = position.ok_or(BuildError::NoFrameEnd(up_to))?;
         let standpoint = Standpoint {
@@ -158,8 +144,36 @@ impl Builder<'_> {
             highest_data_key: fold.highest_data_key,
         };
         let out = SnapshotWriter::create(path, standpoint, self.keys, self.kek_version)?;
-        Merge { base, fold: &fold, out, stop: self.stop }.write()?;
-        Ok(position)
+        let total = base.map_or(0, Snapshot::keys) + fold.keys.len() as u64;
+        self.progress.begin("writing a snapshot", total);
+        let (stop, progress) = (self.stop, self.progress);
+        let written = Merge { base, fold: &fold, out, stop, progress, seen: 0 }.write();
+        self.progress.end();
+        written.map(|()| position)
+    }
+
+    /// Folds what is behind `from`, until `up_to` or until enough is touched.
+    fn fold(&self, fold: &mut Fold<'_>, from: Head, up_to: Position) -> Result<Head, BuildError> {
+        let begun = from.position.map_or(0, Position::get);
+        let touched = Cell::new(0);
+        let take = |position: Position, record: &[u8]| {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(FoldError::Stopped);
+            }
+            fold.take(position, record)?;
+            touched.set(fold.touched());
+            Ok(())
+        };
+        let enough = |last: Position| {
+            self.progress.reached(last.get().saturating_sub(begun));
+            last >= up_to || touched.get() >= self.most_touched
+        };
+        match replay_some(self.reader, from, take, enough) {
+            Err(ReplayError::Refused { reason: FoldError::Stopped, .. }) => {
+                Err(BuildError::Stopped)
+            }
+            replayed => Ok(replayed?),
+        }
     }
 }
 
@@ -176,6 +190,9 @@ struct Merge<'a> {
     fold: &'a Fold<'a>,
     out: SnapshotWriter,
     stop: &'a AtomicBool,
+    progress: &'a dyn Progress,
+    /// Entries of the base that have been merged.
+    seen: u64,
 }
 
 impl Merge<'_> {
@@ -211,7 +228,7 @@ impl Merge<'_> {
         section: Section,
         touched: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), SnapshotError>>,
     ) -> Result<(), BuildError> {
-        let Merge { base, out, stop, .. } = self;
+        let Merge { base, out, stop, progress, seen, .. } = self;
         let mut touched = touched.peekable();
         if let Some(base) = base {
             base.for_each(section, |entry| {
@@ -220,6 +237,10 @@ impl Merge<'_> {
                 let replaced = matches!(touched.peek(), Some(Ok((next, _))) if next == order_key);
                 if !replaced {
                     out.push(section, entry)?;
+                }
+                *seen += 1;
+                if *seen % REPORTED_EACH == 0 {
+                    progress.reached(*seen);
                 }
                 if stop.load(Ordering::Relaxed) { Err(BuildError::Stopped) } else { Ok(()) }
             })?;

@@ -39,12 +39,15 @@
 
 mod build;
 mod bytes;
+mod compare;
 mod entry;
 mod fold;
 mod header;
 mod load;
 mod reader;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 mod writer;
 
 use std::io;

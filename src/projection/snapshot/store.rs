@@ -86,6 +86,14 @@ impl SnapshotStore {
         Ok(snapshot)
     }
 
+    /// Opens what [`SnapshotStore::write_aside`] left.
+    ///
+    /// # Errors
+    /// As [`SnapshotStore::open`].
+    pub fn open_aside(&self, aside: &Path) -> Result<Snapshot, SnapshotError> {
+        Snapshot::open(aside, &self.keys)
+    }
+
     /// The version of the key-encryption key that new snapshots are made under.
     #[must_use]
     pub fn current_kek(&self) -> u16 {
