@@ -23,6 +23,7 @@ use keyledger::ledger::engine::LedgerReader;
 use keyledger::ledger::lanes::{Lane, NotTaken};
 use keyledger::ledger::volumes::VolumeLedger;
 use keyledger::ledger::writer::{Answer, WriterHandle};
+use keyledger::progress::Silent;
 use keyledger::random::SystemRandom;
 use tokio::sync::oneshot;
 
@@ -38,7 +39,7 @@ impl House {
     pub(crate) fn open(data_dir: &Path) -> Self {
         let config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-        House { opened: startup::open(&config, clock, random).expect("it opens") }
+        House { opened: startup::open(&config, clock, random, &Silent).expect("it opens") }
     }
 
     pub(crate) fn writer(&self) -> WriterHandle {
