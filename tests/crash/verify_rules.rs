@@ -93,7 +93,7 @@ fn a_record_that_was_never_proposed_is_found_unless_recovery_or_the_gate_made_it
     log.push(record(5, Event::KeyDisabled, Mechanism::Bearer));
     assert!(problem(&log, 2, &[], &[]).starts_with("position 5 was never proposed"));
     let act = Act { position: 5, key: KEY.to_string(), what: Change::Revoked };
-    assert!(problem(&log, 2, &[], &[act.clone()]).contains("was acknowledged, now"));
+    assert!(problem(&log, 2, &[], std::slice::from_ref(&act)).contains("was acknowledged, now"));
     log[4] = record(5, revoked(), Mechanism::Bearer);
     assert_eq!(problem(&log, 2, &[], &[act]), "");
     log[4] = record(5, revoked(), Mechanism::Service);
