@@ -23,6 +23,7 @@ use keyledger::domain::key::RevokeReason;
 use keyledger::domain::key_format::Environment;
 use keyledger::domain::permission::PlanName;
 use keyledger::domain::requests::Method;
+use keyledger::progress::Silent;
 use keyledger::random::SystemRandom;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -112,7 +113,8 @@ fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> R
     let data_dir = job.root.join("data");
     let ledger = LedgerSettings { volume_bytes: job.volume_bytes };
     let config = Config { data_dir: data_dir.clone(), ledger, ..Config::default() };
-    let opened = startup::open(&config, Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let opened = startup::open(&config, clock, random, &Silent);
     let Opened { app, closing, .. } = opened.map_err(|error| format!("refused: {error}"))?;
     let identity = identify(&app, &data_dir, job.ready.then_some(truth))?;
     let seen = runtime.block_on(look(&app, &identity, job, truth))?;
