@@ -13,6 +13,7 @@ use super::case::Case;
 use super::gate::Trace;
 use super::hand::{Hand, Told};
 use super::recorder::Recorder;
+use super::trace::Op;
 use super::truth::{Truth, hash, proposed, read_log};
 use crate::common::credential_in;
 use crate::common::process::Process;
@@ -143,8 +144,8 @@ async fn kill_under_load(server: Process, hand: &Hand) {
     clients.join_all().await;
 }
 
-/// Volumes as small as can be: they are prepared, filled, sealed and removed all the time, over a
-/// kill -9 and an orderly stop.
+/// Volumes as small as can be: they are prepared, filled, sealed and removed all the time, and
+/// snapshots made of them, over a kill -9 and orderly stops.
 pub async fn volumes(shim: &Path) -> Trace {
     let mut run = Run::new("volumes", shim, SMALL_VOLUME);
     for start in 0..3 {
@@ -156,7 +157,12 @@ pub async fn volumes(shim: &Path) -> Trace {
             stop(server);
         }
     }
-    run.finish()
+    let trace = run.finish();
+    for made in ["data/ledger/volume-", "data/snapshots/"] {
+        let named = |op: &Op| matches!(op, Op::Rename { to, .. } if to.starts_with(made));
+        assert!(trace.ops.iter().any(named), "the run made no {made}…");
+    }
+    trace
 }
 
 /// The recovery of a state that a crash left, and some use of it: crashed again, it is a crash within
