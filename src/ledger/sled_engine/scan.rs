@@ -100,19 +100,18 @@ fn look(log: &File, first: Position) -> io::Result<Found> {
     Ok(found)
 }
 
-fn look_through(mut rest: &[u8], found: &mut Found) {
-    while let Some(offset) = rest.iter().position(|byte| *byte == MAGIC[0]) {
-        rest = &rest[offset..];
-        rest = &rest[look_here(rest, found)..];
+fn look_through(bytes: &[u8], found: &mut Found) {
+    let mut done = 0;
+    for at in memchr::memmem::find_iter(bytes, &MAGIC) {
+        // Not inside a whole frame: what looks like a frame in a record is none.
+        if at >= done {
+            done = at + look_here(&bytes[at..], found);
+        }
     }
 }
 
-/// Notes the frame that begins with these bytes, if one does; answers how many bytes are done with.
-/// A whole frame is passed over as a whole: what looks like a frame in a record is none.
+/// Notes the frame that seems to begin with these bytes; answers how many bytes are done with.
 fn look_here(bytes: &[u8], found: &mut Found) -> usize {
-    if !bytes.starts_with(&MAGIC) {
-        return 1;
-    }
     let Some((first, length)) = Frame::place_and_length(bytes) else { return MAGIC.len() };
     let damaged = match bytes.get(..length).map(|bytes| Frame::decode(bytes, first)) {
         Some(Ok(frame)) => {
