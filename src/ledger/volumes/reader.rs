@@ -185,12 +185,14 @@ impl VolumeReader {
         {
             return Ok(frame);
         }
-        if let Some(reading) = frames
-            && let Some(frame) = reading.read_next()?
-        {
-            return Ok(frame);
+        match frames.as_mut().map(PartFrames::read_next).transpose() {
+            Ok(Some(Some(frame))) => return Ok(frame),
+            // Behind the last frame of a volume the next one begins. A scan of sled does not see what
+            // was appended to the leaf it stands in since it got there: that is looked for anew, and
+            // what is missing then is missing.
+            Ok(_) | Err(LedgerError::MissingFrame { .. }) => {}
+            Err(error) => return Err(error),
         }
-        // Behind the last frame of a volume the next one begins.
         let behind = frames.insert(self.shared.frames_at(next)?);
         behind.read_next()?.ok_or(LedgerError::MissingFrame { position: next })
     }
