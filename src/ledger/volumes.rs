@@ -51,6 +51,8 @@ pub struct VolumeLedger {
     frontier: Frontier,
     shared: Arc<Shared>,
     sealer: Sealer,
+    /// Whether an append has failed: nothing more is taken, in the next volume neither.
+    poisoned: bool,
 }
 
 impl fmt::Debug for VolumeLedger {
@@ -121,6 +123,7 @@ impl VolumeLedger {
             frontier: current.after,
             shared,
             sealer,
+            poisoned: false,
         })
     }
 
@@ -173,8 +176,13 @@ impl VolumeLedger {
 
 impl Ledger for VolumeLedger {
     fn append(&mut self, frame: &Frame) -> Result<(), LedgerError> {
+        if self.poisoned {
+            return Err(LedgerError::Poisoned);
+        }
         self.rotate_if_full();
-        self.live.append(frame)?;
+        let appended = self.live.append(frame);
+        self.poisoned = appended.is_err();
+        appended?;
         self.live_bytes += frame.as_bytes().len() as u64;
         self.frontier = frame.frontier().clone();
         self.shared.appended(frame);
