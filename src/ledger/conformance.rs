@@ -20,12 +20,14 @@ use crate::ledger::engine::{Ledger, LedgerError, LedgerReader};
 use crate::ledger::frame::{Frame, FrameBuilder};
 use crate::merkle::Frontier;
 
-pub(crate) use benches::{SimBench, SledBench, fast_home};
+pub(crate) use benches::{SimBench, VolumeBench, fast_home};
 
 /// Where a ledger of one engine is, and what can happen to it there.
 pub(crate) trait Bench: Send + Sync + Sized + 'static {
     /// The engine.
     type L: Ledger + 'static;
+    /// How many seeds are worth telling a story of: those that chance makes differ.
+    const SEEDS: u64;
 
     /// A place where no ledger is yet. `seed` decides whatever the place leaves to chance.
     fn new(seed: u64) -> Self;
@@ -242,7 +244,8 @@ suite! {
         c4_a_damaged_ledger_is_not_repaired;
 }
 
-run_on!(sled, SledBench);
+run_on!(volumes, VolumeBench<{ 64 << 20 }>);
+run_on!(small_volumes, VolumeBench<1024>);
 run_on!(sim, SimBench);
 
 /// Tests of clauses elsewhere: of what only an engine that fails as told can show, and of the holder.
@@ -272,7 +275,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     (
         "H5",
-        include_str!("replay.rs"),
+        include_str!("replay_tests.rs"),
         "fn a_ledger_shorter_than_the_anchor_is_refused_with_both_positions()",
     ),
 ];

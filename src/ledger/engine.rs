@@ -56,8 +56,8 @@
 //!
 //! ## The engine: opening and closing
 //!
-//! - **C1** Making a ledger MUST give an empty one, and be refused with [`LedgerError::Exists`] where there
-//!   is one; opening MUST be refused with [`LedgerError::Missing`] where there is none, and make none.
+//! - **C1** Making a ledger MUST give an empty one where there is none, and MUST leave one that is there
+//!   as it is; opening MUST be refused with an error where there is none, and make none.
 //! - **C2** Closing and opening MUST change nothing: the same frames, byte for byte, and the same head; an
 //!   empty ledger stays empty.
 //! - **C3** Two handles MUST NOT be open at once: a second opening is refused with [`LedgerError::InUse`].
@@ -72,9 +72,9 @@
 //! - **H3** After an error of `append` it MUST end the process without unwinding: a retry would rest on a
 //!   page cache in an unknown state, and dropping a handle may write.
 //! - **H4** It MUST hold the lock of the data directory from before the ledger is opened until it is closed.
-//! - **H5** After opening, it MUST read every frame, hold each to the tree of the one before and the end to
-//!   the head anchor, before it shows or answers anything; and MUST write the anchor only of what has
-//!   been acknowledged or found.
+//! - **H5** After opening, it MUST read every frame that no snapshot it has verified stands for, hold each
+//!   to the tree of the one before and the end to the head anchor, before it shows or answers anything;
+//!   and MUST write the anchor only of what has been acknowledged or found.
 
 use std::fs::File;
 use std::io;

@@ -8,6 +8,7 @@ struct Breaking<const N: usize>(SimBench);
 
 impl<const N: usize> Bench for Breaking<N> {
     type L = SimLedger;
+    const SEEDS: u64 = SimBench::SEEDS;
 
     fn new(seed: u64) -> Self {
         let bench = SimBench::new(seed);

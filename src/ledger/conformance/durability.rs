@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// How many stories with a failed append are told: enough that chance goes each way.
-const SEEDS: u64 = 16;
-
 pub(super) fn d1_a_crash_right_after_an_append_loses_nothing<B: Bench>() {
     let mut log = Log::<B>::new();
     for n in 0..12_u8 {
@@ -17,7 +14,7 @@ pub(super) fn d1_a_crash_right_after_an_append_loses_nothing<B: Bench>() {
 }
 
 pub(super) fn d2_the_pending_frame_is_there_whole_or_not_at_all<B: Bench>() {
-    for seed in 0..SEEDS {
+    for seed in 0..B::SEEDS {
         let mut log = Log::<B>::seeded(seed);
         log.append(&[b"a", b"b"]);
         log.append(&[b"c"]);
@@ -36,7 +33,7 @@ pub(super) fn d2_the_pending_frame_is_there_whole_or_not_at_all<B: Bench>() {
 }
 
 pub(super) fn d3_what_an_opening_has_shown_outlives_the_next_crash<B: Bench>() {
-    for seed in 0..SEEDS {
+    for seed in 0..B::SEEDS {
         let mut log = Log::<B>::seeded(seed);
         log.append(&[b"a"]);
         let pending = log.next(&[b"b", b"c"]);

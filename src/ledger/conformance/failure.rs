@@ -3,6 +3,9 @@
 use super::*;
 use crate::ledger::frame::MAX_FRAME_BYTES;
 
+/// How often a poisoned ledger is asked once more: for longer than it takes to make another volume.
+const MANY: u32 = 500_000;
+
 /// A ledger of a few frames whose last append failed, as it went with this seed.
 fn broken<B: Bench>(seed: u64) -> (Log<B>, Frame) {
     let mut log = Log::<B>::seeded(seed);
@@ -23,9 +26,19 @@ pub(super) fn f1_after_an_error_nothing_more_is_taken<B: Bench>() {
         log.check();
         assert_eq!(B::close(log.ledger), Err(LedgerError::Poisoned));
     };
-    for seed in 0..4 {
+    for seed in 0..B::SEEDS {
         refused(broken(seed).0);
     }
+    // Nor later, when an engine that divides its log would go on in another place.
+    let mut log = Log::<B>::new();
+    log.append(&[&[7; 5000]]);
+    let pending = log.next(&[b"pending"]);
+    log.bench.break_append();
+    log.ledger.append(&pending).expect_err("it was to fail");
+    for _ in 0..MANY {
+        assert_eq!(log.ledger.append(&pending), Err(LedgerError::Poisoned));
+    }
+    refused(log);
     // Refusals poison as well: who hands in such a frame has lost its place.
     let mut log = Log::<B>::with_frames(2);
     let again = log.frames[1].clone();
@@ -38,7 +51,7 @@ pub(super) fn f1_after_an_error_nothing_more_is_taken<B: Bench>() {
 }
 
 pub(super) fn f2_after_an_error_all_that_was_acknowledged_is_shown<B: Bench>() {
-    for seed in 0..8 {
+    for seed in 0..B::SEEDS {
         let (log, _) = broken::<B>(seed);
         log.check();
         let old = log.ledger.reader();
@@ -49,7 +62,7 @@ pub(super) fn f2_after_an_error_all_that_was_acknowledged_is_shown<B: Bench>() {
 }
 
 pub(super) fn f3_a_poisoned_ledger_writes_nothing_when_it_goes<B: Bench>() {
-    for seed in 0..8 {
+    for seed in 0..B::SEEDS {
         let (log, pending) = broken::<B>(seed);
         let at_once = log.bench.crash();
         let refused = log.next(&[b"refused"]);

@@ -34,7 +34,12 @@ pub(super) fn r2_frames_follow_each_other_from_any_start<B: Bench>() {
 }
 
 pub(super) fn r2_frames_appended_meanwhile_are_reached<B: Bench>() {
-    let mut log = Log::<B>::with_frames(3);
+    // What was appended since the opening may be kept elsewhere than what was found by it.
+    appended_meanwhile(Log::<B>::with_frames(3));
+    appended_meanwhile(Log::<B>::with_frames(3).close().open());
+}
+
+fn appended_meanwhile<B: Bench>(mut log: Log<B>) {
     let reader = log.ledger.reader();
     for start in [1, 3, 5] {
         let mut shown = Vec::new();
