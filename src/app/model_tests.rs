@@ -6,7 +6,7 @@
 //! of the group that was being made durable when the power went, all or nothing.
 //!
 //! A run is named by its seed. `KEYLEDGER_MODEL_RUNS=n` makes n runs on the simulated engine and a part
-//! of them on sled, `KEYLEDGER_MODEL_SEED=n` exactly the one of that seed on each. A run that fails is made shorter as long as
+//! of them on volumes, `KEYLEDGER_MODEL_SEED=n` exactly the one of that seed on each. A run that fails is made shorter as long as
 //! it fails, and its seed printed.
 
 mod check;
@@ -27,7 +27,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 use proptest_state_machine::ReferenceStateMachine;
 
-use crate::ledger::conformance::{Bench, SimBench, SledBench};
+use crate::ledger::conformance::{Bench, SimBench, VolumeBench};
 use model::Model;
 use script::Step;
 use world::World;
@@ -35,8 +35,11 @@ use world::World;
 /// How many runs are made unless told otherwise.
 const RUNS: u64 = 500;
 
-/// One of how many runs is made on sled too, where each takes some twenty times as long.
-const SLED_ONE_OF: u64 = 15;
+/// One of how many runs is made on volumes too, where each takes some twenty times as long.
+const VOLUMES_ONE_OF: u64 = 20;
+
+/// The embedded ledger with volumes so small that a run fills some.
+type Volumes = VolumeBench<8192>;
 
 /// What a line begins with that names the run about to begin.
 const BEGUN: &str = "model run of seed ";
@@ -130,8 +133,8 @@ fn child_on_the_simulated_engine() {
 
 #[test]
 #[ignore = "may end its process: run by a test below in a process of its own"]
-fn child_on_sled() {
-    run_seeds::<SledBench>(SLED_ONE_OF);
+fn child_on_volumes() {
+    run_seeds::<Volumes>(VOLUMES_ONE_OF);
 }
 
 #[test]
@@ -140,8 +143,8 @@ fn the_service_is_what_the_model_says_on_the_simulated_engine() {
 }
 
 #[test]
-fn the_service_is_what_the_model_says_on_sled() {
-    in_a_process_of_its_own("child_on_sled");
+fn the_service_is_what_the_model_says_on_volumes() {
+    in_a_process_of_its_own("child_on_volumes");
 }
 
 #[test]
@@ -149,7 +152,7 @@ fn a_seed_tells_a_run_step_by_step_whatever_the_engine() {
     for seed in [3, 1_000_003] {
         let trace = run::<SimBench>(seed);
         assert!(trace == run::<SimBench>(seed), "on the same engine");
-        assert!(trace == run::<SledBench>(seed), "on sled");
+        assert!(trace == run::<Volumes>(seed), "on volumes");
     }
     assert_ne!(run::<SimBench>(3), run::<SimBench>(4));
 }

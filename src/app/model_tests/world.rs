@@ -22,7 +22,7 @@ use crate::ledger::engine::{Ledger, LedgerError, LedgerReader};
 use crate::ledger::frame::Frame;
 use crate::ledger::lanes::Lane;
 use crate::ledger::record;
-use crate::ledger::replay::replay;
+use crate::ledger::replay::{Head, replay};
 use crate::ledger::writer::{Answer, Start, Table, Writer, WriterHandle};
 use crate::projection::key_table::KeyTable;
 use crate::projection::table_writer::TableWriter;
@@ -219,7 +219,7 @@ impl<B: Bench> World<B> {
         let reader = ledger.reader();
         let (mut table, mut facts) = (TableWriter::default(), Vec::new());
         self.folded = TableWriter::default();
-        let head = replay(&*reader, &anchored, |_, bytes| {
+        let head = replay(&*reader, Head::empty(), &anchored, |_, bytes| {
             let fact = record::decode(bytes).expect("a record");
             apply(&mut table, &fact)?;
             apply(&mut self.folded, &fact)?;
