@@ -38,6 +38,7 @@ pub(crate) fn used_directory() -> (TempDir, Model) {
     block_on(async {
         let admin = server.admin(&data_dir).await;
         model.put_account(&admin, "billing").await.expect("put");
+        model.put_account(&admin, "bulky").await.expect("put");
         for _ in 0..3 {
             model.create_key(&admin, "billing").await.expect("created");
         }

@@ -68,9 +68,27 @@ impl Model {
         client: &Client,
         account: &str,
     ) -> Result<(), Status> {
-        let name = format!("key {}", self.proposed.len());
-        self.proposed.push(name.clone());
-        let request = new_key("acme", account, &name);
+        self.create(client, new_key("acme", account, "")).await
+    }
+
+    /// A key whose record takes a quarter of the smallest volume.
+    pub(crate) async fn create_bulky_key(
+        &mut self,
+        client: &Client,
+        account: &str,
+    ) -> Result<(), Status> {
+        let metadata = (0..32).map(|n| (format!("bulk {n}"), "x".repeat(512))).collect();
+        let request = v1::CreateKeyRequest { metadata, ..new_key("acme", account, "") };
+        self.create(client, request).await
+    }
+
+    async fn create(
+        &mut self,
+        client: &Client,
+        mut request: v1::CreateKeyRequest,
+    ) -> Result<(), Status> {
+        request.name = format!("key {}", self.proposed.len());
+        self.proposed.push(request.name.clone());
         let made = answer(client.keys.clone().create_key(request)).await?;
         let id = made.key.expect("a key").key_id;
         self.keys.push(Key { id, secret: made.secret, revoked: Known::No });

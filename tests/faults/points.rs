@@ -113,8 +113,13 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let mode = fs::metadata(&path).expect("there").permissions();
         fs::set_permissions(&target, mode).expect("set");
     }
-    // The engine's directory for large items is empty, and must be there.
-    make_dir(&to.join("ledger/live/blobs"));
+    // The engine's directories for large items are empty, and must be there.
+    for entry in fs::read_dir(from.join("ledger")).expect("a directory") {
+        let volume = entry.expect("an entry").file_name();
+        if volume.to_string_lossy().starts_with("live-") {
+            make_dir(&to.join("ledger").join(volume).join("blobs"));
+        }
+    }
 }
 
 fn make_dir(path: &Path) {

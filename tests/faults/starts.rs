@@ -101,7 +101,7 @@ fn start_with(fault: Fault, from: &From, room: &Path, tally: &Tally) -> bool {
 /// silent, but the log is gone. What keeps it from happening is that all of the log was read, and so
 /// checked and cached, right before.
 fn is_the_engines_read(fault: Fault, operation: &str) -> bool {
-    fault.kind == Kind::FailLook && operation == "pread64 ledger/live/db"
+    fault.kind == Kind::FailLook && operation.starts_with("pread64 ledger/live-")
 }
 
 /// Finds everything there and adds to it; says why if the server is gone.
