@@ -3,7 +3,8 @@
 //!
 //! Each must end the way the design says: the start is refused with a clear message, the process
 //! aborts with one, or it survives with right answers; and what was acknowledged is there afterwards.
-//! `KEYLEDGER_FAULTS=all` tries everything that is sampled otherwise, and faults that last.
+//! Every n is tried for a killed start and for the small workload. Elsewhere a printed seed chooses;
+//! `KEYLEDGER_FAULTS=all` tries all of it, and faults that last.
 //! `--nocapture` shows the counts.
 
 #[path = "../common/mod.rs"]

@@ -1,5 +1,6 @@
 //! Where faults are put: every n-th operation, or some of them by a seed; two servers at a time.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,17 +60,20 @@ impl Drop for OverOnPanic<'_> {
     }
 }
 
-/// Calls `run` with about `wanted` numbers from 1 to `last`, all of them if everything is to be tried.
+/// Calls `run` with `wanted` numbers from 1 to `last`, all of them if everything is to be tried.
 pub(crate) fn some(wanted: u64, last: u64, run: impl Fn(u64, &Path) -> bool + Sync) {
     if all() || last <= wanted {
         return every(run);
     }
     let random = SeededRandom::new(seed());
-    let chosen = (0..wanted).map(|_| u64::from_be_bytes(random::bytes(&random)) % last + 1);
-    let chosen = Mutex::new(chosen.collect::<Vec<_>>());
+    let mut chosen = BTreeSet::new();
+    while (chosen.len() as u64) < wanted {
+        chosen.insert(u64::from_be_bytes(random::bytes(&random)) % last + 1);
+    }
+    let chosen = Mutex::new(chosen);
     on_workers(|| {
         loop {
-            let point = chosen.lock().expect("no panic").pop();
+            let point = chosen.lock().expect("no panic").pop_first();
             let Some(point) = point else { return };
             let directory = TempDir::new().expect("a directory");
             run(point, directory.path());

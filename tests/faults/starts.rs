@@ -12,8 +12,8 @@ use crate::points::{self, every, some};
 use crate::shim::{Board, Fault, Kind};
 use crate::{block_on, used_directory};
 
-/// Reads of a start that are let fail if not all are.
-const READS: u64 = 40;
+/// Operations of each kind that a start is let fail at, if not at all of them.
+const FAILURES: u64 = 24;
 
 /// Where starts begin.
 enum From {
@@ -136,13 +136,10 @@ fn kills(from: &From, tally: &Tally) {
 }
 
 fn failures(from: &From, tally: &Tally) {
-    for kind in [Kind::Fail, Kind::NoSpace, Kind::Short] {
-        every(|at, room| start_with(Fault::once(kind, at), from, room, tally));
-    }
-    let look = |at, room: &Path| start_with(Fault::once(Kind::FailLook, at), from, room, tally);
-    some(READS, count(Kind::FailLook, from), look);
-    if points::all() {
-        for kind in [Kind::Fail, Kind::FailLook, Kind::NoSpace, Kind::Short] {
+    for kind in [Kind::Fail, Kind::FailLook, Kind::NoSpace, Kind::Short] {
+        let run = |at, room: &Path| start_with(Fault::once(kind, at), from, room, tally);
+        some(FAILURES, count(kind, from), run);
+        if points::all() {
             let fault = |at| Fault { kind, at, persistent: true };
             every(|at, room| start_with(fault(at), from, room, tally));
         }
@@ -171,7 +168,7 @@ fn a_first_start_that_meets_a_failing_disk_says_so_and_the_next_works() {
     let _turn = points::turn();
     let tally = Tally::of("first start");
     failures(&From::Nothing, &tally);
-    assert!(tally.tried(Kind::Fail) > 60, "the shim has missed operations");
+    assert!(tally.tried(Kind::Fail) >= FAILURES / 2, "the shim has missed operations");
 }
 
 #[test]
@@ -179,5 +176,5 @@ fn a_restart_that_meets_a_failing_disk_says_so_and_loses_nothing() {
     let _turn = points::turn();
     let tally = Tally::of("restart");
     failures(&From::used(), &tally);
-    assert!(tally.tried(Kind::Fail) > 15, "the shim has missed operations");
+    assert!(tally.tried(Kind::Fail) >= FAILURES / 2, "the shim has missed operations");
 }
