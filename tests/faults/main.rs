@@ -18,10 +18,21 @@ mod shim;
 mod starts;
 mod workload;
 
-use tempfile::TempDir;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use common::process::Process;
+use keyledger::proto::v1;
+use tempfile::TempDir;
+use tonic::Status;
+
+use common::Client;
+use common::process::{Process, serve};
 use model::Model;
+
+/// What has not come by then never comes, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test's calls on this thread.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -29,22 +40,62 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
-/// A data directory, in `data`, with an account and three keys, one of them revoked, whose server was
-/// killed.
+/// The command of a server whose volumes are as small as they may be.
+pub(crate) fn with_small_volumes(mut command: Command, room: &Path) -> Command {
+    let file = room.join("keyledger.toml");
+    fs::write(&file, "[ledger]\nvolume_bytes = 65536\n").expect("written");
+    command.arg("--config").arg(file);
+    command
+}
+
+/// Whether a volume is sealed, gone from the engine, and in a snapshot.
+pub(crate) fn is_sealed(data_dir: &Path, volume: usize) -> bool {
+    let names = |room: &str| {
+        let entries = fs::read_dir(data_dir.join(room)).into_iter().flatten();
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names.map(|name| name.into_string().expect("text")).collect::<Vec<_>>()
+    };
+    let (ledger, live) = (names("ledger"), format!("live-{volume:08}"));
+    let snapshots = names("snapshots").iter().filter(|name| !name.ends_with(".tmp")).count();
+    ledger.contains(&format!("volume-{volume:08}"))
+        && !ledger.iter().any(|name| name.starts_with(&live))
+        && snapshots > 0
+}
+
+/// A data directory, in `data`, whose server was killed: with accounts, keys, one of them revoked, a
+/// sealed volume and a snapshot.
 pub(crate) fn used_directory() -> (TempDir, Model) {
     let directory = TempDir::new().expect("a directory");
     let data_dir = directory.path().join("data");
     let mut model = Model::default();
-    let server = Process::start(&data_dir);
+    let server =
+        Process::spawn(with_small_volumes(serve(&data_dir, "127.0.0.1:0"), directory.path()));
     block_on(async {
         let admin = server.admin(&data_dir).await;
-        model.put_account(&admin, "billing").await.expect("put");
-        model.put_account(&admin, "bulky").await.expect("put");
+        for account in ["billing", "bulky"] {
+            model.put_account(&admin, account).await.expect("put");
+        }
         for _ in 0..3 {
             model.create_key(&admin, "billing").await.expect("created");
         }
+        for _ in 0..4 {
+            model.create_bulky_key(&admin, "bulky").await.expect("created");
+        }
         model.revoke(&admin, 2).await.expect("revoked");
+        let sealed = until(&admin, || is_sealed(&data_dir, 1)).await;
+        sealed.expect("the server works");
     });
     server.kill();
     (directory, model)
+}
+
+/// Asks a server how it is until something is so.
+pub(crate) async fn until(admin: &Client, so: impl Fn() -> bool) -> Result<(), Status> {
+    let asking = async {
+        while !so() {
+            admin.admin.clone().get_status(v1::GetStatusRequest {}).await?;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("it never came")
 }

@@ -1,11 +1,7 @@
 //! Faults while a server works: whatever happens, what it acknowledged is there afterwards.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
-use std::process::Command;
-
-use keyledger::proto::v1;
 
 use tempfile::TempDir;
 use tonic::Status;
@@ -16,7 +12,7 @@ use crate::model::{Model, is_an_answer};
 use crate::outcome::{Outcome, Tally, judge};
 use crate::points::{self, every, some};
 use crate::shim::{Board, Fault, Kind};
-use crate::{block_on, used_directory};
+use crate::{block_on, is_sealed, until, used_directory, with_small_volumes};
 
 /// Operations of the sealing of a volume that go wrong if not all do, of each kind.
 const SEALING_POINTS: u64 = 12;
@@ -48,13 +44,7 @@ async fn fill_and_seal(
 ) -> Vec<Status> {
     let mut errors = Vec::new();
     errors.extend(model.create_key(client, "billing").await.err());
-    while !over() {
-        let status = client.admin.clone().get_status(v1::GetStatusRequest {}).await;
-        if let Err(error) = status {
-            errors.push(error);
-            break;
-        }
-    }
+    errors.extend(until(client, over).await.err());
     errors.extend(model.revoke(client, 0).await.err());
     for at in 0..model.keys.len() {
         errors.extend(model.authenticate(client, at, told).await.err());
@@ -71,18 +61,6 @@ enum Task {
 }
 
 impl Task {
-    /// A server's command with the configuration that the task needs.
-    fn configured(self, mut command: Command, room: &Path) -> Command {
-        let file = room.join("keyledger.toml");
-        let text = match self {
-            Task::Changes => "",
-            Task::Sealing => "[ledger]\nvolume_bytes = 65536\n",
-        };
-        fs::write(&file, text).expect("written");
-        command.arg("--config").arg(file);
-        command
-    }
-
     /// Does the task on a server that has just been started, under the fault of `board`.
     async fn run(
         self,
@@ -97,22 +75,14 @@ impl Task {
             board.arm();
             return work(model, &admin, &told).await;
         }
+        model.put_account(&admin, "second").await.expect("put");
         for _ in 0..4 {
-            model.create_bulky_key(&admin, "bulky").await.expect("created");
+            model.create_bulky_key(&admin, "second").await.expect("created");
         }
         board.arm();
-        let over = || board.struck().is_some() || is_sealed(data_dir);
+        let over = || board.struck().is_some() || is_sealed(data_dir, 2);
         fill_and_seal(model, &admin, &told, over).await
     }
-}
-
-/// Whether the first volume is sealed and gone from the engine.
-fn is_sealed(data_dir: &Path) -> bool {
-    let ledger = data_dir.join("ledger");
-    let gone = fs::read_dir(&ledger).expect("a directory").all(|entry| {
-        !entry.expect("an entry").file_name().to_string_lossy().starts_with("live-00000001")
-    });
-    gone && ledger.join("volume-00000001").exists()
 }
 
 /// A server at a task under a fault, up to its end in order; then a normal one. False if the fault
@@ -128,7 +98,7 @@ fn work_with(
     points::copy(&used.0.path().join("data"), &data_dir);
     let mut model = used.1.clone();
     let board = Board::new(&room.join("board"), fault);
-    let server = Process::spawn(task.configured(board.serve(&data_dir), room));
+    let server = Process::spawn(with_small_volumes(board.serve(&data_dir), room));
     let errors = block_on(task.run(&server, &board, &data_dir, &mut model));
     let (status, log) = server.end();
     let struck = board.struck();
@@ -145,7 +115,7 @@ fn work_with(
     if struck.is_some() {
         tally.add(fault, outcome);
     }
-    let after = Process::try_spawn(task.configured(serve(&data_dir, "127.0.0.1:0"), room));
+    let after = Process::try_spawn(with_small_volumes(serve(&data_dir, "127.0.0.1:0"), room));
     let after = after.unwrap_or_else(|(status, said)| panic!("{told}: {status}\n{said}\n{log}"));
     let verified = block_on(async { model.verify(&after.admin(&data_dir).await, &told).await });
     let said = after.kill();
@@ -159,7 +129,7 @@ fn count(task: Task, kind: Kind, used: &(TempDir, Model)) -> u64 {
     let data_dir = room.path().join("data");
     points::copy(&used.0.path().join("data"), &data_dir);
     let board = Board::new(&room.path().join("board"), Fault::once(kind, 0));
-    let server = Process::spawn(task.configured(board.serve(&data_dir), room.path()));
+    let server = Process::spawn(with_small_volumes(board.serve(&data_dir), room.path()));
     let errors = block_on(task.run(&server, &board, &data_dir, &mut used.1.clone()));
     assert!(errors.is_empty(), "{errors:?}");
     server.terminate();
