@@ -106,21 +106,15 @@ fn create_key(
             set_at: fact.position,
         })
     });
-    let life = created.replaces.map(|replaces| {
-        Arc::new(Life {
-            position: fact.position,
-            personal_at: fact.position,
-            replaces: Some(replaces),
-            disabled_at: None,
-            rotation: None,
-            revocation: None,
-        })
-    });
+    let life = created
+        .replaces
+        .map(|replaces| Arc::new(Life { replaces: Some(replaces), ..Life::default() }));
     let key = Key {
         tag: created.tag.tag.clone(),
         account: Arc::clone(account),
         create_time: fact.time,
         created: fact.position,
+        last: fact.position,
         limits,
         life,
         created_by: fact.actor.caller,
@@ -139,25 +133,25 @@ fn change_key(
     event: &Event,
 ) -> Option<()> {
     let counted = key.counts().then(|| key.expire_time());
-    let mut life = key.life_from(fact.position);
+    let position = fact.position;
+    key.last = position;
     match event {
         Event::KeyUpdated(updated) => {
-            life.personal_at = fact.position;
-            key.limits = Some(Arc::new(limits_after(updated, fact.position)));
+            key.limits = Some(Arc::new(limits_after(updated, position)));
         }
-        Event::KeyDisabled => life.disabled_at = Some(fact.position),
-        Event::KeyEnabled => life.disabled_at = None,
+        Event::KeyDisabled => key.live_on(|life| life.disabled_at = Some(position)),
+        Event::KeyEnabled => key.live_on(|life| life.disabled_at = None),
         Event::KeyRotated { successor, retire_time, .. } => {
-            let (position, successor, retire_time) = (fact.position, *successor, *retire_time);
-            life.rotation = Some(Rotation { position, successor, retire_time });
+            let (successor, retire_time) = (*successor, *retire_time);
+            let rotation = Rotation { position, successor, retire_time };
+            key.live_on(|life| life.rotation = Some(rotation));
         }
         Event::KeyRevoked { reason, .. } => {
-            let (position, time, reason) = (fact.position, fact.time, *reason);
-            life.revocation = Some(Revocation { position, time, reason });
+            let revocation = Revocation { position, time: fact.time, reason: *reason };
+            key.live_on(|life| life.revocation = Some(revocation));
         }
         _ => return None,
     }
-    key.life = Some(Arc::new(life));
     let counts = key.counts().then(|| key.expire_time());
     let account = Arc::clone(&key.account);
     facts.put_key(id, key);

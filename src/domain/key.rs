@@ -20,9 +20,11 @@ pub struct Key {
     pub create_time: Time,
     /// The record of its creation.
     pub created: Position,
+    /// Its last record.
+    pub last: Position,
     /// Scopes, sources and expiry; none if it has none of them.
     pub limits: Option<Arc<Limits>>,
-    /// What happened to it since its creation; none if nothing.
+    /// What it replaced and what became of it; none if nothing.
     pub life: Option<Arc<Life>>,
     /// Who created it.
     pub created_by: Option<CallerId>,
@@ -41,17 +43,13 @@ pub struct Limits {
     pub sources: Sources,
     /// From when it no longer works; none: never.
     pub expire_time: Option<Time>,
-    /// The record that set these limits.
+    /// The record that set these limits: the last that sealed the key's name and metadata too.
     pub set_at: Position,
 }
 
-/// What happened to a key since its creation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a key replaced and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Life {
-    /// The last record of the key.
-    pub position: Position,
-    /// The record with its sealed name and metadata in force.
-    pub personal_at: Position,
     /// The key it succeeds.
     pub replaces: Option<KeyId>,
     /// The record that disabled it; none if it is not disabled.
@@ -143,13 +141,13 @@ impl Key {
     /// The record of the last change.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.life.as_ref().map_or(self.created, |life| life.position)
+        self.last
     }
 
     /// The record with the sealed name, metadata and address ranges in force.
     #[must_use]
     pub fn personal_at(&self) -> Position {
-        self.life.as_ref().map_or(self.created, |life| life.personal_at)
+        self.limits.as_ref().map_or(self.created, |limits| limits.set_at)
     }
 
     /// From when the key no longer works; none: never.
@@ -170,19 +168,10 @@ impl Key {
         self.life.as_ref().is_none_or(|life| life.rotation.is_none() && life.revocation.is_none())
     }
 
-    /// The life of the key so far, to be changed by the record at `position`.
-    #[must_use]
-    pub fn life_from(&self, position: Position) -> Life {
-        match &self.life {
-            Some(life) => Life { position, ..Life::clone(life) },
-            None => Life {
-                position,
-                personal_at: self.created,
-                replaces: None,
-                disabled_at: None,
-                rotation: None,
-                revocation: None,
-            },
-        }
+    /// Changes what became of the key. The caller notes the record that says so.
+    pub fn live_on(&mut self, change: impl FnOnce(&mut Life)) {
+        let mut life = self.life.as_deref().cloned().unwrap_or_default();
+        change(&mut life);
+        self.life = (life != Life::default()).then(|| Arc::new(life));
     }
 }

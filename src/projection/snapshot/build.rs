@@ -7,32 +7,23 @@
 use std::cell::Cell;
 use std::fs;
 use std::io;
-use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
-use super::entry::{self, key::KeyEntry, request};
 use super::fold::{Fold, FoldError};
+use super::merge::Merge;
 use super::writer::SnapshotWriter;
-use super::{Section, Snapshot, SnapshotError, Standpoint};
-use crate::domain::ids::{AccountRef, KeyId, Position};
-use crate::domain::key::Key;
-use crate::domain::requests::{REMEMBERED_AT_MOST, REMEMBERED_FOR, Remembered, RequestKey};
-use crate::domain::source::Sources;
+use super::{Snapshot, SnapshotError, Standpoint};
+use crate::domain::ids::Position;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::replay::{Head, ReplayError, replay_some};
 use crate::progress::Progress;
 use crate::vault::SnapshotKeys;
 
-use SnapshotError::Damaged;
-
 /// Things touched, after which what is folded is merged: about half a gigabyte.
 pub(super) const MOST_TOUCHED: usize = 1_000_000;
-
-/// Entries that are merged between two words about it.
-const REPORTED_EACH: u64 = 4096;
 
 /// Why a snapshot could not be made. Nothing is lost by that: the log has all of it.
 #[derive(Debug, Error)]
@@ -147,7 +138,7 @@ impl Builder<'_> {
         let total = base.map_or(0, Snapshot::keys) + fold.keys.len() as u64;
         self.progress.begin("writing a snapshot", total);
         let (stop, progress) = (self.stop, self.progress);
-        let written = Merge { base, fold: &fold, out, stop, progress, seen: 0 }.write();
+        let written = Merge { base, fold: &fold, out, stop, progress }.write();
         self.progress.end();
         written.map(|()| position)
     }
@@ -182,134 +173,4 @@ pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// The entries of the base and those of the fold on their way into one file.
-struct Merge<'a> {
-    base: Option<&'a Snapshot>,
-    fold: &'a Fold<'a>,
-    out: SnapshotWriter,
-    stop: &'a AtomicBool,
-    progress: &'a dyn Progress,
-    /// Entries of the base that have been merged.
-    seen: u64,
-}
-
-impl Merge<'_> {
-    fn write(mut self) -> Result<(), BuildError> {
-        let fold = self.fold;
-        self.out.push(Section::Policy, &entry::encode_policy(&fold.policy))?;
-        for (version, check) in &fold.peppers {
-            self.out.push(Section::Peppers, &entry::encode_pepper(*version, *check))?;
-        }
-        for (id, caller) in &fold.callers {
-            self.out.push(Section::Callers, &entry::encode_caller(*id, caller))?;
-        }
-        let mut accounts: Vec<_> = fold.accounts.iter().collect();
-        accounts.sort_unstable_by_key(|(name, _)| *name);
-        let accounts = accounts.into_iter().map(|(name, account)| {
-            let name: &AccountRef = name;
-            Ok((entry::account_order(name), entry::encode_account(name, account)))
-        });
-        self.merge(Section::Accounts, accounts)?;
-        let mut keys: Vec<_> = fold.keys.iter().collect();
-        keys.sort_unstable_by_key(|(id, _)| *id);
-        let keys =
-            keys.into_iter().map(|(id, key)| Ok((id.0.to_vec(), key_entry(fold, *id, key)?)));
-        self.merge(Section::Keys, keys)?;
-        self.requests()?;
-        self.out.finish()?;
-        Ok(())
-    }
-
-    /// Writes a section: `touched`, sorted, and of the base what is not touched.
-    fn merge(
-        &mut self,
-        section: Section,
-        touched: impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), SnapshotError>>,
-    ) -> Result<(), BuildError> {
-        let Merge { base, out, stop, progress, seen, .. } = self;
-        let mut touched = touched.peekable();
-        if let Some(base) = base {
-            base.for_each(section, |entry| {
-                let order_key = section.order_key(entry).ok_or(Damaged("an entry"))?;
-                push_before(&mut touched, Some(order_key), section, out)?;
-                let replaced = matches!(touched.peek(), Some(Ok((next, _))) if next == order_key);
-                if !replaced {
-                    out.push(section, entry)?;
-                }
-                *seen += 1;
-                if *seen % REPORTED_EACH == 0 {
-                    progress.reached(*seen);
-                }
-                if stop.load(Ordering::Relaxed) { Err(BuildError::Stopped) } else { Ok(()) }
-            })?;
-        }
-        push_before(&mut touched, None, section, out)
-    }
-
-    /// Writes the calls that are still remembered: what [`Requests`](crate::domain::requests::Requests)
-    /// would hold after the whole log, less what is too old at its last record.
-    fn requests(&mut self) -> Result<(), BuildError> {
-        let Merge { base, fold, out, .. } = self;
-        let fresh = |did: &Remembered| fold.last_time.since(did.time) < REMEMBERED_FOR;
-        let kept = |entry: &[u8]| -> Result<bool, BuildError> {
-            let (key, did) = request::decode(entry).ok_or(Damaged("a request"))?;
-            Ok(fresh(&did) && fold.requests.get(&key).is_none())
-        };
-        let new =
-            || fold.requests.iter().filter(|(_, did): &(&RequestKey, &Remembered)| fresh(did));
-        let mut older = 0;
-        if let Some(base) = base {
-            base.for_each(Section::Requests, |entry| {
-                older += usize::from(kept(entry)?);
-                Ok::<_, BuildError>(())
-            })?;
-            let mut too_many = (older + new().count()).saturating_sub(REMEMBERED_AT_MOST);
-            base.for_each(Section::Requests, |entry| {
-                if !kept(entry)? {
-                    return Ok(());
-                }
-                if too_many > 0 {
-                    too_many -= 1;
-                    return Ok(());
-                }
-                out.push(Section::Requests, entry).map_err(BuildError::from)
-            })?;
-        }
-        for (key, did) in new() {
-            out.push(Section::Requests, &request::encode(key, did))?;
-        }
-        Ok(())
-    }
-}
-
-/// Writes what of `touched` comes before `order_key`, or all of it. What equals it is left, to come before the
-/// next.
-fn push_before(
-    touched: &mut Peekable<impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), SnapshotError>>>,
-    order_key: Option<&[u8]>,
-    section: Section,
-    out: &mut SnapshotWriter,
-) -> Result<(), BuildError> {
-    let before = |next: &Result<(Vec<u8>, _), _>| match (next, order_key) {
-        (Ok((next, _)), Some(order_key)) => next.as_slice() < order_key,
-        _ => true,
-    };
-    while let Some(next) = touched.next_if(before) {
-        out.push(section, &next?.1)?;
-    }
-    Ok(())
-}
-
-/// The entry of a touched key. The sealed ranges are those of the folded record that set them, or else
-/// those in the base.
-fn key_entry(fold: &Fold<'_>, id: KeyId, key: &Key) -> Result<Vec<u8>, SnapshotError> {
-    let is_bound = key.limits.as_ref().is_some_and(|limits| limits.sources != Sources::Any);
-    let bound = match fold.bounds.get(&id) {
-        _ if !is_bound => None,
-        Some(bound) => Some(bound.clone()),
-        None => Some(fold.bound_in_base(&id)?),
-    };
-    Ok(KeyEntry { id, key: key.clone(), bound }.encode())
 }

@@ -214,11 +214,22 @@ pub(super) fn encode_account(name: &AccountRef, account: &Account) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)> {
+/// The name of an account, and the rest of its entry.
+fn split_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, &[u8])> {
     let mut parts = bytes.splitn(3, |byte| *byte == 0);
     let mut name = || str::from_utf8(parts.next()?).ok();
     let name = account_ref(name()?, name()?)?;
-    let mut from = Cursor(parts.next()?);
+    Some((Arc::new(name), parts.next()?))
+}
+
+/// The name of an account, without the rest.
+pub(super) fn account_name(bytes: &[u8]) -> Option<Arc<AccountRef>> {
+    split_account(bytes).map(|(name, _)| name)
+}
+
+pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)> {
+    let (name, rest) = split_account(bytes)?;
+    let mut from = Cursor(rest);
     let status = match from.u8()? {
         1 => AccountStatus::Active,
         2 => AccountStatus::Suspended,
@@ -234,5 +245,5 @@ pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)>
         status,
     };
     let account = Account { state, create_time, update_time, position, status_position };
-    from.end((Arc::new(name), account))
+    from.end((name, account))
 }

@@ -151,9 +151,17 @@ impl<'a> Fold<'a> {
 
     /// The sealed ranges of a key that the folded records did not bind anew.
     pub(super) fn bound_in_base(&self, id: &KeyId) -> Result<Bound, SnapshotError> {
-        let decode = |entry: &[u8]| KeyEntry::decode(entry, entry::own_account);
-        let bound = self.look_up(Section::Keys, &id.0, decode).and_then(|entry| entry.bound);
+        let bound = self.key_in_base(id).and_then(|entry| entry.bound);
         bound.ok_or_else(|| self.failed.take().unwrap_or(Damaged("a bound key without its ranges")))
+    }
+
+    fn key_in_base(&self, id: &KeyId) -> Option<KeyEntry> {
+        let name = |number| {
+            let (block, inside) = self.base?.block_of_number(Section::Accounts, number)?;
+            let block = self.block(Section::Accounts, block)?;
+            entry::account_name(reader::entries(&block).nth(inside)??)
+        };
+        self.look_up(Section::Keys, &id.0, |entry| KeyEntry::decode(entry, name))
     }
 
     /// What the base says of one thing; what goes wrong is kept for [`Fold::take`].
@@ -163,34 +171,40 @@ impl<'a> Fold<'a> {
         order_key: &[u8],
         decode: impl FnOnce(&[u8]) -> Option<T>,
     ) -> Option<T> {
-        let base = self.base?;
-        let number = base.block_for(section, order_key)?;
-        let cached = self.cache.borrow().get(&number).map(Rc::clone);
-        let read = || base.block(section, number).map(Rc::<[u8]>::from);
-        let block = match cached.map_or_else(read, Ok) {
-            Ok(block) => block,
-            Err(error) => {
-                self.failed.set(Some(error));
-                return None;
-            }
-        };
-        self.cache.borrow_mut().insert(number, Rc::clone(&block));
+        let block = self.block(section, self.base?.block_for(section, order_key)?)?;
         let found = reader::entries(&block)
             .flatten()
             .find(|entry| section.order_key(entry).is_none_or(|found| found >= order_key));
         let entry = found.filter(|entry| section.order_key(entry) == Some(order_key))?;
         let decoded = decode(entry);
-        if decoded.is_none() {
+        if decoded.is_none() && self.failed.get().is_none() {
             self.failed.set(Some(Damaged("an entry")));
         }
         decoded
+    }
+
+    /// A block of the base, from memory if it is there; what goes wrong is kept for [`Fold::take`].
+    fn block(&self, section: Section, number: usize) -> Option<Rc<[u8]>> {
+        if let Some(cached) = self.cache.borrow().get(&number) {
+            return Some(Rc::clone(cached));
+        }
+        match self.base?.block(section, number) {
+            Ok(block) => {
+                let block: Rc<[u8]> = block.into();
+                self.cache.borrow_mut().insert(number, Rc::clone(&block));
+                Some(block)
+            }
+            Err(error) => {
+                self.failed.set(Some(error));
+                None
+            }
+        }
     }
 }
 
 impl Facts for Fold<'_> {
     fn key(&self, id: &KeyId) -> Option<Key> {
-        let decode = |entry: &[u8]| KeyEntry::decode(entry, entry::own_account);
-        let in_base = || self.look_up(Section::Keys, &id.0, decode).map(|entry| entry.key);
+        let in_base = || self.key_in_base(id).map(|entry| entry.key);
         self.keys.get(id).cloned().or_else(in_base)
     }
 

@@ -1,13 +1,13 @@
 //! Loads a snapshot into a key table: several threads read, check and insert, each a part of the keys.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use thiserror::Error;
 
-use super::entry::{self, key::KeyEntry, request};
+use super::entry::key::{self, KeyEntry};
+use super::entry::{self, request};
 use super::reader::{entries, runs};
 use super::{Section, Snapshot, SnapshotError};
 use crate::domain::facts::FactsMut;
@@ -75,11 +75,12 @@ fn load_into<E: std::error::Error + Send + 'static>(
         table.put_caller(id, caller);
         Ok(())
     })?;
-    let accounts = load_accounts(table, snapshot)?;
-    let keys = KeyLoader { table, snapshot, accounts: &accounts, open, progress };
+    let owners = load_accounts(table, snapshot)?;
+    let keys = KeyLoader { table, snapshot, owners: &owners, open, progress };
     let (loaded, open_keys) = keys.load()?;
-    table.table().directory().add_sorted(&accounts.names, &loaded);
-    for (name, open) in accounts.names.into_iter().zip(open_keys) {
+    let names: Vec<_> = owners.into_iter().map(|owner| owner.name).collect();
+    table.table().directory().add_sorted(&names, &loaded);
+    for (name, open) in names.into_iter().zip(open_keys) {
         table.put_open_keys(name, open);
     }
     snapshot.for_each(Section::Requests, |entry| -> Result<(), SnapshotError> {
@@ -95,37 +96,31 @@ fn load_into<E: std::error::Error + Send + 'static>(
     Ok(())
 }
 
-/// The accounts in the order of the snapshot: those of one tenant follow each other.
-struct Accounts {
-    names: Vec<Arc<AccountRef>>,
-    cells: Vec<Arc<AccountCell>>,
-    tenants: Vec<u32>,
-    by_order_key: HashMap<Vec<u8>, u32>,
+/// An account, by its number in the snapshot: those of one tenant follow each other.
+struct Owner {
+    name: Arc<AccountRef>,
+    cell: Arc<AccountCell>,
+    /// A number that the accounts of one tenant share.
+    tenant: u32,
 }
 
-fn load_accounts(table: &mut TableWriter, snapshot: &Snapshot) -> Result<Accounts, SnapshotError> {
-    let mut accounts = Accounts {
-        names: Vec::new(),
-        cells: Vec::new(),
-        tenants: Vec::new(),
-        by_order_key: HashMap::new(),
-    };
+fn load_accounts(
+    table: &mut TableWriter,
+    snapshot: &Snapshot,
+) -> Result<Vec<Owner>, SnapshotError> {
+    let mut owners: Vec<Owner> = Vec::new();
     snapshot.for_each(Section::Accounts, |entry| {
         let (name, account) = entry::decode_account(entry).ok_or(Damaged("an account"))?;
         table.put_account(&name, account);
         let cell = table.table().cell(&name).ok_or(Damaged("an account"))?;
-        let number = u32::try_from(accounts.names.len()).map_err(|_| Damaged("its accounts"))?;
-        let tenant = match (accounts.names.last(), accounts.tenants.last()) {
-            (Some(last), Some(tenant)) if last.tenant == name.tenant => *tenant,
-            (_, last) => last.map_or(0, |last| last + 1),
+        let tenant = match owners.last() {
+            Some(last) if last.name.tenant == name.tenant => last.tenant,
+            last => last.map_or(0, |last| last.tenant + 1),
         };
-        accounts.by_order_key.insert(entry::account_order(&name), number);
-        accounts.tenants.push(tenant);
-        accounts.cells.push(cell);
-        accounts.names.push(name);
+        owners.push(Owner { name, cell, tenant });
         Ok::<_, SnapshotError>(())
     })?;
-    Ok(accounts)
+    Ok(owners)
 }
 
 /// What loading the keys gives besides their rows: their places, sorted, and the open keys of each
@@ -135,7 +130,7 @@ type Loaded = (Vec<LoadedKey>, Vec<OpenKeys>);
 struct KeyLoader<'a, F> {
     table: &'a TableWriter,
     snapshot: &'a Snapshot,
-    accounts: &'a Accounts,
+    owners: &'a [Owner],
     open: F,
     progress: &'a dyn Progress,
 }
@@ -185,7 +180,7 @@ impl<F> KeyLoader<'_, F> {
     }
 
     fn no_open_keys(&self) -> Vec<OpenKeys> {
-        vec![OpenKeys::default(); self.accounts.names.len()]
+        vec![OpenKeys::default(); self.owners.len()]
     }
 }
 
@@ -201,13 +196,11 @@ impl<F> Part<'_, F> {
     where
         F: Fn(&KeyEntry) -> Result<Sources, E>,
     {
-        let KeyLoader { table, accounts, open, .. } = self.loader;
-        let mut number = 0;
-        let account = |tenant: &str, account: &str| {
-            let order_key = [tenant.as_bytes(), &[0], account.as_bytes()].concat();
-            number = *accounts.by_order_key.get(&order_key)?;
-            Some(Arc::clone(&accounts.names[number as usize]))
-        };
+        let KeyLoader { table, owners, open, .. } = self.loader;
+        let number = key::account_number(entry).ok_or(Damaged("a key"))?;
+        let at = usize::try_from(number).map_err(|_| Damaged("a key"))?;
+        let owner = owners.get(at).ok_or(Damaged("a key"))?;
+        let account = |_| Some(Arc::clone(&owner.name));
         let mut entry = KeyEntry::decode(entry, account).ok_or(Damaged("a key"))?;
         if entry.bound.is_some() {
             let opened = open(&entry);
@@ -215,13 +208,12 @@ impl<F> Part<'_, F> {
             put_sources(&mut entry.key, sources);
         }
         let KeyEntry { id, key, .. } = entry;
-        let at = number as usize;
         if key.counts() {
             self.open[at].open(id, key.expire_time());
         }
-        let (tenant, place) = (accounts.tenants[at], (key.create_time, id));
+        let (tenant, place) = (owner.tenant, (key.create_time, id));
         self.keys.push(LoadedKey { tenant, place, account: number });
-        table.put_loaded(id, key, Arc::clone(&accounts.cells[at]));
+        table.put_loaded(id, key, Arc::clone(&owner.cell));
         Ok(())
     }
 }

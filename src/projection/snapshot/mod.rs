@@ -44,6 +44,7 @@ mod entry;
 mod fold;
 mod header;
 mod load;
+mod merge;
 mod reader;
 pub mod store;
 #[cfg(test)]

@@ -37,6 +37,8 @@ struct Place {
     at: u64,
     bytes: u32,
     entries: u32,
+    /// Entries of its section in the blocks before it.
+    before: u64,
     first: Range<u32>,
 }
 
@@ -195,6 +197,15 @@ impl Snapshot {
         before.checked_sub(1).map(|behind| blocks.start + behind)
     }
 
+    /// The block that has the entry of that number, from 0, in a section, and its number in the block.
+    pub(super) fn block_of_number(&self, section: Section, number: u32) -> Option<(usize, usize)> {
+        let number = u64::from(number);
+        let blocks = self.blocks(section);
+        let before = self.blocks[blocks.clone()].partition_point(|place| place.before <= number);
+        let block = blocks.start + before.checked_sub(1)?;
+        Some((block, usize::try_from(number - self.blocks[block].before).ok()?))
+    }
+
     fn first_order_key(&self, place: &Place) -> &[u8] {
         &self.index[place.first.start as usize..place.first.end as usize]
     }
@@ -285,8 +296,9 @@ fn read_index(index: &[u8], header: &Header) -> Option<Index> {
             here.start = blocks.len();
         }
         here.end = blocks.len() + 1;
+        let before = counts[section as usize];
         counts[section as usize] += u64::from(entries);
-        blocks.push(Place { at, bytes, entries, first });
+        blocks.push(Place { at, bytes, entries, before, first });
         at = at.checked_add(u64::from(bytes) + MAC_BYTES as u64)?;
         last = section;
     }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::entry::{self, key::KeyEntry};
+use super::entry;
+use super::entry::key::{self, KeyEntry};
 use super::writer::SnapshotWriter;
 use super::{Section, Snapshot, SnapshotError};
 use crate::domain::ids::{CallerId, KeyId};
@@ -22,10 +23,12 @@ pub(crate) fn forge_first_key(file: &Path, keys: &SnapshotKeys) -> KeyId {
         snapshot
             .for_each(section, |bytes| {
                 if section == Section::Keys && first.is_none() {
-                    let mut key = KeyEntry::decode(bytes, entry::own_account).unwrap();
+                    let number = key::account_number(bytes).unwrap();
+                    let any = entry::own_account("any", "any");
+                    let mut key = KeyEntry::decode(bytes, |_| any).unwrap();
                     key.key.created_by = Some(CallerId([0xee; 12]));
                     first = Some(key.id);
-                    out.push(section, &key.encode())?;
+                    out.push(section, &key.encode(number))?;
                 } else {
                     out.push(section, bytes)?;
                 }

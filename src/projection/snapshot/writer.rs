@@ -75,6 +75,11 @@ impl SnapshotWriter {
         Ok(())
     }
 
+    /// How many entries of a section have been added.
+    pub(super) fn count(&self, section: Section) -> u64 {
+        self.header.counts[section as usize]
+    }
+
     fn end_block(&mut self) -> io::Result<()> {
         let Block { section, bytes, entries, first_order_key } = &mut self.block;
         let mac = self.mac.mac(&[&[1, section.number()], &self.blocks.to_be_bytes(), bytes]);

@@ -4,13 +4,13 @@
 //! | bytes | what |
 //! |---|---|
 //! | 12 | key id |
+//! | 4 | number of its account: its place in the section of accounts, from 0 |
 //! | 1 | flags: a test key, its maker is known, it has limits, it has a life |
 //! | 2 ‖ 32 | pepper and tag |
-//! | 8 ‖ 8 | create time, position of its creation |
-//! | … | tenant, account |
+//! | 8 ‖ 8 ‖ 8 | create time, position of its creation, position of its last record |
 //! | 12 | if known: the caller who made it |
 //! | … | if it has limits: limits |
-//! | … | if something happened to it: life |
+//! | … | if it replaced a key or something became of it: life |
 //!
 //! | limits: bytes | what |
 //! |---|---|
@@ -25,17 +25,17 @@
 //! | life: bytes | what |
 //! |---|---|
 //! | 1 | flags: it replaces a key, is disabled, is rotated, is revoked |
-//! | 8 ‖ 8 | position of its last record, and of its personal fields |
 //! | 12 | if it replaces a key: which |
 //! | 8 | if disabled: position |
 //! | 8 ‖ 12 ‖ 8 | if rotated: position, successor, retire time |
 //! | 8 ‖ 8 ‖ 1 | if revoked: position, time, reason (0 none given, 1 key compromise, 2 superseded, 3 cessation of operation, 4 affiliation changed, 5 privilege withdrawn) |
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::{byte_of, flags, permissions, put_permissions, put_tag, tag};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId};
+use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId, PUBLIC_ID_BYTES};
 use crate::domain::key::{Key, Life, Limits, Revocation, RevokeReason, Rotation};
 use crate::domain::key_format::Environment;
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
@@ -74,10 +74,11 @@ pub struct KeyEntry {
 }
 
 impl KeyEntry {
-    pub(in crate::projection::snapshot) fn encode(&self) -> Vec<u8> {
+    pub(in crate::projection::snapshot) fn encode(&self, account: u32) -> Vec<u8> {
         let KeyEntry { id, key, bound } = self;
         let mut out = Vec::with_capacity(128);
         out.extend(id.0);
+        out.extend(account.to_be_bytes());
         out.push(byte_of([
             key.environment == Environment::Test,
             key.created_by.is_some(),
@@ -87,8 +88,7 @@ impl KeyEntry {
         put_tag(&KeyTag { pepper: key.pepper, tag: key.tag.clone() }, &mut out);
         out.put_time(key.create_time);
         out.put_position(key.created);
-        out.put_text(key.account.tenant.as_str());
-        out.put_text(key.account.account.as_str());
+        out.put_position(key.last);
         out.extend(key.created_by.iter().flat_map(|caller| caller.0));
         if let Some(limits) = &key.limits {
             put_limits(limits, bound.as_ref(), &mut out);
@@ -99,14 +99,14 @@ impl KeyEntry {
         out
     }
 
-    /// The key of an entry. `account` answers the account of a tenant and an account id: whoever reads
-    /// many keys lets them share it.
+    /// The key of an entry. `account` answers the account of a number.
     pub(in crate::projection::snapshot) fn decode(
         bytes: &[u8],
-        account: impl FnOnce(&str, &str) -> Option<Arc<AccountRef>>,
+        account: impl FnOnce(u32) -> Option<Arc<AccountRef>>,
     ) -> Option<Self> {
         let mut from = Cursor(bytes);
         let id = KeyId(from.array()?);
+        let account = account(from.u32()?)?;
         let [test, maker_known, limited, lived] = flags(from.u8()?)?;
         let KeyTag { pepper, tag } = tag(&mut from)?;
         let mut key = Key {
@@ -114,7 +114,8 @@ impl KeyEntry {
             pepper,
             create_time: from.time()?,
             created: from.position()?,
-            account: account(from.text()?, from.text()?)?,
+            last: from.position()?,
+            account,
             limits: None,
             life: None,
             created_by: None,
@@ -134,6 +135,19 @@ impl KeyEntry {
         }
         from.end(KeyEntry { id, key, bound })
     }
+}
+
+/// Where the number of the account stands in an entry.
+const ACCOUNT_AT: Range<usize> = PUBLIC_ID_BYTES..PUBLIC_ID_BYTES + 4;
+
+/// The number of the account in an entry.
+pub(in crate::projection::snapshot) fn account_number(entry: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(entry.get(ACCOUNT_AT)?.try_into().ok()?))
+}
+
+/// Puts another number in the place of an account's, which the entry has.
+pub(in crate::projection::snapshot) fn renumber(entry: &mut [u8], account: u32) {
+    entry[ACCOUNT_AT].copy_from_slice(&account.to_be_bytes());
 }
 
 fn put_limits(limits: &Limits, bound: Option<&Bound>, out: &mut Vec<u8>) {
@@ -189,8 +203,6 @@ fn put_life(life: &Life, out: &mut Vec<u8>) {
         rotation.is_some(),
         revocation.is_some(),
     ]));
-    out.put_position(life.position);
-    out.put_position(life.personal_at);
     out.extend(replaces.iter().flat_map(|id| id.0));
     if let Some(position) = disabled_at {
         out.put_position(*position);
@@ -210,14 +222,7 @@ fn put_life(life: &Life, out: &mut Vec<u8>) {
 
 fn life(from: &mut Cursor<'_>) -> Option<Life> {
     let [replaces, disabled, rotated, revoked] = flags(from.u8()?)?;
-    let mut life = Life {
-        position: from.position()?,
-        personal_at: from.position()?,
-        replaces: None,
-        disabled_at: None,
-        rotation: None,
-        revocation: None,
-    };
+    let mut life = Life::default();
     if replaces {
         life.replaces = Some(KeyId(from.array()?));
     }

@@ -129,16 +129,16 @@ fn entries() -> [Vec<Vec<u8>>; 6] {
 }
 
 fn keys() -> Vec<Vec<u8>> {
-    let key = |id: u8, flags: u8, created: u64| {
+    let key = |id: u8, flags: u8, created: u64, last: u64| {
         [
             &[id; 12][..],
+            &[0, 0, 0, 0],
             &[flags],
             &[0, 1],
             &[id; 32],
             &time(0),
             &num(created),
-            &text("acme"),
-            &text("a"),
+            &num(last),
             &[0xad; 12],
         ]
         .concat()
@@ -155,13 +155,13 @@ fn keys() -> Vec<Vec<u8>> {
     ]
     .concat();
     let limits = [vec![0b111], num(6).to_vec(), list(&[]), time(100).to_vec(), sealed_6].concat();
-    let revoked = [&[0b1000][..], &num(9), &num(6), &num(9), &time(5), &[1]].concat();
-    let rotated = [&[0b100][..], &num(7), &num(5), &num(7), &[3; 12], &time(10)].concat();
-    let succeeds = [&[0b1][..], &num(8), &num(8), &[1; 12]].concat();
+    let revoked = [&[0b1000][..], &num(9), &time(5), &[1]].concat();
+    let rotated = [&[0b100][..], &num(7), &[3; 12], &time(10)].concat();
+    let succeeds = [&[0b1][..], &[1; 12]].concat();
     vec![
-        [key(1, 0b1010, 5), rotated].concat(),
-        [key(2, 0b1111, 6), limits, revoked].concat(),
-        [key(3, 0b1010, 8), succeeds].concat(),
+        [key(1, 0b1010, 5, 7), rotated].concat(),
+        [key(2, 0b1111, 6, 9), limits, revoked].concat(),
+        [key(3, 0b1010, 8, 8), succeeds].concat(),
     ]
 }
 

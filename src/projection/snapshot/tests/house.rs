@@ -156,8 +156,7 @@ pub(super) fn key_entries(snapshot: &Snapshot) -> Vec<KeyEntry> {
     let mut found = Vec::new();
     snapshot
         .for_each(Section::Keys, |entry| {
-            let name = |tenant: &str, account: &str| entry::own_account(tenant, account);
-            found.extend(KeyEntry::decode(entry, name));
+            found.extend(KeyEntry::decode(entry, |_| Some(account("a"))));
             Ok::<_, SnapshotError>(())
         })
         .unwrap();

@@ -108,3 +108,38 @@ fn accounts_of_several_tenants_keep_their_keys_apart() {
     assert_eq!(listed("zeta", Some(&elsewhere("a"))), [1, 4]);
     assert_eq!(loaded.open_keys(&elsewhere("a"), at(0)), 2);
 }
+
+#[test]
+fn accounts_that_come_between_others_leave_every_key_with_its_own() {
+    let mut world = World::new();
+    let mut ends = Vec::new();
+    // Each round's account sorts elsewhere among those there are.
+    for (round, name) in ["m", "c", "x", "a", "d"].into_iter().enumerate() {
+        let key = u8::try_from(round).unwrap() * 2 + 1;
+        for owner in [account(name), elsewhere(name)] {
+            world.does(Act::PutAccount(PutAccount { account: owner, ..put("a") }));
+        }
+        for (owner, key) in [(account(name), key), (elsewhere(name), key + 1)] {
+            let create = crate::domain::key_rules::CreateKey { account: owner, ..create("a", key) };
+            world.does(Act::CreateKey(create));
+        }
+        // A key of the first round changes in each later one, the others are only copied.
+        let act =
+            if round % 2 == 0 { Act::DisableKey(switch(1)) } else { Act::EnableKey(switch(1)) };
+        world.does(act);
+        ends.push(Position::new(world.log.len() as u64).unwrap());
+    }
+    let (story, place, scratch) = (Story::of_world(world, 1), Place::new(), Place::new());
+    let mut previous = None;
+    for end in &ends {
+        previous = Some(place.make(&story, previous.take(), *end));
+    }
+    let (made, last) = (previous.unwrap(), ends[4]);
+    scratch.make(&story, None, last);
+    assert!(place.bytes(last) == scratch.bytes(last));
+    let (loaded, replayed) = (super::house::loaded(&story, &made), story.replayed());
+    for key in 1..=10 {
+        assert_eq!(loaded.key(&key_id(key)), replayed.key(&key_id(key)));
+        assert!(loaded.key(&key_id(key)).is_some());
+    }
+}
