@@ -110,6 +110,14 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
 /// If the sync or the advice fails.
 pub fn settle(file: &File) -> io::Result<()> {
     file.sync_all()?;
+    forget_cached(file)
+}
+
+/// Makes later reads of `file` come from the disk, as far as it was written out already.
+///
+/// # Errors
+/// If the advice fails.
+pub fn forget_cached(file: &File) -> io::Result<()> {
     Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 

@@ -5,6 +5,7 @@ pub mod admin_credential;
 pub mod authenticate;
 pub mod call;
 pub mod callers;
+pub mod check;
 pub mod create_key;
 pub mod error;
 pub mod identify;

@@ -106,7 +106,7 @@ impl App {
 }
 
 /// Bytes of the files in a directory and in those below it; what cannot be read counts nothing.
-fn bytes_below(directory: &std::path::Path) -> u64 {
+pub(crate) fn bytes_below(directory: &std::path::Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
         Ok(data) if data.is_dir() => bytes_below(&entry.path()),

@@ -7,7 +7,7 @@ use super::caller::CallerCommand;
 use super::connect::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::session::Session;
-use super::{RebuildArgs, RecoverAdminArgs};
+use super::{CheckArgs, RebuildArgs, RecoverAdminArgs};
 use crate::proto::v1;
 
 #[derive(Debug, Subcommand)]
@@ -25,6 +25,13 @@ pub(super) enum AdminCommand {
     /// Works on the data directory of a server that is not running. A snapshot that is missing, damaged or
     /// other than the log says is replaced. Exit code 1 if it was whole and not what the log says.
     Rebuild(RebuildArgs),
+    /// Read everything in the data directory, offline, and say whether it is whole
+    ///
+    /// Works on the data directory of a server that is not running, and changes nothing in it. Shows each
+    /// finding with its file or position, then the verdict with head and root. Exit codes: 0 whole (there
+    /// may be warnings and notes), 1 damaged or not checked. A directory put back to an earlier state is whole: compare
+    /// head and root with those noted elsewhere.
+    Check(CheckArgs),
 }
 
 #[derive(Debug, Args)]

@@ -118,6 +118,24 @@ pub struct RebuildArgs {
     pub data_dir: Option<PathBuf>,
 }
 
+/// What `keyledger admin check` is given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    /// Configuration file of the server [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory of the server, which must not be running [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Directory for copies of what cannot be opened without being changed, one volume at a time; removed
+    /// at the end [default: the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+    /// The form of the findings [default: table on a terminal, otherwise json]
+    #[arg(long, value_enum, value_name = "FORM")]
+    output: Option<output::Format>,
+}
+
 #[derive(Debug, Args)]
 struct AccountGroup {
     #[command(flatten)]
@@ -143,6 +161,8 @@ pub enum Invocation {
     RecoverAdmin(RecoverAdminArgs),
     /// Fold the log of a server that is not running, and hold its snapshot to that.
     Rebuild(RebuildArgs),
+    /// Check the data directory of a server that is not running.
+    Check(CheckArgs),
     /// Call a server: see [`run_client`].
     Client(ClientCall),
 }
@@ -170,6 +190,7 @@ impl From<Cli> for Invocation {
                 return Invocation::RecoverAdmin(args);
             }
             Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
+            Command::Admin(AdminCommand::Check(args)) => return Invocation::Check(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),

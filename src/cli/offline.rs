@@ -1,5 +1,7 @@
 //! Commands that work on the data directory itself, while no server uses it.
 
+pub mod check;
+
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -75,7 +77,6 @@ fn prepare(file: Option<&Path>, data_dir: Option<&Path>) -> Result<Config, Strin
     }
     let filter = std::env::var(telemetry::LOG_VARIABLE).ok();
     telemetry::start(filter.as_deref()).map_err(|error| error.to_string())?;
-    startup::stop_on_engine_panic();
     process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
     Ok(config)
 }

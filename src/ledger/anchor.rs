@@ -82,6 +82,17 @@ pub struct AnchorState {
     pub root: Hash,
 }
 
+/// What is found in the anchor's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What the newest whole slot says.
+    pub state: AnchorState,
+    /// The slot, 0 or 1, that is truncated or altered: a write cut off by loss of power leaves that, and
+    /// so does damage. What it said is lost; the next write replaces it.
+    pub damaged_slot: Option<usize>,
+    generation: u64,
+}
+
 /// The anchor's file, open for its one writer.
 #[derive(Debug)]
 pub struct Anchor {
@@ -105,14 +116,21 @@ impl Anchor {
         Ok(Anchor { file, generation })
     }
 
-    /// Opens the anchor and reads its newest whole slot, from the disk.
+    /// Opens the anchor and reads its newest whole slot, from the disk. A slot that is not whole is passed
+    /// over with a warning in the log.
     ///
     /// # Errors
     /// [`AnchorError`] if there is none, or none of its slots is whole.
     pub fn open(path: &Path) -> Result<(Self, AnchorState), AnchorError> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         settle(&file)?;
-        let (generation, state) = read_newest(&file)?;
+        let Found { state, damaged_slot, generation } = read_slots(&file)?;
+        if let Some(slot) = damaged_slot {
+            tracing::warn!(
+                slot,
+                "a slot of the head anchor is truncated or altered; the other holds"
+            );
+        }
         Ok((Anchor { file, generation }, state))
     }
 
@@ -121,7 +139,15 @@ impl Anchor {
     /// # Errors
     /// As [`Anchor::open`].
     pub fn read(path: &Path) -> Result<AnchorState, AnchorError> {
-        Ok(read_newest(&File::open(path)?)?.1)
+        Ok(Anchor::examine(path)?.state)
+    }
+
+    /// Reads both slots without holding the anchor open.
+    ///
+    /// # Errors
+    /// As [`Anchor::open`].
+    pub fn examine(path: &Path) -> Result<Found, AnchorError> {
+        read_slots(&File::open(path)?)
     }
 
     /// Writes the other slot. When this returns it survives loss of power. The caller MUST have made
@@ -152,25 +178,27 @@ fn encode(generation: u64, state: &AnchorState) -> [u8; SLOT_BYTES] {
     slot
 }
 
-fn read_newest(file: &File) -> Result<(u64, AnchorState), AnchorError> {
+fn read_slots(file: &File) -> Result<Found, AnchorError> {
     if file.metadata()?.len() != 2 * SLOT_BYTES as u64 {
         return Err(AnchorError::Damaged);
     }
     let mut bytes = [0; 2 * SLOT_BYTES];
     file.read_exact_at(&mut bytes, 0)?;
     let (slots, _) = bytes.as_chunks::<SLOT_BYTES>();
-    let found: Vec<_> = slots.iter().map(decode).collect();
-    if let Some(Err(newer)) = found.iter().find(|slot| matches!(slot, Err(AnchorError::Newer(_)))) {
+    let slots = [decode(&slots[0], 0), decode(&slots[1], 1)];
+    if let Some(Err(newer)) = slots.iter().find(|slot| matches!(slot, Err(AnchorError::Newer(_)))) {
         return Err(*newer);
     }
-    found
-        .into_iter()
-        .flatten()
-        .max_by_key(|(generation, _)| *generation)
-        .ok_or(AnchorError::Damaged)
+    let newest = slots.iter().flatten().max_by_key(|slot| slot.generation);
+    let newest = newest.ok_or(AnchorError::Damaged)?;
+    // The first generation leaves the slot before it empty.
+    let untouched = newest.generation == 1 && bytes[..SLOT_BYTES] == [0; SLOT_BYTES];
+    let damaged_slot = slots.iter().position(Result::is_err).filter(|_| !untouched);
+    Ok(Found { damaged_slot, ..*newest })
 }
 
-fn decode(slot: &[u8; SLOT_BYTES]) -> Result<(u64, AnchorState), AnchorError> {
+/// What slot `place` says, if it is whole and in its place.
+fn decode(slot: &[u8; SLOT_BYTES], place: u64) -> Result<Found, AnchorError> {
     let number = |at: usize| {
         let bytes = slot[at..at + 8].try_into();
         u64::from_be_bytes(bytes.expect("the range is 8 bytes long"))
@@ -186,7 +214,11 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Result<(u64, AnchorState), AnchorError> {
     }
     let root = slot[24..USED_BYTES].try_into();
     let root = Hash(root.expect("the range is as long as a hash"));
-    Ok((number(8), AnchorState { position: Position::new(number(16)), root }))
+    let (generation, position) = (number(8), Position::new(number(16)));
+    if generation % 2 != place {
+        return Err(AnchorError::Damaged);
+    }
+    Ok(Found { state: AnchorState { position, root }, damaged_slot: None, generation })
 }
 
 /// What the keeper's thread is to do.

@@ -37,6 +37,30 @@ const OUR_NAMES: [&str; 8] =
 /// Bytes of a data key file that holds only the service's key.
 const ONE_DATA_KEY: u64 = 128;
 
+/// What a name at the top of a data directory is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameKind {
+    /// The data directory's own.
+    Ours,
+    /// Left by something that was interrupted; harmless.
+    Leftover,
+    /// Not keyledger's.
+    Foreign,
+}
+
+/// What `name`, at the top of a data directory, is of.
+#[must_use]
+pub fn kind_of(name: &str) -> NameKind {
+    if OUR_NAMES.contains(&name) {
+        return NameKind::Ours;
+    }
+    let finished = name.strip_suffix(".tmp").unwrap_or(name);
+    match finished.strip_suffix(".new").unwrap_or(finished) {
+        finished if OUR_NAMES.contains(&finished) => NameKind::Leftover,
+        _ => NameKind::Foreign,
+    }
+}
+
 /// Found at the top of a file system of its own, where a data directory may well lie.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -109,14 +133,15 @@ pub enum DataDirError {
 pub struct DataDir {
     path: PathBuf,
     needs_initialisation: bool,
-    lock: File,
+    /// None only if a directory that must not change had no such file.
+    lock: Option<File>,
 }
 
 impl Drop for DataDir {
     fn drop(&mut self) {
         // Closing the file would do, but for a child process that was forked just now and has not yet
         // closed its copy. If this fails, the end of the process unlocks.
-        let _ = self.lock.unlock();
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 }
 
@@ -146,6 +171,43 @@ impl DataDir {
         Self::lock(path)
     }
 
+    /// Opens a data directory in whatever state it is, to look at it: nothing in it is changed, not even
+    /// the lock file is made if it is missing. See [`DataDir::is_still_ours`].
+    ///
+    /// # Errors
+    /// [`DataDirError::Missing`] if nothing in it is keyledger's; [`DataDirError::InUse`]; or the lock
+    /// file cannot be opened.
+    pub fn open_unchanged(path: &Path) -> Result<Self, DataDirError> {
+        let shows = |name: &str| name != "LOCK" && path.join(name).exists();
+        if !path.is_dir() || !OUR_NAMES.into_iter().any(shows) {
+            return Err(DataDirError::Missing(path.to_owned()));
+        }
+        let lock_path = path.join("LOCK");
+        let lock = match File::open(&lock_path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened.map_err(io_error(&lock_path))?),
+        };
+        if let Some(lock) = &lock {
+            take_lock(lock, path)?;
+        }
+        Ok(DataDir { path: path.to_owned(), needs_initialisation: false, lock })
+    }
+
+    /// Whether no other process can have used the directory since it was opened: a missing lock file was
+    /// not made meanwhile.
+    #[must_use]
+    pub fn is_still_ours(&self) -> bool {
+        self.lock.is_some() || !self.path.join("LOCK").exists()
+    }
+
+    /// Holds `FORMAT` to what it should be; false if it is missing.
+    ///
+    /// # Errors
+    /// [`DataDirError`] if it is damaged or of a newer version.
+    pub fn has_format(&self) -> Result<bool, DataDirError> {
+        has_format(&self.path)
+    }
+
     fn lock(path: &Path) -> Result<Self, DataDirError> {
         if !is_dir(path)? {
             return Err(DataDirError::NotADirectory(path.to_owned()));
@@ -158,17 +220,13 @@ impl DataDir {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let lock = options.open(&lock_path).map_err(io_error(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(io_error(&lock_path)(source)),
-        }
+        take_lock(&lock, path)?;
         // Looked at again: another process may have finished its first start in between.
         let needs_initialisation = !has_format(path)?;
         if needs_initialisation {
             refuse_used(path)?;
         }
-        Ok(DataDir { path: path.to_owned(), needs_initialisation, lock })
+        Ok(DataDir { path: path.to_owned(), needs_initialisation, lock: Some(lock) })
     }
 
     /// Whether the first start has not been finished: what it makes may be there in part, each file
@@ -236,6 +294,14 @@ impl DataDir {
     #[must_use]
     pub fn admin_credential(&self) -> PathBuf {
         self.path.join("admin.credential")
+    }
+}
+
+fn take_lock(lock: &File, path: &Path) -> Result<(), DataDirError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(io_error(&path.join("LOCK"))(source)),
     }
 }
 

@@ -273,6 +273,26 @@ pub enum LedgerError {
     },
 }
 
+impl LedgerError {
+    /// A position that the error is about, if it names one.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        match self {
+            LedgerError::DamagedFrame { position, reason } => match reason {
+                FrameError::DamagedRecord(record) => Some(*record),
+                _ => Some(*position),
+            },
+            LedgerError::MissingFrame { position }
+            | LedgerError::Unreadable { position }
+            | LedgerError::FrameTooLong { position, .. }
+            | LedgerError::Occupied { position } => Some(*position),
+            LedgerError::OtherTree { first, .. } => Some(*first),
+            LedgerError::OutOfOrder { expected, .. } => Some(*expected),
+            _ => None,
+        }
+    }
+}
+
 /// The error for a failed call of the file system, whose own words go to the log here.
 pub(in crate::ledger) fn io_failed(doing: &'static str, error: &io::Error) -> LedgerError {
     tracing::error!(%error, doing, "the file system failed");

@@ -35,6 +35,8 @@ use crate::domain::ids::Position;
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::frame::{Frame, MAX_FRAME_BYTES};
 
+pub(in crate::ledger) use scan::first_missed;
+
 /// sled's unit of allocation. With frames of [`MAX_FRAME_BYTES`] no item reaches a quarter of it, so
 /// none is put in a file of its own. Fixed for the life of a ledger.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
@@ -246,6 +248,11 @@ impl SledReader {
     /// The frames in order, from the one that holds `position`.
     pub(in crate::ledger) fn frames_from(&self, position: Position) -> SledFrames {
         SledFrames { reader: self.clone(), next: position, entries: None }
+    }
+
+    /// The position of the last durable record; none if there is none yet.
+    pub(in crate::ledger) fn head(&self) -> Option<Position> {
+        Position::new(self.durable.load(Ordering::Acquire)).filter(|head| *head >= self.first)
     }
 
     fn is_durable(&self, position: Position) -> bool {

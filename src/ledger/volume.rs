@@ -67,7 +67,7 @@ use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 use crate::merkle::Hash;
 
-pub(in crate::ledger) use check::check_file;
+pub(in crate::ledger) use check::{Seen, check_file, check_watched};
 pub(in crate::ledger) use read::{SealedFrames, SealedVolume};
 pub(in crate::ledger) use write::VolumeWriter;
 

@@ -13,6 +13,8 @@
 //! | `….tmp` | being made; thrown away at the next open |
 //! | `….gone` | a sled database whose volume is sealed, being removed |
 
+pub mod check;
+pub mod examine;
 mod open;
 mod reader;
 mod ring;
@@ -34,6 +36,7 @@ use crate::merkle::Frontier;
 pub use crate::ledger::volume::Sealed;
 pub use sealer::SealingState;
 
+use examine::Examiner;
 use reader::{LivePart, Shared, VolumeReader};
 use sealer::{Retired, Sealer};
 
@@ -136,6 +139,12 @@ impl VolumeLedger {
     #[must_use]
     pub fn sealing(&self) -> Arc<SealingState> {
         self.sealer.state()
+    }
+
+    /// Who reads what is on disk while the ledger is in use.
+    #[must_use]
+    pub fn examiner(&self) -> Examiner {
+        Examiner::new(Arc::clone(&self.shared))
     }
 
     /// The tree over all durable records.

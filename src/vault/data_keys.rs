@@ -93,13 +93,32 @@ impl DataKeys {
     /// # Errors
     /// The first fault found, by slot or by key-encryption key; the file is then untouched.
     pub fn open(path: &Path, keks: KekRing) -> Result<Self, VaultError> {
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .open(path)
             .map_err(VaultError::io("open", path))?;
         durable_file::settle(&file).map_err(VaultError::io("sync", path))?;
         durable_file::sync_parent(path).map_err(VaultError::io("sync the directory of", path))?;
+        DataKeys::read(path, file, keks)
+    }
+
+    /// As [`DataKeys::open`], only to open what is sealed: nothing is written or synced, now or later,
+    /// and every data key is unwrapped once to see that it can be. No data key can be made.
+    ///
+    /// # Errors
+    /// As [`DataKeys::open`]; the first slot whose key cannot be unwrapped.
+    pub fn open_to_read(path: &Path, keks: KekRing) -> Result<Self, VaultError> {
+        let file = File::open(path).map_err(VaultError::io("open", path))?;
+        let keys = DataKeys::read(path, file, keks)?;
+        for slot in &keys.durable().slots {
+            let kek = keys.keks.get(slot.kek_version())?;
+            slot.unwrap_key(kek).ok_or(VaultError::DamagedSlot { slot: slot.id().0 })?;
+        }
+        Ok(keys)
+    }
+
+    fn read(path: &Path, mut file: File, keks: KekRing) -> Result<Self, VaultError> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(VaultError::io("read", path))?;
         let slots = whole_slots(&bytes)?;
@@ -123,6 +142,12 @@ impl DataKeys {
             cache: Cache::new(CACHED_KEYS),
             unfinished,
         })
+    }
+
+    /// Bytes at the end of the file, as it was opened, that an append which power loss interrupted left.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.unfinished
     }
 
     /// Cuts off what an append that power loss interrupted left at the end. The caller MUST know by then

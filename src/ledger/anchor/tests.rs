@@ -84,11 +84,28 @@ fn an_anchor_without_a_whole_slot_is_refused_not_read_as_empty() {
 #[test]
 fn an_altered_bit_anywhere_in_a_slot_makes_it_invalid() {
     let slot = encode(7, &AnchorState { position: Some(at(5)), root: leaf_hash(b"a") });
-    assert!(decode(&slot).is_ok());
+    assert!(decode(&slot, 1).is_ok());
+    assert_eq!(decode(&slot, 0), Err(AnchorError::Damaged), "in the place of the other");
     for offset in 0..SLOT_BYTES {
         let mut altered = slot;
         altered[offset] ^= 0x10;
-        assert!(decode(&altered).is_err(), "offset {offset}");
+        assert!(decode(&altered, 1).is_err(), "offset {offset}");
+    }
+}
+
+#[test]
+fn a_damaged_slot_beside_a_whole_one_is_told_and_one_never_written_is_none() {
+    let (_dir, path) = anchor_path();
+    let mut anchor = Anchor::create(&path).unwrap();
+    assert_eq!(Anchor::examine(&path).unwrap().damaged_slot, None);
+    damage(&path, 100);
+    assert_eq!(Anchor::examine(&path).unwrap().damaged_slot, Some(0));
+    anchor.write(at(1), leaf_hash(b"a")).unwrap();
+    assert_eq!(Anchor::examine(&path).unwrap().damaged_slot, None);
+    for slot in [0, 1] {
+        damage(&path, slot * SLOT_BYTES + 4000);
+        assert_eq!(Anchor::examine(&path).unwrap().damaged_slot, Some(slot));
+        damage(&path, slot * SLOT_BYTES + 4000);
     }
 }
 

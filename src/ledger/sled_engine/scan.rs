@@ -11,8 +11,10 @@
 //! may need a copy that is damaged where another is whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -88,7 +90,41 @@ impl Found {
     }
 }
 
+/// Looks in a log that is in use for every frame from `first` to `head`, which is durable. Answers the
+/// first position of which no whole frame was found. sled moves frames while this reads, so one that is
+/// missed may be there all the same: it is lost if it is missed again and again. `each` is told how many
+/// bytes have been read and may end it.
+pub(in crate::ledger) fn first_missed(
+    log: &File,
+    first: Position,
+    head: Position,
+    each: &mut dyn FnMut(u64) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<(), Option<Position>>> {
+    let ControlFlow::Continue(found) = look_on(log, first, each)? else {
+        return Ok(ControlFlow::Break(()));
+    };
+    let mut reached = BTreeSet::from([first]);
+    for (first, lasts) in &found.whole {
+        if reached.contains(first) {
+            reached.extend(lasts.iter().map(|last| last.next()));
+        }
+    }
+    let missed = reached.range(..=head).next_back().copied();
+    let missed = missed.filter(|_| !reached.contains(&head.next()));
+    Ok(ControlFlow::Continue(missed))
+}
+
 fn look(log: &File, first: Position) -> io::Result<Found> {
+    let mut each: fn(u64) -> ControlFlow<Infallible> = |_| ControlFlow::Continue(());
+    let ControlFlow::Continue(found) = look_on(log, first, &mut each)?;
+    Ok(found)
+}
+
+fn look_on<B>(
+    log: &File,
+    first: Position,
+    each: &mut dyn FnMut(u64) -> ControlFlow<B>,
+) -> io::Result<ControlFlow<B, Found>> {
     let length = log.metadata()?.len();
     let mut found = Found { first, whole: BTreeMap::new(), damaged: BTreeSet::new() };
     let mut segment = vec![0; SEGMENT_BYTES];
@@ -96,8 +132,11 @@ fn look(log: &File, first: Position) -> io::Result<Found> {
         let present = usize::try_from(length - start).unwrap_or(SEGMENT_BYTES).min(SEGMENT_BYTES);
         log.read_exact_at(&mut segment[..present], start)?;
         look_through(&segment[..present], &mut found);
+        if let ControlFlow::Break(why) = each(present as u64) {
+            return Ok(ControlFlow::Break(why));
+        }
     }
-    Ok(found)
+    Ok(ControlFlow::Continue(found))
 }
 
 fn look_through(bytes: &[u8], found: &mut Found) {

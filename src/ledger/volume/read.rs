@@ -78,9 +78,19 @@ impl SealedVolume {
         &self.before
     }
 
+    /// Where the volume's file is.
+    pub(in crate::ledger) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What the footer says, for the whole check.
     pub(super) fn footer(&self) -> &Footer {
         &self.footer
+    }
+
+    /// Where the frames begin in the file: the bytes of the header.
+    pub(super) fn frames_at(&self) -> u64 {
+        self.frames_at
     }
 
     /// The volume's file.

@@ -99,27 +99,54 @@ fn numbers(dir: &Path) -> Result<(BTreeSet<u64>, BTreeSet<u64>), LedgerError> {
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = |prefix: &str| {
-            let digits = name.strip_prefix(prefix)?;
-            digits.parse().ok().filter(|number| format!("{prefix}{number:08}") == name)
-        };
-        if name.ends_with(".tmp") || name.ends_with(".gone") {
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(failed)?;
-            cleared = true;
-        } else if let Some(number) = number("volume-") {
-            sealed.insert(number);
-        } else if let Some(number) = number("live-") {
-            live.insert(number);
-        } else {
-            return Err(LedgerError::Foreign);
+        match kind_of(name) {
+            Kind::Leftover => {
+                let is_dir = path.is_dir();
+                let removed =
+                    if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(failed)?;
+                cleared = true;
+            }
+            Kind::Sealed(number) => drop(sealed.insert(number)),
+            Kind::Live(number) => drop(live.insert(number)),
+            Kind::FirstForm | Kind::Foreign => return Err(LedgerError::Foreign),
         }
     }
     if cleared {
         sync_dir(dir).map_err(failed)?;
     }
     Ok((sealed, live))
+}
+
+/// What a name in the ledger's directory is of.
+pub(super) enum Kind {
+    /// The sealed volume of that number.
+    Sealed(u64),
+    /// The volume of that number in sled.
+    Live(u64),
+    /// The only volume, as the first program named it.
+    FirstForm,
+    /// Something that was being made or removed.
+    Leftover,
+    /// Not the ledger's.
+    Foreign,
+}
+
+/// What `name` is of.
+pub(super) fn kind_of(name: &str) -> Kind {
+    let number = |prefix: &str| {
+        let digits = name.strip_prefix(prefix)?;
+        digits.parse().ok().filter(|number: &u64| format!("{prefix}{number:08}") == name)
+    };
+    if name.ends_with(".tmp") || name.ends_with(".gone") {
+        return Kind::Leftover;
+    }
+    match (number("volume-"), number("live-")) {
+        (Some(number), _) => Kind::Sealed(number),
+        (_, Some(number)) => Kind::Live(number),
+        _ if name == "live" => Kind::FirstForm,
+        _ => Kind::Foreign,
+    }
 }
 
 /// Opens the sealed volumes and holds each to the one before.
@@ -148,7 +175,7 @@ fn open_sealed(dir: &Path, numbers: &BTreeSet<u64>) -> Result<Vec<SealedVolume>,
 }
 
 /// The tree over all records up to the last of a sealed volume.
-fn after(volume: &SealedVolume) -> Result<Frontier, LedgerError> {
+pub(super) fn after(volume: &SealedVolume) -> Result<Frontier, LedgerError> {
     let sealed = volume.sealed();
     let frame = volume.frame_at(sealed.last)?;
     if frame.last() != sealed.last || frame.root() != sealed.root {

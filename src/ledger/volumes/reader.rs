@@ -26,13 +26,21 @@ impl LivePart {
     pub(super) fn of(number: u64, volume: &SledVolume) -> Self {
         LivePart { number, reader: volume.reader() }
     }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn reader(&self) -> &SledReader {
+        &self.reader
+    }
 }
 
 /// All volumes in order: the sealed ones, then those in sled.
 #[derive(Clone, Debug, Default)]
-struct Parts {
-    sealed: Vec<SealedVolume>,
-    live: Vec<LivePart>,
+pub(super) struct Parts {
+    pub(super) sealed: Vec<SealedVolume>,
+    pub(super) live: Vec<LivePart>,
 }
 
 /// What the writer, the sealer and all readers share.
@@ -84,6 +92,11 @@ impl Shared {
             parts.sealed.push(volume.clone());
             parts
         });
+    }
+
+    /// All volumes as they are now.
+    pub(super) fn parts(&self) -> Arc<Parts> {
+        self.parts.load_full()
     }
 
     /// The directory of the ledger.
