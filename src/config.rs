@@ -1,6 +1,8 @@
 //! The configuration: parsed once, before any port opens. A bad value names its setting, and is
 //! never printed.
 
+mod ledger;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,9 @@ use thiserror::Error;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::permission::{MAX_PERMISSIONS, Permission, Permissions, PlanName, RoleName};
 use crate::domain::policy::{Plan, Policy};
+
+use ledger::FileLedger;
+pub use ledger::LedgerSettings;
 
 /// The most bytes of a configuration file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -37,20 +42,6 @@ pub struct Config {
     pub limits: Limits,
     /// How the log is kept.
     pub ledger: LedgerSettings,
-}
-
-/// How the log is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LedgerSettings {
-    /// Bytes of frames after which a volume of the log is sealed. Default 64 MiB: opening sled again
-    /// takes time and memory by what is in the live volume. From 64 KiB to 1 GiB.
-    pub volume_bytes: u64,
-}
-
-impl Default for LedgerSettings {
-    fn default() -> Self {
-        LedgerSettings { volume_bytes: 64 * 1024 * 1024 }
-    }
 }
 
 /// Bounds of the server.
@@ -163,12 +154,6 @@ struct FileConfig {
     ledger: FileLedger,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileLedger {
-    volume_bytes: Option<u64>,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FilePlan {
@@ -228,18 +213,10 @@ impl Config {
                 KeyPrefix::parse(&prefix).map_err(|error| setting("key_prefix", error))?;
         }
         config.limits = limits(&file.limits)?;
-        config.ledger = ledger(&file.ledger)?;
+        config.ledger = file.ledger.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }
-}
-
-fn ledger(file: &FileLedger) -> Result<LedgerSettings, ConfigError> {
-    let volume_bytes = file.volume_bytes.unwrap_or(LedgerSettings::default().volume_bytes);
-    if !(64 * 1024..=1024 * 1024 * 1024).contains(&volume_bytes) {
-        return Err(setting("ledger.volume_bytes", "must be from 65536 to 1073741824"));
-    }
-    Ok(LedgerSettings { volume_bytes })
 }
 
 fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
@@ -345,6 +322,8 @@ mod tests {
             ("[limits]\ndrain_seconds = 0", "limits.drain_seconds"),
             ("[limits]\ncalls_in_flight = 0", "limits.calls_in_flight"),
             ("[ledger]\nvolume_bytes = 65535", "ledger.volume_bytes"),
+            ("[ledger]\nscrub_bytes_per_second = 1", "ledger.scrub_bytes_per_second"),
+            ("[ledger]\nscrub_interval_hours = 0", "ledger.scrub_interval_hours"),
             ("[roles.r]\npermissions = [\"s3cret s3cret\"]", "roles.r.permissions"),
             ("[plans.\"S3CRET\"]\nactive_keys = 1", "plans"),
         ];

@@ -25,6 +25,7 @@ use crate::ledger::volumes::check as volumes;
 use crate::merkle::Hash;
 use crate::random::Random;
 
+pub(in crate::app) use files::anchor_slot;
 use fold::Fold;
 use scratch::Scratch;
 

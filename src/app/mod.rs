@@ -21,6 +21,7 @@ pub mod recovery;
 pub mod report_leaked_key;
 pub mod revoke_key;
 pub mod rotate_key;
+pub mod scrub;
 pub mod sealing;
 pub mod snapshots;
 pub mod source_budget;
@@ -32,6 +33,7 @@ pub mod who_am_i;
 
 use std::sync::Arc;
 
+use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
 use crate::app::status::Vitals;
@@ -39,6 +41,7 @@ use crate::clock::Clock;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::time::Time;
 use crate::ledger::engine::LedgerReader;
+use crate::ledger::volumes::SealingState;
 use crate::ledger::writer::WriterHandle;
 use crate::projection::key_table::KeyTable;
 use crate::random::Random;
@@ -56,6 +59,8 @@ pub struct App {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) who_am_i_budget: SourceBudget,
     pub(crate) vitals: Vitals,
+    pub(crate) sealing: Arc<SealingState>,
+    pub(crate) scrub: Arc<ScrubState>,
 }
 
 impl std::fmt::Debug for App {

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
+use crate::app::scrub::{Scrub, Target};
 use crate::app::sealing::personal_cache;
 use crate::app::snapshots::SnapshotKeeper;
 use crate::app::source_budget::{PerMinute, SourceBudget};
@@ -31,6 +32,7 @@ use crate::ledger::engine::{Ledger, LedgerError};
 use crate::ledger::lanes::Lane;
 use crate::ledger::replay::Head;
 use crate::ledger::volumes::VolumeLedger;
+use crate::ledger::volumes::examine::Examiner;
 use crate::ledger::writer::{Start, Writer, WriterHandle};
 use crate::progress::Progress;
 use crate::projection::snapshot::store::SnapshotStore;
@@ -80,9 +82,11 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: snapshots, writer, anchor, ledger, lock.
+/// What is closed last, in this order: scrub, snapshots, writer, anchor, ledger, lock.
 #[derive(Debug)]
 pub struct Closing {
+    scrub: Option<Scrub>,
+    examiner: Option<Examiner>,
     writer: WriterHandle,
     thread: JoinHandle<VolumeLedger>,
     snapshots: SnapshotKeeper,
@@ -96,12 +100,18 @@ impl Closing {
         self.data_dir.admin_credential()
     }
 
+    /// Who reads what is on disk, unless the scrub has it.
+    pub(crate) fn take_examiner(&mut self) -> Option<Examiner> {
+        self.examiner.take()
+    }
+
     /// Lets the writer finish what waits, then closes the ledger and lets go of the directory.
     /// Blocks. The [`App`] and all that holds it must be gone.
     ///
     /// # Errors
     /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
     pub fn close(self) -> Result<(), StartError> {
+        drop((self.scrub, self.examiner));
         self.writer.close();
         self.snapshots.stop();
         let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
@@ -129,7 +139,19 @@ pub fn open(
     let mut opened = open_existing(data_dir, config, clock, random, progress)?;
     record_own_facts(&opened.app, config)?;
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
+    start_scrub(&mut opened, config)?;
     Ok(opened)
+}
+
+fn start_scrub(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
+    let Some(rate) = config.ledger.scrub_bytes_per_second else { return Ok(()) };
+    let (app, closing) = (&opened.app, &mut opened.closing);
+    let Some(examiner) = closing.take_examiner() else { return Ok(()) };
+    let (vault, anchor) = (Arc::clone(&app.vault), closing.data_dir.anchor());
+    let target = Target { examiner, vault, anchor };
+    let (clock, state) = (Arc::clone(&app.clock), Arc::clone(&app.scrub));
+    closing.scrub = Some(Scrub::start(target, rate, config.ledger.scrub_interval, clock, state)?);
+    Ok(())
 }
 
 /// Opens a data directory that is there, for an offline command. Puts nothing on record: policy and
@@ -170,7 +192,7 @@ fn open_existing(
     let vault = Arc::new(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
     let (mut anchor, anchored) = Anchor::open(&data_dir.anchor())?;
     let mut ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
-    let reader = ledger.reader();
+    let (reader, examiner, sealing) = (ledger.reader(), ledger.examiner(), ledger.sealing());
     let store = SnapshotStore::new(data_dir.snapshots(), vault.data_keys.snapshot_keys());
     let recovery = Recovery {
         reader: &*reader,
@@ -212,10 +234,13 @@ fn open_existing(
             anchor: data_dir.anchor(),
             snapshots: snapshots.state(),
         },
+        sealing,
+        scrub: Arc::default(),
         clock,
         random,
     };
-    let closing = Closing { writer, thread, snapshots, data_dir };
+    let examiner = Some(examiner);
+    let closing = Closing { scrub: None, examiner, writer, thread, snapshots, data_dir };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::time::Time;
@@ -58,49 +59,73 @@ pub struct Status {
     pub snapshots_fail: bool,
     /// How many commands wait for the writer.
     pub waiting: usize,
+    /// How many volumes of the log are sealed.
+    pub sealed: usize,
+    /// How many full volumes wait to be sealed.
+    pub waiting_to_seal: u64,
+    /// Whether the last attempt to seal a volume failed.
+    pub sealing_failing: bool,
+    /// How the scrub goes.
+    pub scrub: ScrubStatus,
 }
+
+impl Status {
+    /// What somebody should look at, for people.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let sealing = self.sealing_failing.then(|| SEALING_FAILS.to_owned());
+        self.scrub.findings.iter().cloned().chain(sealing).collect()
+    }
+}
+
+const SEALING_FAILS: &str = "a volume of the log cannot be sealed; the server's log says why";
 
 impl App {
     /// GetStatus: figures of the whole service, so only for callers bound to no tenant.
     ///
     /// # Errors
     /// [`AppError`]: a caller bound to tenants; the head's frame cannot be read.
-    pub async fn status(&self, identity: &Identity) -> Result<Status, AppError> {
+    pub async fn status(self: &Arc<Self>, identity: &Identity) -> Result<Status, AppError> {
         self.confirm(identity)?;
         if !identity.caller.tenants.is_empty() {
             return Err(AppError::TenantNotAllowed);
         }
+        let app = Arc::clone(self);
+        tokio::task::spawn_blocking(move || app.read_status())
+            .await
+            .map_err(|error| AppError::internal("reading the status", &error))?
+    }
+
+    /// Figures of the whole service. Blocks: reads the head's frame and the anchor.
+    ///
+    /// # Errors
+    /// [`AppError`] if one of the two cannot be read.
+    pub fn read_status(&self) -> Result<Status, AppError> {
         let head = self.table.head();
-        let (reader, ledger) = (Arc::clone(&self.reader), self.vitals.ledger.clone());
-        let anchor = self.vitals.anchor.clone();
-        let read = move || -> Result<(Hash, u64, u64), AppError> {
-            let root = match head {
-                Some(head) => reader.frame_at(head)?.map(|frame| frame.root()),
-                None => Some(crate::merkle::Frontier::new().root()),
-            };
-            let root = root.ok_or(AppError::Damaged { position: head })?;
-            let anchor = Anchor::read(&anchor)
-                .map_err(|error| AppError::internal("reading the head anchor", &error))?;
-            Ok((root, anchor.position.map_or(0, Position::get), bytes_below(&ledger)))
+        let root = match head {
+            Some(head) => self.reader.frame_at(head)?.map(|frame| frame.root()),
+            None => Some(crate::merkle::Frontier::new().root()),
         };
-        let (tree_root, anchor_position, disk_bytes) =
-            tokio::task::spawn_blocking(read)
-                .await
-                .map_err(|error| AppError::internal("reading the status", &error))??;
+        let anchor = Anchor::read(&self.vitals.anchor)
+            .map_err(|error| AppError::internal("reading the head anchor", &error))?;
         Ok(Status {
             head,
-            tree_root,
-            anchor_position,
+            tree_root: root.ok_or(AppError::Damaged { position: head })?,
+            anchor_position: anchor.position.map_or(0, Position::get),
             start_time: self.vitals.start_time,
             uptime: self.clock.monotonic().saturating_sub(self.vitals.started),
             accounts: self.table.account_count(),
             keys: self.table.key_count(),
             callers: self.table.callers().len(),
             pepper: self.vault.peppers.current().version(),
-            disk_bytes,
+            disk_bytes: bytes_below(&self.vitals.ledger),
             snapshot: self.vitals.snapshots.newest(),
             snapshots_fail: self.vitals.snapshots.failing(),
             waiting: self.writer.waiting(),
+            sealed: self.reader.sealed().len(),
+            waiting_to_seal: self.sealing.waiting(),
+            sealing_failing: self.sealing.failing(),
+            scrub: self.scrub.status(),
         })
     }
 }

@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::answers::Status;
 use super::caller::CallerCommand;
 use super::connect::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::session::Session;
+use super::status::Status;
 use super::{CheckArgs, RebuildArgs, RecoverAdminArgs};
 use crate::proto::v1;
 

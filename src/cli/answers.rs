@@ -1,13 +1,10 @@
-//! How the answers to changes, to authentications and to `admin status` are shown.
-
-use std::time::Duration;
+//! How the answers to changes and to authentications are shown.
 
 use serde_json::{Value, json};
 
 use super::output::{Fields, Resource};
-use super::resources::{enum_or_null, named};
-use super::text::{bytes, grouped, hex, or_dash, plain};
-use super::times::{humane, humane_span, rfc3339};
+use super::resources::enum_or_null;
+use super::text::{or_dash, plain};
 use super::words::word;
 use crate::proto::v1;
 
@@ -101,102 +98,11 @@ impl Resource for v1::AuthenticateResponse {
     }
 }
 
-/// How the server is.
-pub(super) struct Status {
-    /// Its address.
-    pub(super) server: String,
-    pub(super) answer: v1::GetStatusResponse,
-}
-
-impl Status {
-    fn uptime(&self) -> Option<Duration> {
-        self.answer.uptime.and_then(|uptime| Duration::try_from(uptime).ok())
-    }
-}
-
-impl Resource for Status {
-    fn json(&self) -> Value {
-        let answer = &self.answer;
-        json!({
-            "version": answer.version,
-            "head": answer.head,
-            "tree_root": hex(&answer.tree_root),
-            "anchor_position": answer.anchor_position,
-            "start_time": answer.start_time.as_ref().map(rfc3339),
-            "uptime": self.uptime().map(|uptime| format!("{}s", uptime.as_secs())),
-            "counts": answer.counts.as_ref().map(|counts| json!({
-                "accounts": counts.accounts,
-                "keys": counts.keys,
-                "callers": counts.callers,
-            })),
-            "pepper_version": answer.pepper_version,
-            "engine": answer.engine.as_ref().map(|engine| json!({
-                "name": engine.name,
-                "version": engine.version,
-                "disk_bytes": engine.disk_bytes,
-            })),
-            "queue_depth": answer.queue_depth,
-            "snapshot_position": answer.snapshot_position,
-            "snapshots_failing": answer.snapshots_failing,
-        })
-    }
-
-    fn fields(&self) -> Fields {
-        let answer = &self.answer;
-        let engine = answer.engine.clone().unwrap_or_default();
-        let counts = answer.counts.unwrap_or_default();
-        let up =
-            self.uptime().map(|uptime| format!("  up {}", humane_span(uptime))).unwrap_or_default();
-        let behind = match answer.head.saturating_sub(answer.anchor_position) {
-            0 => "at head".to_owned(),
-            behind => format!("{} behind head", grouped(behind)),
-        };
-        let snapshot = match (answer.snapshot_position, answer.snapshots_failing) {
-            (0, false) => "none yet".to_owned(),
-            (position, false) => grouped(position),
-            (position, true) => {
-                format!("{}  the last attempt failed: see the log", grouped(position))
-            }
-        };
-        vec![
-            ("keyledger", named(&answer.version, &self.server)),
-            ("started", answer.start_time.as_ref().map_or_else(|| "—".to_owned(), humane) + &up),
-            ("", String::new()),
-            ("head", grouped(answer.head)),
-            ("anchor", format!("{}  {behind}", grouped(answer.anchor_position))),
-            ("snapshot", snapshot),
-            ("tree root", hex(&answer.tree_root)),
-            (
-                "engine",
-                format!(
-                    "{} {}  {} on disk",
-                    plain(&engine.name),
-                    plain(&engine.version),
-                    bytes(engine.disk_bytes)
-                ),
-            ),
-            ("pepper", format!("version {}", answer.pepper_version)),
-            (
-                "queue",
-                match answer.queue_depth {
-                    0 => "empty".to_owned(),
-                    depth => format!("{} waiting", grouped(depth.into())),
-                },
-            ),
-            ("", String::new()),
-            ("accounts", grouped(counts.accounts)),
-            ("keys", grouped(counts.keys)),
-            ("callers", grouped(counts.callers)),
-        ]
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use prost_types::{Duration, Timestamp};
     use serde_json::json;
 
-    use super::{Changed, Resource as _, Status};
+    use super::{Changed, Resource as _};
     use crate::cli::output::Format;
     use crate::cli::output::tests::shown;
     use crate::cli::resources::tests::{assert_fields_of_message, key};
@@ -292,59 +198,5 @@ mod tests {
             shown(Format::Table, &reported),
             "key       key_1\nrevoked   before, already\nposition  5\n"
         );
-    }
-
-    fn status() -> Status {
-        Status {
-            server: "http://127.0.0.1:50051".to_owned(),
-            answer: v1::GetStatusResponse {
-                version: "0.1.0".to_owned(),
-                head: 1_234,
-                tree_root: vec![0xab; 32],
-                anchor_position: 1_230,
-                start_time: Some(Timestamp { seconds: 1_795_411_812, nanos: 0 }),
-                uptime: Some(Duration { seconds: 11_520, nanos: 5 }),
-                counts: Some(v1::StatusCounts { accounts: 12, keys: 1_204, callers: 3 }),
-                pepper_version: 1,
-                engine: Some(v1::EngineStatus {
-                    name: "sled".to_owned(),
-                    version: "0.34.7".to_owned(),
-                    disk_bytes: 12_897_485,
-                }),
-                queue_depth: 0,
-                snapshot_position: 1_000,
-                snapshots_failing: false,
-            },
-        }
-    }
-
-    #[test]
-    fn the_status_is_a_page_for_people() {
-        let expected = "\
-keyledger  0.1.0 (http://127.0.0.1:50051)
-started    2026-11-23 05:30:12Z  up 3 h 12 min
-
-head       1,234
-anchor     1,230  4 behind head
-snapshot   1,000
-tree root  abababababababababababababababababababababababababababababababab
-engine     sled 0.34.7  12.2 MiB on disk
-pepper     version 1
-queue      empty
-
-accounts   12
-keys       1,204
-callers    3
-";
-        assert_eq!(shown(Format::Table, &status()), expected);
-    }
-
-    #[test]
-    fn the_status_for_programs_has_the_fields_of_the_api() {
-        let json = status().json();
-        assert_fields_of_message("GetStatusResponse", &json);
-        assert_fields_of_message("StatusCounts", &json["counts"]);
-        assert_fields_of_message("EngineStatus", &json["engine"]);
-        assert_eq!((&json["uptime"], &json["head"]), (&json!("11520s"), &json!(1_234)));
     }
 }

@@ -21,6 +21,7 @@ mod resources;
 mod secret;
 pub mod serve;
 mod session;
+mod status;
 mod text;
 mod times;
 mod words;

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{
@@ -33,6 +34,9 @@ use crate::vault::snapshot_key::SnapshotKeys;
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
 const CACHED_KEYS: usize = 10_000;
+
+/// Slots that are read at a time when they are held to those in memory: 64 KiB.
+const EXAMINED_SLOTS: usize = 512;
 
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
@@ -148,6 +152,38 @@ impl DataKeys {
     #[must_use]
     pub fn unfinished(&self) -> usize {
         self.unfinished
+    }
+
+    /// Reads the file again, from the disk, and holds each slot to the one in memory. `each` is told how
+    /// many bytes have been read, and may end it.
+    ///
+    /// # Errors
+    /// [`VaultError::DamagedSlot`] for the first slot that is not as it was; [`VaultError::Io`].
+    pub fn examine(
+        &self,
+        each: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, VaultError> {
+        let file = File::open(&self.path).map_err(VaultError::io("open", &self.path))?;
+        durable_file::forget_cached(&file).map_err(VaultError::io("read", &self.path))?;
+        let count = self.durable().slots.len();
+        let mut bytes = vec![0; EXAMINED_SLOTS * SLOT_BYTES];
+        for from in (0..count).step_by(EXAMINED_SLOTS) {
+            let bytes = &mut bytes[..(count - from).min(EXAMINED_SLOTS) * SLOT_BYTES];
+            let (at, length) = ((from * SLOT_BYTES) as u64, bytes.len() as u64);
+            file.read_exact_at(bytes, at).map_err(VaultError::io("read", &self.path))?;
+            let (chunks, _) = bytes.as_chunks::<SLOT_BYTES>();
+            let durable = self.durable();
+            let known = durable.slots[from..].iter().zip(chunks);
+            if let Some((slot, _)) = known.into_iter().find(|(slot, chunk)| slot.bytes() != *chunk)
+            {
+                return Err(VaultError::DamagedSlot { slot: slot.id().0 });
+            }
+            drop(durable);
+            if each(length).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Cuts off what an append that power loss interrupted left at the end. The caller MUST know by then

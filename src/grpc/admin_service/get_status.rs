@@ -1,5 +1,7 @@
 //! GetStatus.
 
+use std::sync::Arc;
+
 use tonic::Request;
 
 use crate::app::App;
@@ -7,10 +9,12 @@ use crate::app::error::AppError;
 use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
-use crate::proto::v1::{EngineStatus, GetStatusRequest, GetStatusResponse, StatusCounts};
+use crate::proto::v1::{
+    EngineStatus, GetStatusRequest, GetStatusResponse, ScrubStatus, StatusCounts, VolumeStatus,
+};
 
 pub(super) async fn handle(
-    app: &App,
+    app: &Arc<App>,
     request: &Request<GetStatusRequest>,
 ) -> Result<GetStatusResponse, AppError> {
     let identity = identity(request)?;
@@ -20,6 +24,7 @@ pub(super) async fn handle(
 #[expect(clippy::needless_pass_by_value, reason = "what is asked for once is used up")]
 fn answer(status: Status) -> GetStatusResponse {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let warnings = status.warnings();
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         head: encode::position(status.head),
@@ -41,6 +46,20 @@ fn answer(status: Status) -> GetStatusResponse {
         queue_depth: u32::try_from(status.waiting).unwrap_or(u32::MAX),
         snapshot_position: encode::position(status.snapshot),
         snapshots_failing: status.snapshots_fail,
+        warnings,
+        scrub: Some(ScrubStatus {
+            enabled: status.scrub.runs,
+            passes: status.scrub.passes,
+            last_pass_time: status.scrub.last_pass.map(encode::time),
+            bytes_read: status.scrub.read,
+            bytes_total: status.scrub.total,
+            damage_found: status.scrub.damage,
+        }),
+        volumes: Some(VolumeStatus {
+            sealed: count(status.sealed),
+            waiting: status.waiting_to_seal,
+            sealing_failing: status.sealing_failing,
+        }),
     }
 }
 
@@ -76,6 +95,18 @@ mod tests {
             waiting: 6,
             snapshot: Position::new(40),
             snapshots_fail: true,
+            sealed: 7,
+            waiting_to_seal: 8,
+            sealing_failing: true,
+            scrub: crate::app::scrub::ScrubStatus {
+                runs: true,
+                passes: 9,
+                last_pass: Some(Time::from_micros(2_000_000)),
+                read: 10,
+                total: 11,
+                damage: 1,
+                findings: vec!["anchor: gone".to_owned()],
+            },
         };
         let expected = GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -94,6 +125,19 @@ mod tests {
             queue_depth: 6,
             snapshot_position: 40,
             snapshots_failing: true,
+            warnings: vec![
+                "anchor: gone".to_owned(),
+                "a volume of the log cannot be sealed; the server's log says why".to_owned(),
+            ],
+            scrub: Some(ScrubStatus {
+                enabled: true,
+                passes: 9,
+                last_pass_time: Some(prost_types::Timestamp { seconds: 2, nanos: 0 }),
+                bytes_read: 10,
+                bytes_total: 11,
+                damage_found: 1,
+            }),
+            volumes: Some(VolumeStatus { sealed: 7, waiting: 8, sealing_failing: true }),
         };
         assert_eq!(answer(status), expected);
     }

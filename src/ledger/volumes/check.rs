@@ -152,9 +152,11 @@ fn check_sealed(
     if before.is_some_and(|before| before != *volume.before()) {
         watch.problem(&name, Problem::Damaged(LedgerError::OtherVolume { number }));
     }
+    let mut tree = None;
     let checked = check_watched::<Infallible>(&path, number, &mut |seen| {
         match seen {
             Seen::Frame(frame) => {
+                tree = Some(frame.frontier().clone());
                 watch.read(frame.as_bytes().len() as u64);
                 watch.frame(frame);
             }
@@ -166,7 +168,11 @@ fn check_sealed(
         Ok(ControlFlow::Continue(checked)) => Some(checked.after),
         Err(error) => {
             watch.problem(&name, Problem::Damaged(error));
-            open::after(&volume).ok()
+            // What lies behind can be read all the same if where it begins is known.
+            let sealed = volume.sealed();
+            let is_last =
+                |tree: &Frontier| (tree.size(), tree.root()) == (sealed.last.get(), sealed.root);
+            tree.filter(is_last).or_else(|| open::after(&volume).ok())
         }
     }
 }
