@@ -34,6 +34,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where gRPC is served.
     pub grpc_addr: SocketAddr,
+    /// Where metrics and probes are served; none: nowhere.
+    pub ops_addr: Option<SocketAddr>,
     /// What every key's text begins with. Keys issued under another prefix stop being recognised.
     pub key_prefix: KeyPrefix,
     /// Plans and roles.
@@ -83,6 +85,7 @@ impl Default for Config {
         Config {
             data_dir: PathBuf::from("./data"),
             grpc_addr: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50051)),
+            ops_addr: Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464))),
             key_prefix: KeyPrefix::default(),
             policy: shipped_policy(),
             limits: Limits::default(),
@@ -143,6 +146,7 @@ fn setting(setting: impl Into<String>, problem: impl ToString) -> ConfigError {
 struct FileConfig {
     data_dir: Option<PathBuf>,
     grpc_addr: Option<SocketAddr>,
+    ops_addr: Option<String>,
     key_prefix: Option<String>,
     #[serde(default)]
     plans: BTreeMap<String, FilePlan>,
@@ -208,6 +212,10 @@ impl Config {
         if let Some(grpc_addr) = file.grpc_addr {
             config.grpc_addr = grpc_addr;
         }
+        if let Some(ops_addr) = file.ops_addr {
+            config.ops_addr =
+                parse_ops_addr(&ops_addr).ok_or_else(|| setting("ops_addr", OPS_ADDR))?;
+        }
         if let Some(prefix) = file.key_prefix {
             config.key_prefix =
                 KeyPrefix::parse(&prefix).map_err(|error| setting("key_prefix", error))?;
@@ -217,6 +225,16 @@ impl Config {
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }
+}
+
+/// What the operations port's address must be.
+pub const OPS_ADDR: &str = "must be an IP address and a port, or off";
+
+/// The address of the operations port; inside, none for `off`.
+#[must_use]
+#[expect(clippy::option_option, reason = "not an address, off, or an address")]
+pub fn parse_ops_addr(text: &str) -> Option<Option<SocketAddr>> {
+    if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
 fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
@@ -321,6 +339,7 @@ mod tests {
             ("key_prefix = \"UPPER\"", "key_prefix"),
             ("[limits]\ndrain_seconds = 0", "limits.drain_seconds"),
             ("[limits]\ncalls_in_flight = 0", "limits.calls_in_flight"),
+            ("ops_addr = \"s3cret:1\"", "ops_addr"),
             ("[ledger]\nvolume_bytes = 65535", "ledger.volume_bytes"),
             ("[ledger]\nscrub_bytes_per_second = 1", "ledger.scrub_bytes_per_second"),
             ("[ledger]\nscrub_interval_hours = 0", "ledger.scrub_interval_hours"),

@@ -4,7 +4,7 @@
 //! The rooms of the house, and the one way their arrows run (`tests/tidy.rs` holds them to it):
 //!
 //! ```text
-//! domain <- ledger <- projection <- app <- grpc <- server <- main      cli -> the public API
+//! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> the public API
 //! merkle, vault: beside domain     clock, random, config, durable_file, process,
 //! progress, proto, telemetry: leaves
 //! ```
@@ -16,6 +16,7 @@ pub mod config;
 pub mod domain;
 pub mod durable_file;
 pub mod grpc;
+pub mod http;
 pub mod ledger;
 pub mod merkle;
 pub mod process;

@@ -1,6 +1,7 @@
 //! The server: opens the data directory, serves it, and closes it in order.
 
 pub mod connections;
+mod ops;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tower::Layer;
@@ -18,6 +20,7 @@ use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::grpc::{self, layer::AccessLayer};
+use crate::http::Operations;
 use crate::progress::{Progress, Silent};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::account_service_server::AccountServiceServer;
@@ -35,11 +38,29 @@ pub struct Sources {
     pub random: Arc<dyn Random>,
 }
 
+/// The sockets that are served.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For gRPC.
+    pub grpc: TcpListener,
+    /// For metrics and probes; none: they are not served.
+    pub ops: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    /// For gRPC alone.
+    fn from(grpc: TcpListener) -> Self {
+        Listeners { grpc, ops: None }
+    }
+}
+
 /// What is known once the server accepts calls.
 #[derive(Clone, Debug)]
 pub struct Ready {
     /// Where gRPC is served.
     pub grpc_addr: SocketAddr,
+    /// Where metrics and probes are served, if they are.
+    pub ops_addr: Option<SocketAddr>,
     /// Where the first admin's credential lies, if this start made it.
     pub new_admin: Option<PathBuf>,
 }
@@ -61,21 +82,21 @@ pub enum ServeError {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Opens the data directory and serves it on `listener` until `shutdown` resolves; then says
+/// Opens the data directory and serves it on `listeners` until `shutdown` resolves; then says
 /// NOT_SERVING, lets calls under way finish within the drain time, closes the ledger and returns.
-/// Connections wait in the listener's queue while the ledger is replayed. `ready` is called once
-/// calls are accepted.
+/// Calls wait in the listener's queue while the ledger is replayed; probes are answered from the first.
+/// `ready` is called once calls are accepted.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn run(
     config: Config,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     sources: Sources,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), ServeError> {
-    run_telling(config, listener, sources, Arc::new(Silent), shutdown, ready).await
+    run_telling(config, listeners, sources, Arc::new(Silent), shutdown, ready).await
 }
 
 /// As [`run`], and tells `progress` how far the opening has come.
@@ -84,13 +105,19 @@ pub async fn run(
 /// [`ServeError`].
 pub async fn run_telling(
     config: Config,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     sources: Sources,
     progress: Arc<dyn Progress>,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), ServeError> {
-    let grpc_addr = listener.local_addr()?;
+    let Listeners { grpc, ops } = listeners.into();
+    let grpc_addr = grpc.local_addr()?;
+    let ops_addr = ops.as_ref().map(TcpListener::local_addr).transpose()?;
+    let operations = Arc::new(Operations::default());
+    // Ended when this is dropped.
+    let mut probed = JoinSet::new();
+    ops.map(|ops| probed.spawn(ops::serve(ops, Arc::clone(&operations))));
     let limits = config.limits.clone();
     let random = Arc::clone(&sources.random);
     let open = move || startup::open(&config, sources.clock, sources.random, &*progress);
@@ -114,13 +141,15 @@ pub async fn run_telling(
     let access = AccessLayer::new(Arc::clone(&app), limits.calls_in_flight);
     let service = access.layer(routes);
     drop(access);
+    operations.ready(&app);
     drop(app);
 
     let connections = Connections::new(service, limits, random);
-    ready(&Ready { grpc_addr, new_admin });
+    ready(&Ready { grpc_addr, ops_addr, new_admin });
     let mut watched = health.clone();
     let not_serving = async {
         shutdown.await;
+        operations.drain();
         for name in names {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
@@ -131,7 +160,9 @@ pub async fn run_telling(
             let _ = watched.clear_service_status(name).await;
         }
     };
-    connections.serve(listener, not_serving, end_watches).await;
+    connections.serve(grpc, not_serving, end_watches).await;
+    probed.shutdown().await;
+    operations.let_go();
     tokio::task::spawn_blocking(move || closing.close()).await??;
     Ok(())
 }

@@ -218,7 +218,9 @@ async fn a_full_disk_ends_the_process_and_what_was_acknowledged_is_there_afterwa
     let mut limited = std::process::Command::new("bash");
     let program = env!("CARGO_BIN_EXE_keyledger");
     limited.arg("-c").arg("trap '' XFSZ; ulimit -c 0 -f 6000; exec \"$@\"").arg("bash");
-    limited.args([program, "serve", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(&path);
+    limited
+        .args([program, "serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
+        .arg(&path);
     let server = Process::spawn(limited);
     let admin = server.admin(&path).await;
     admin.put_account("billing", "enterprise", &[]).await;
@@ -253,7 +255,9 @@ async fn idle_connections_do_not_take_the_files_that_the_ledger_needs() {
     let mut limited = std::process::Command::new("bash");
     let program = env!("CARGO_BIN_EXE_keyledger");
     limited.arg("-c").arg("ulimit -n 400; exec \"$@\"").arg("bash");
-    limited.args([program, "serve", "--grpc-addr", "127.0.0.1:0", "--data-dir"]).arg(&path);
+    limited
+        .args([program, "serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
+        .arg(&path);
     let server = Process::spawn(limited);
     let admin = server.admin(&path).await;
     let address = server.address.strip_prefix("http://").expect("a scheme");

@@ -42,9 +42,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("grpc", &["app", "domain", "grpc", "merkle", "proto"]),
+    ("http", &["app", "domain", "http"]),
     (
         "server",
-        &["app", "clock", "config", "grpc", "process", "progress", "proto", "random", "server"],
+        &[
+            "app", "clock", "config", "grpc", "http", "process", "progress", "proto", "random",
+            "server",
+        ],
     ),
     (
         "cli",

@@ -33,12 +33,19 @@ pub(crate) struct Vitals {
 /// How the service is.
 #[derive(Debug)]
 pub struct Status {
-    /// The last durable and applied position.
-    pub head: Option<Position>,
     /// The root of the tree over all records up to the head.
     pub tree_root: Hash,
-    /// The position the head anchor has reached.
-    pub anchor_position: u64,
+    /// All that needs no frame to be read.
+    pub figures: Figures,
+}
+
+/// Figures of the whole service.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The last durable and applied position.
+    pub head: Option<Position>,
+    /// The position the head anchor has reached; none if it cannot be read.
+    pub anchor_position: Option<u64>,
     /// When this process became ready.
     pub start_time: Time,
     /// How long ago that is.
@@ -69,16 +76,18 @@ pub struct Status {
     pub scrub: ScrubStatus,
 }
 
-impl Status {
+impl Figures {
     /// What somebody should look at, for people.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let sealing = self.sealing_failing.then(|| SEALING_FAILS.to_owned());
-        self.scrub.findings.iter().cloned().chain(sealing).collect()
+        let anchor = self.anchor_position.is_none().then(|| NO_ANCHOR.to_owned());
+        self.scrub.findings.iter().cloned().chain(sealing).chain(anchor).collect()
     }
 }
 
 const SEALING_FAILS: &str = "a volume of the log cannot be sealed; the server's log says why";
+const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
 impl App {
     /// GetStatus: figures of the whole service, so only for callers bound to no tenant.
@@ -96,22 +105,27 @@ impl App {
             .map_err(|error| AppError::internal("reading the status", &error))?
     }
 
-    /// Figures of the whole service. Blocks: reads the head's frame and the anchor.
-    ///
-    /// # Errors
-    /// [`AppError`] if one of the two cannot be read.
-    pub fn read_status(&self) -> Result<Status, AppError> {
-        let head = self.table.head();
-        let root = match head {
+    fn read_status(&self) -> Result<Status, AppError> {
+        let figures = self.figures();
+        let root = match figures.head {
             Some(head) => self.reader.frame_at(head)?.map(|frame| frame.root()),
             None => Some(crate::merkle::Frontier::new().root()),
         };
-        let anchor = Anchor::read(&self.vitals.anchor)
-            .map_err(|error| AppError::internal("reading the head anchor", &error))?;
-        Ok(Status {
+        let tree_root = root.ok_or(AppError::Damaged { position: figures.head })?;
+        Ok(Status { tree_root, figures })
+    }
+
+    /// Figures of the whole service. Blocks: reads the anchor and lists the log's files.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let head = self.table.head();
+        let anchor = Anchor::read(&self.vitals.anchor);
+        if let Err(error) = &anchor {
+            tracing::error!(%error, "the head anchor cannot be read");
+        }
+        Figures {
             head,
-            tree_root: root.ok_or(AppError::Damaged { position: head })?,
-            anchor_position: anchor.position.map_or(0, Position::get),
+            anchor_position: anchor.ok().map(|anchor| anchor.position.map_or(0, Position::get)),
             start_time: self.vitals.start_time,
             uptime: self.clock.monotonic().saturating_sub(self.vitals.started),
             accounts: self.table.account_count(),
@@ -126,7 +140,7 @@ impl App {
             waiting_to_seal: self.sealing.waiting(),
             sealing_failing: self.sealing.failing(),
             scrub: self.scrub.status(),
-        })
+        }
     }
 }
 

@@ -89,6 +89,9 @@ pub struct ServeArgs {
     /// Address and port to serve gRPC on; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, env = "KEYLEDGER_GRPC_ADDR", value_name = "ADDRESS:PORT")]
     pub grpc_addr: Option<String>,
+    /// Address and port to serve metrics and probes on, or `off`; port 0 takes a free one [default: 127.0.0.1:9464]
+    #[arg(long, env = "KEYLEDGER_OPS_ADDR", value_name = "ADDRESS:PORT")]
+    pub ops_addr: Option<String>,
 }
 
 /// What `keyledger admin recover-admin` is given.

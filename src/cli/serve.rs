@@ -14,10 +14,10 @@ use crate::cli::ServeArgs;
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, OPS_ADDR, parse_ops_addr};
 use crate::process;
 use crate::random::SystemRandom;
-use crate::server::{self, Ready, Sources};
+use crate::server::{self, Listeners, Ready, Sources};
 use crate::telemetry;
 
 /// Runs the server until a signal stops it.
@@ -55,6 +55,10 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
         config.grpc_addr =
             address.parse().map_err(|_| "--grpc-addr must be an IP address and a port")?;
     }
+    if let Some(address) = &args.ops_addr {
+        config.ops_addr =
+            parse_ops_addr(address).ok_or_else(|| format!("--ops-addr {OPS_ADDR}"))?;
+    }
     if !config.grpc_addr.ip().is_loopback() {
         return Err(format!(
             "--grpc-addr {}: only loopback addresses are served, since calls are not encrypted: \
@@ -66,27 +70,30 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
 }
 
 async fn serve(config: Config) -> Result<(), String> {
-    let address = config.grpc_addr;
-    let listener =
-        TcpListener::bind(address).await.map_err(|error| bind_problem(address, &error))?;
+    let grpc = bind(config.grpc_addr, "--grpc-addr").await?;
+    let ops = match config.ops_addr {
+        Some(address) => Some(bind(address, "--ops-addr").await?),
+        None => None,
+    };
     let started = Arc::new(AtomicBool::new(false));
     let stop = stop_signal(&started).map_err(|error| format!("signals: {error}"))?;
     let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
+    let listeners = Listeners { grpc, ops };
     let progress = Arc::new(Shown::new());
-    let running = server::run_telling(config, listener, sources, progress, stop, |ready| {
+    let running = server::run_telling(config, listeners, sources, progress, stop, |ready| {
         started.store(true, Ordering::SeqCst);
         announce(ready);
     });
     running.await.map_err(|error| error.to_string())
 }
 
-fn bind_problem(address: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "{address} is in use: is keyledger running already? Choose another with --grpc-addr"
-        ),
-        _ => format!("{address}: {error}: choose another with --grpc-addr"),
-    }
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{address} is in use: is keyledger running already? Choose another with {flag}")
+        }
+        _ => format!("{address}: {error}: choose another with {flag}"),
+    })
 }
 
 fn announce(ready: &Ready) {
@@ -94,7 +101,8 @@ fn announce(ready: &Ready) {
         output::note(&format!("the first admin's credential is in {}", path.display()));
     }
     // Whoever started it may not listen; it serves all the same.
-    let _ = Output::new(None).line(&format!("ready grpc={}", ready.grpc_addr));
+    let ops = ready.ops_addr.map(|address| format!(" ops={address}")).unwrap_or_default();
+    let _ = Output::new(None).line(&format!("ready grpc={}{ops}", ready.grpc_addr));
 }
 
 /// Resolves at the first SIGTERM or SIGINT. A second one, or one before the server has started, ends the

@@ -46,13 +46,26 @@ fn every_command_and_option_has_a_help_text() {
 #[test]
 fn serve_takes_its_options_and_leaves_the_rest_open() {
     let Ok(Invocation::Serve(args)) =
-        invocation(&["serve", "--data-dir", "d", "--grpc-addr", "[::1]:0"])
+        invocation(&["serve", "--data-dir", "d", "--grpc-addr", "[::1]:0", "--ops-addr", "off"])
     else {
         panic!("serves")
     };
     assert_eq!(args.data_dir.as_deref(), Some(Path::new("d")));
     assert_eq!(args.grpc_addr.as_deref(), Some("[::1]:0"));
+    assert_eq!(args.ops_addr.as_deref(), Some("off"));
     refused(&["serve", "--server", "http://127.0.0.1:1"]);
+}
+
+#[test]
+fn check_is_offline_and_takes_no_server() {
+    let Ok(Invocation::Check(args)) =
+        invocation(&["admin", "check", "--data-dir", "d", "--scratch", "s", "--output", "json"])
+    else {
+        panic!("checks")
+    };
+    assert_eq!(args.data_dir.as_deref(), Some(Path::new("d")));
+    assert_eq!(args.scratch.as_deref(), Some(Path::new("s")));
+    refused(&["admin", "check", "--server", "http://127.0.0.1:1"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use keyledger::proto::v1::account_service_client::AccountServiceClient;
 use keyledger::proto::v1::admin_service_client::AdminServiceClient;
 use keyledger::proto::v1::key_service_client::KeyServiceClient;
 use keyledger::random::{Random, SystemRandom};
-use keyledger::server::{self, ServeError, Sources};
+use keyledger::server::{self, Listeners, ServeError, Sources};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -36,11 +36,14 @@ pub struct Builder {
     dir: Option<Arc<TempDir>>,
     config: String,
     clock: Option<Arc<ManualClock>>,
+    ops: bool,
 }
 
 /// A running server. Dropping it leaves it to the runtime's end; stop it to see how it stops.
 pub struct TestServer {
     pub address: String,
+    /// Where metrics and probes are, if they are served.
+    pub ops: Option<String>,
     pub clock: Arc<ManualClock>,
     pub dir: Arc<TempDir>,
     stop: oneshot::Sender<()>,
@@ -60,6 +63,12 @@ impl Builder {
         self
     }
 
+    /// With metrics and probes.
+    pub fn ops(mut self) -> Self {
+        self.ops = true;
+        self
+    }
+
     /// With a clock that was there before.
     pub fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
@@ -72,7 +81,9 @@ impl Builder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(ManualClock::new(START)));
         let mut config = Config::parse(&self.config).expect("a configuration");
         config.data_dir = dir.path().join("data");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let ops = if self.ops { Some(bind().await) } else { None };
+        let listeners = Listeners { grpc: bind().await, ops };
         let sources = Sources {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom) as Arc<dyn Random>,
@@ -81,7 +92,7 @@ impl Builder {
         let (ready, is_ready) = oneshot::channel();
         let running = tokio::spawn(server::run(
             config,
-            listener,
+            listeners,
             sources,
             async {
                 let _ = stopped.await;
@@ -93,7 +104,8 @@ impl Builder {
         match is_ready.await {
             Ok(up) => {
                 let address = format!("http://{}", up.grpc_addr);
-                Ok(TestServer { address, clock, dir, stop, running })
+                let ops = up.ops_addr.map(|address| address.to_string());
+                Ok(TestServer { address, ops, clock, dir, stop, running })
             }
             Err(_) => Err(running.await.expect("no panic").expect_err("it did not start")),
         }
@@ -107,7 +119,7 @@ impl Builder {
 
 impl TestServer {
     pub fn builder() -> Builder {
-        Builder { dir: None, config: String::new(), clock: None }
+        Builder { dir: None, config: String::new(), clock: None, ops: false }
     }
 
     pub async fn start() -> TestServer {

@@ -1,6 +1,7 @@
 //! The real program as a process of its own.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc;
@@ -17,15 +18,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Process {
     child: Child,
     pub address: String,
+    /// Where metrics and probes are; empty if nowhere.
+    pub ops: String,
     log: JoinHandle<String>,
 }
 
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
-    for variable in
-        ["KEYLEDGER_TOKEN", "KEYLEDGER_SERVER", "KEYLEDGER_CONFIG", "KEYLEDGER_DATA_DIR"]
-    {
-        command.env_remove(variable);
+    for variable in ["TOKEN", "SERVER", "CONFIG", "DATA_DIR", "GRPC_ADDR", "OPS_ADDR"] {
+        command.env_remove(format!("KEYLEDGER_{variable}"));
     }
     command.stdin(Stdio::null());
     command
@@ -34,6 +35,7 @@ pub fn command() -> Command {
 pub fn serve(data_dir: &Path, grpc_addr: &str) -> Command {
     let mut command = command();
     command.arg("serve").arg("--data-dir").arg(data_dir).arg("--grpc-addr").arg(grpc_addr);
+    command.arg("--ops-addr").arg("127.0.0.1:0");
     command
 }
 
@@ -68,10 +70,13 @@ impl Process {
         let stdout = child.stdout.take().expect("piped");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         watch.end();
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix("grpc="));
-        match address.filter(|_| line.starts_with("ready ")) {
-            Some(address) => Ok(Process { address: format!("http://{address}"), child, log }),
-            None => Err(Process { address: String::new(), child, log }.wait()),
+        let named = |name| line.split_whitespace().find_map(|word| word.strip_prefix(name));
+        match named("grpc=").filter(|_| line.starts_with("ready ")) {
+            Some(address) => {
+                let ops = named("ops=").unwrap_or_default().to_owned();
+                Ok(Process { address: format!("http://{address}"), ops, child, log })
+            }
+            None => Err(Process { address: String::new(), ops: String::new(), child, log }.wait()),
         }
     }
 
@@ -153,6 +158,18 @@ impl Watch {
         let _ = self.ended.send(());
         assert!(!self.hung.join().expect("no panic"), "the process hung");
     }
+}
+
+/// Asks over HTTP/1.1; answers the status and the body.
+pub fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("up");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split_whitespace().nth(1).expect("a status line");
+    (status.parse().expect("a status"), body.to_owned())
 }
 
 /// Every file of a directory with its bytes.

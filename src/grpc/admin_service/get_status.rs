@@ -21,15 +21,15 @@ pub(super) async fn handle(
     app.status(&identity).await.map(answer)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "what is asked for once is used up")]
 fn answer(status: Status) -> GetStatusResponse {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let Status { tree_root, figures: status } = status;
     let warnings = status.warnings();
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         head: encode::position(status.head),
-        tree_root: status.tree_root.0.to_vec(),
-        anchor_position: status.anchor_position,
+        tree_root: tree_root.0.to_vec(),
+        anchor_position: status.anchor_position.unwrap_or_default(),
         start_time: Some(encode::time(status.start_time)),
         uptime: Some(encode::span(status.uptime)),
         counts: Some(StatusCounts {
@@ -68,6 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::time::Time;
     use crate::merkle::{HASH_BYTES, Hash};
@@ -81,10 +82,9 @@ mod tests {
 
     #[test]
     fn every_figure_is_in_the_answer() {
-        let status = Status {
+        let figures = Figures {
             head: Position::new(42),
-            tree_root: Hash([3; HASH_BYTES]),
-            anchor_position: 41,
+            anchor_position: Some(41),
             start_time: Time::from_micros(1_500_000),
             uptime: Duration::from_millis(2500),
             accounts: 1,
@@ -108,6 +108,7 @@ mod tests {
                 findings: vec!["anchor: gone".to_owned()],
             },
         };
+        let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };
         let expected = GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             head: 42,

@@ -14,6 +14,7 @@ class Server:
 
     def __init__(self, binary: Path, data_dir: Path) -> None:
         command = [str(binary), "serve", "--data-dir", str(data_dir), "--grpc-addr", "127.0.0.1:0"]
+        command += ["--ops-addr", "off"]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

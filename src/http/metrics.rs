@@ -1,0 +1,212 @@
+//! Figures of the service in the text format of Prometheus, version 0.0.4
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
+//!
+//! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
+//! labels but the version's, so the number of series is fixed.
+
+use std::fmt::{Display, Write as _};
+
+use super::Phase;
+use crate::app::status::Figures;
+
+/// The content type of the format.
+pub(super) const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The figures as text; only of the process itself while there is no service.
+pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
+    let mut page = Page(String::with_capacity(4096));
+    let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
+    page.add("keyledger_build_info", "gauge", "The version of the server.", version, 1);
+    let ready = u8::from(phase == Phase::Ready);
+    page.gauge(
+        "keyledger_ready",
+        "Whether calls are answered: not while starting or draining.",
+        ready,
+    );
+    let Some(figures) = figures else { return page.0 };
+    page.gauge(
+        "keyledger_start_time_seconds",
+        "When the service became ready, in seconds since 1970.",
+        seconds(figures.start_time.as_micros()),
+    );
+    let head = figures.head.map_or(0, |head| head.get());
+    page.gauge("keyledger_ledger_head", "The last durable position of the log.", head);
+    if let Some(anchor) = figures.anchor_position {
+        let lag = head.saturating_sub(anchor);
+        page.gauge(
+            "keyledger_anchor_lag",
+            "Positions that the head anchor is behind the head.",
+            lag,
+        );
+    }
+    page.gauge("keyledger_ledger_disk_bytes", "Bytes of the log on disk.", figures.disk_bytes);
+    page.gauge("keyledger_commands_waiting", "Changes that wait to be decided.", figures.waiting);
+    page.gauge("keyledger_accounts", "Accounts, closed ones included.", figures.accounts);
+    page.gauge("keyledger_keys", "Keys, revoked ones included.", figures.keys);
+    page.gauge("keyledger_callers", "Callers, revoked ones included.", figures.callers);
+    page.gauge("keyledger_volumes_sealed", "Sealed volumes of the log.", figures.sealed);
+    page.gauge(
+        "keyledger_volumes_waiting_to_seal",
+        "Full volumes of the log that are not sealed yet.",
+        figures.waiting_to_seal,
+    );
+    page.gauge(
+        "keyledger_sealing_failing",
+        "Whether the last attempt to seal a volume failed.",
+        u8::from(figures.sealing_failing),
+    );
+    scrub(&mut page, figures);
+    page.0
+}
+
+fn scrub(page: &mut Page, figures: &Figures) {
+    let scrub = &figures.scrub;
+    page.gauge("keyledger_scrub_enabled", "Whether there is a scrub.", u8::from(scrub.runs));
+    page.counter(
+        "keyledger_scrub_passes_total",
+        "How many times everything on disk has been read again.",
+        scrub.passes,
+    );
+    page.counter(
+        "keyledger_scrub_damage_total",
+        "Different damages that the scrub has found.",
+        scrub.damage,
+    );
+    page.gauge(
+        "keyledger_scrub_progress_ratio",
+        "How much of its pass the scrub has read; 1 while it rests.",
+        ratio(scrub.read, scrub.total),
+    );
+    if let Some(ended) = scrub.last_pass {
+        page.gauge(
+            "keyledger_scrub_last_pass_timestamp_seconds",
+            "When everything had been read last, in seconds since 1970.",
+            seconds(ended.as_micros()),
+        );
+    }
+}
+
+/// Microseconds as seconds with three decimals.
+fn seconds(micros: i64) -> String {
+    format!("{}.{:03}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) / 1_000)
+}
+
+/// A share of at most 1 with three decimals.
+fn ratio(part: u64, whole: u64) -> String {
+    let thousandths = match whole {
+        0 => 0,
+        whole => u128::from(part.min(whole)) * 1000 / u128::from(whole),
+    };
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+}
+
+/// The text so far.
+struct Page(String);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.add(name, "gauge", help, "", value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.add(name, "counter", help, "", value);
+    }
+
+    fn add(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: impl Display) {
+        let written =
+            writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{labels} {value}");
+        written.expect("a String takes all text");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::scrub::ScrubStatus;
+    use crate::domain::ids::{PepperVersion, Position};
+    use crate::domain::time::Time;
+    use std::time::Duration;
+
+    fn figures() -> Figures {
+        Figures {
+            head: Position::new(42),
+            anchor_position: Some(40),
+            start_time: Time::from_micros(1_500_000),
+            uptime: Duration::ZERO,
+            accounts: 1,
+            keys: 2,
+            callers: 3,
+            pepper: PepperVersion(1),
+            disk_bytes: 5,
+            waiting: 6,
+            sealed: 7,
+            waiting_to_seal: 8,
+            sealing_failing: true,
+            scrub: ScrubStatus {
+                runs: true,
+                passes: 9,
+                last_pass: Some(Time::from_micros(2_000_000)),
+                read: 1,
+                total: 3,
+                damage: 11,
+                findings: vec!["ledger/volume-00000001: gone".to_owned()],
+            },
+        }
+    }
+
+    fn samples(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.starts_with('#')).collect()
+    }
+
+    #[test]
+    fn every_figure_has_a_sample() {
+        let text = render(Phase::Ready, Some(&figures()));
+        let expected = [
+            concat!("keyledger_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "keyledger_ready 1",
+            "keyledger_start_time_seconds 1.500",
+            "keyledger_ledger_head 42",
+            "keyledger_anchor_lag 2",
+            "keyledger_ledger_disk_bytes 5",
+            "keyledger_commands_waiting 6",
+            "keyledger_accounts 1",
+            "keyledger_keys 2",
+            "keyledger_callers 3",
+            "keyledger_volumes_sealed 7",
+            "keyledger_volumes_waiting_to_seal 8",
+            "keyledger_sealing_failing 1",
+            "keyledger_scrub_enabled 1",
+            "keyledger_scrub_passes_total 9",
+            "keyledger_scrub_damage_total 11",
+            "keyledger_scrub_progress_ratio 0.333",
+            "keyledger_scrub_last_pass_timestamp_seconds 2.000",
+        ];
+        assert_eq!(samples(&text), expected);
+    }
+
+    #[test]
+    fn each_name_is_described_once_and_counters_end_in_total() {
+        let text = render(Phase::Ready, Some(&figures()));
+        let described: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(described.len(), samples(&text).len());
+        for line in described {
+            let (name, kind) = line.split_once(' ').expect("a kind");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        }
+    }
+
+    #[test]
+    fn without_a_service_only_the_process_is_described() {
+        let text = render(Phase::Starting, None);
+        assert_eq!(samples(&text)[1..], ["keyledger_ready 0"]);
+    }
+
+    #[test]
+    fn a_pass_that_read_more_than_expected_is_not_over_one() {
+        assert_eq!(
+            (ratio(5, 3), ratio(0, 0), ratio(3, 3)),
+            ("1.000".into(), "0.000".into(), "1.000".into())
+        );
+    }
+}
