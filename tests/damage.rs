@@ -24,7 +24,7 @@ use made::{End, home, run};
 use trial::{Outcome, Subject, Tally};
 
 /// How long the flips below take unless told otherwise.
-const DEFAULT_SECONDS: u64 = 20;
+const DEFAULT_SECONDS: u64 = 12;
 
 /// How many bytes of a large directory are tried when all of a small one are.
 const LARGE_SAMPLES: usize = 2_000;
@@ -92,12 +92,16 @@ fn used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)
 }
 
-/// Flips one bit of every byte of the files beside the ledger; all must be found.
+/// Whether a file takes long to check: the ledger's and the snapshots'.
+fn is_large(name: &Path) -> bool {
+    name.starts_with("ledger") || name.starts_with("snapshots")
+}
+
+/// Flips one bit of every byte of the files beside ledger and snapshots; all must be found.
 fn flip_all_beside_the_ledger(subject: &Subject) -> usize {
     let (data, prefix) = (subject.data(), KeyPrefix::default());
     let mut flipped = 0;
-    for (name, bytes) in subject.image.files.iter().filter(|(name, _)| !name.starts_with("ledger"))
-    {
+    for (name, bytes) in subject.image.files.iter().filter(|(name, _)| !is_large(name)) {
         for at in 0..bytes.len() {
             flip(&data.join(name), at, at as u8);
             let report = check_files(&data, &prefix).expect("can be checked");
@@ -124,10 +128,10 @@ async fn flip_one(subject: &Subject, name: &Path, at: usize, start: bool, tally:
     }
 }
 
-/// Bytes of the ledger's files: those in use, and some of those that are not.
+/// Bytes of the ledger's and the snapshots' files: those in use, and some of those that are not.
 fn targets(subject: &Subject, random: &dyn Random) -> Vec<(PathBuf, usize)> {
     let mut targets = Vec::new();
-    for (name, bytes) in subject.image.files.iter().filter(|(name, _)| name.starts_with("ledger")) {
+    for (name, bytes) in subject.image.files.iter().filter(|(name, _)| is_large(name)) {
         let used = used(bytes);
         targets.extend((0..used).map(|at| (name.clone(), at)));
         if bytes.len() > used {

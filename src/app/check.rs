@@ -3,7 +3,8 @@
 //! What it looks at, in this order: `FORMAT`; both slots of the anchor; the key files; every slot of
 //! the data key file; every sealed volume, byte for byte; every volume in sled, through sled, on a copy;
 //! the tree over all records; every record through the rules; every sealed field and the commitment to
-//! it; the peppers on record; the credential file; names that should not be there.
+//! it; the peppers on record; the credential file; every block of the snapshots; names that should not be
+//! there. That a snapshot says what its log says is for `admin rebuild` to see.
 //!
 //! What it cannot find is a whole directory put back to an earlier state: that takes a head and root
 //! noted elsewhere, which [`Report`] has to be held against.
@@ -11,6 +12,7 @@
 mod files;
 mod fold;
 mod scratch;
+mod snapshots;
 
 use std::fmt;
 use std::io;
@@ -23,6 +25,7 @@ use crate::domain::key_format::KeyPrefix;
 use crate::ledger::data_dir::{DataDir, DataDirError};
 use crate::ledger::volumes::check as volumes;
 use crate::merkle::Hash;
+use crate::progress::Progress;
 use crate::random::Random;
 
 pub(in crate::app) use files::anchor_slot;
@@ -141,15 +144,6 @@ pub struct Settings<'a> {
     pub scratch: &'a Path,
 }
 
-/// How far a check is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes of the ledger's files read so far.
-    pub read: u64,
-    /// About how many there are.
-    pub total: u64,
-}
-
 /// Why a directory was not checked.
 #[derive(Debug, Error)]
 pub enum CheckError {
@@ -184,7 +178,7 @@ pub fn check_files(data_dir: &Path, prefix: &KeyPrefix) -> Result<Report, CheckE
 pub fn check(
     settings: Settings<'_>,
     random: &dyn Random,
-    progress: &mut dyn FnMut(Progress),
+    progress: &dyn Progress,
 ) -> Result<Report, CheckError> {
     let data_dir = DataDir::open_unchanged(settings.data_dir)?;
     let scratch_error = |source| CheckError::Scratch { path: settings.scratch.to_owned(), source };
@@ -192,8 +186,9 @@ pub fn check(
     let mut report = Report::default();
     let files::Found { anchored, peppers, data_keys } =
         files::check(&data_dir, settings.prefix, &mut report);
-    let mut fold = Fold::new(&mut report, data_keys.as_ref(), anchored, progress);
-    fold.expect_bytes(&data_dir.ledger());
+    let snapshots = snapshots::check(&data_dir, data_keys.as_ref(), &mut report);
+    let mut fold = Fold::new(&mut report, data_keys.as_ref(), anchored, snapshots, progress);
+    fold.begin(&data_dir.ledger());
     let tree = volumes::check(&data_dir.ledger(), scratch.path(), &mut fold);
     let table = fold.finish(tree.map_err(scratch_error)?.as_ref());
     if let (Some(table), Some(peppers)) = (&table, &peppers) {

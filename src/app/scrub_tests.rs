@@ -15,6 +15,7 @@ use crate::domain::permission::PlanName;
 use crate::domain::policy::Plan;
 use crate::domain::testing::at;
 use crate::ledger::lanes::Lane;
+use crate::progress::Silent;
 use crate::random::SystemRandom;
 
 /// An open service without a scrub of its own, with sealed volumes and a live one.
@@ -32,7 +33,7 @@ impl Service {
         config.ledger.volume_bytes = 8 * 1024;
         config.ledger.scrub_bytes_per_second = None;
         let clock = Arc::new(ManualClock::new(at(0)));
-        let mut opened = startup::open(&config, clock, Arc::new(SystemRandom)).unwrap();
+        let mut opened = startup::open(&config, clock, Arc::new(SystemRandom), &Silent).unwrap();
         let examiner = opened.closing.take_examiner().unwrap();
         let service = Service { opened, examiner, config, home };
         while service.opened.app.reader.sealed().len() < 2 {

@@ -55,6 +55,16 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         "Whether the last attempt to seal a volume failed.",
         u8::from(figures.sealing_failing),
     );
+    page.gauge(
+        "keyledger_snapshot_position",
+        "The position of the newest snapshot; 0 if there is none.",
+        figures.snapshot.map_or(0, |position| position.get()),
+    );
+    page.gauge(
+        "keyledger_snapshots_failing",
+        "Whether the last attempt to make a snapshot failed.",
+        u8::from(figures.snapshots_fail),
+    );
     scrub(&mut page, figures);
     page.0
 }
@@ -138,6 +148,8 @@ mod tests {
             callers: 3,
             pepper: PepperVersion(1),
             disk_bytes: 5,
+            snapshot: Position::new(30),
+            snapshots_fail: true,
             waiting: 6,
             sealed: 7,
             waiting_to_seal: 8,
@@ -175,6 +187,8 @@ mod tests {
             "keyledger_volumes_sealed 7",
             "keyledger_volumes_waiting_to_seal 8",
             "keyledger_sealing_failing 1",
+            "keyledger_snapshot_position 30",
+            "keyledger_snapshots_failing 1",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",

@@ -11,6 +11,7 @@ use keyledger::domain::ids::Position;
 use keyledger::domain::key_format::KeyPrefix;
 use keyledger::ledger::engine::Ledger;
 use keyledger::ledger::volumes::VolumeLedger;
+use keyledger::progress::Silent;
 use keyledger::proto::v1;
 use keyledger::random::SystemRandom;
 use tempfile::TempDir;
@@ -130,7 +131,7 @@ fn checked(data: &Path) -> Report {
     let scratch = crate::made::home();
     let prefix = KeyPrefix::default();
     let settings = Settings { data_dir: data, prefix: &prefix, scratch: scratch.path() };
-    check::check(settings, &SystemRandom, &mut |_| ()).expect("can be checked")
+    check::check(settings, &SystemRandom, &Silent).expect("can be checked")
 }
 
 /// What a report tells, if anything; each finding has a place.
@@ -208,6 +209,8 @@ fn says_where(text: &str) -> bool {
         "sealed volume",
         "live-",
         "FORMAT",
+        "snapshots/",
+        "the snapshot at position",
         "anchor",
         "pepper",
         "kek-",

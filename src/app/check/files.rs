@@ -181,7 +181,7 @@ fn check_names(data_dir: &DataDir, report: &mut Report) {
 }
 
 /// The names in a directory, in order; none of one that cannot be listed, which others report.
-fn names_in(path: &Path) -> Vec<String> {
+pub(super) fn names_in(path: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<_> = names.collect();

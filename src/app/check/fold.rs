@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::app::check::{Finding, Progress, Report, Severity};
+use super::snapshots::Standing;
+use crate::app::check::{Finding, Report, Severity};
+use crate::app::recovery::BadRecord;
 use crate::app::sealing;
-use crate::app::startup::BadRecord;
 use crate::app::status::bytes_below;
 use crate::domain::apply::apply;
 use crate::domain::ids::Position;
@@ -15,6 +16,7 @@ use crate::ledger::record;
 use crate::ledger::replay::ReplayError;
 use crate::ledger::volumes::check::{Problem, Watch};
 use crate::merkle::Frontier;
+use crate::progress::Progress;
 use crate::projection::table_writer::TableWriter;
 use crate::vault::DataKeys;
 
@@ -27,8 +29,9 @@ pub(super) struct Fold<'a> {
     table: TableWriter,
     data_keys: Option<&'a DataKeys>,
     anchored: Option<AnchorState>,
-    progress: &'a mut dyn FnMut(Progress),
-    so_far: Progress,
+    snapshots: Vec<Standing>,
+    progress: &'a dyn Progress,
+    read: u64,
     /// Nothing is missing so far, so that each record must follow from those before.
     follows: bool,
 }
@@ -38,22 +41,23 @@ impl<'a> Fold<'a> {
         report: &'a mut Report,
         data_keys: Option<&'a DataKeys>,
         anchored: Option<AnchorState>,
-        progress: &'a mut dyn FnMut(Progress),
+        snapshots: Vec<Standing>,
+        progress: &'a dyn Progress,
     ) -> Self {
-        let so_far = Progress { read: 0, total: 0 };
         let table = TableWriter::default();
-        Fold { report, table, data_keys, anchored, progress, so_far, follows: true }
+        Fold { report, table, data_keys, anchored, snapshots, progress, read: 0, follows: true }
     }
 
-    /// Takes the files below `ledger` for all there is to read.
-    pub(super) fn expect_bytes(&mut self, ledger: &Path) {
-        self.so_far.total = bytes_below(ledger);
+    /// Begins to tell how far it is: the files below `ledger` are all there is to read.
+    pub(super) fn begin(&self, ledger: &Path) {
+        self.progress.begin("checking the ledger", bytes_below(ledger));
     }
 
     /// Ends the fold: `tree` is that over all records, if it is known. Answers the table if nothing was
     /// missing.
     pub(super) fn finish(self, tree: Option<&Frontier>) -> Option<TableWriter> {
-        let Fold { report, table, anchored, follows, .. } = self;
+        let Fold { report, table, anchored, snapshots, progress, follows, .. } = self;
+        progress.end();
         let keys = table.table();
         report.accounts = keys.account_count();
         report.keys = keys.key_count();
@@ -61,6 +65,8 @@ impl<'a> Fold<'a> {
         if let Some(tree) = tree {
             report.head = Position::new(tree.size());
             report.root = Some(tree.root());
+            let behind = snapshots.iter().filter(|found| found.position.get() > tree.size());
+            behind.for_each(|found| report.add(found.not_of_this_log()));
         }
         if let (Some(anchored), Some(tree)) = (anchored, tree) {
             let head = tree.size();
@@ -113,6 +119,16 @@ impl<'a> Fold<'a> {
         self.report.add(Finding::new(Severity::Damage, PLACE, what).at(Some(position)));
     }
 
+    /// Holds a frame to the snapshots that stand in it: each stands at the end of a frame.
+    fn hold_to_snapshots(&mut self, frame: &Frame) {
+        for found in &self.snapshots {
+            let inside = (frame.first()..=frame.last()).contains(&found.position);
+            if inside && (found.position != frame.last() || found.root != frame.root()) {
+                self.report.add(found.not_of_this_log());
+            }
+        }
+    }
+
     /// Holds a frame that has the anchored position to the anchor, which names the end of a frame.
     fn hold_to_anchor(&mut self, frame: &Frame) {
         let Some(AnchorState { position: Some(anchored), root }) = self.anchored else { return };
@@ -128,6 +144,7 @@ impl<'a> Fold<'a> {
 impl Watch for Fold<'_> {
     fn frame(&mut self, frame: &Frame) {
         self.hold_to_anchor(frame);
+        self.hold_to_snapshots(frame);
         for (position, bytes) in frame.records() {
             self.report.records += 1;
             if let Err(error) = self.take(position, bytes) {
@@ -138,8 +155,8 @@ impl Watch for Fold<'_> {
     }
 
     fn read(&mut self, bytes: u64) {
-        self.so_far.read += bytes;
-        (self.progress)(self.so_far);
+        self.read += bytes;
+        self.progress.reached(self.read);
     }
 
     fn problem(&mut self, name: &str, problem: Problem) {

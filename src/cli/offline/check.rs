@@ -1,20 +1,16 @@
 //! `keyledger admin check`: everything in the data directory is read, nothing is changed.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::{failed, prepare};
-use crate::app::check::{self, Finding, Progress, Report, Settings};
+use crate::app::check::{self, Finding, Report, Settings};
 use crate::cli::CheckArgs;
 use crate::cli::output::{Fields, Format, Output, Resource, Row};
+use crate::cli::progress::Shown;
 use crate::cli::text::{grouped, hex, or_dash, plain};
-use crate::clock::{Clock, SystemClock};
 use crate::random::SystemRandom;
-
-/// How often the log is told how far the check is.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Checks the data directory and shows what was found; 0 if it is whole.
 #[must_use]
@@ -33,23 +29,11 @@ fn try_check(args: &CheckArgs) -> Result<bool, String> {
     let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let settings =
         Settings { data_dir: &config.data_dir, prefix: &config.key_prefix, scratch: &scratch };
-    let report = check::check(settings, &SystemRandom, &mut told(&SystemClock::new()));
+    let report = check::check(settings, &SystemRandom, &Shown::new());
     let report = report.map_err(|error| error.to_string())?;
     show(&report, &mut Output::new(args.output))
         .map_err(|_| "the result cannot be written to standard output".to_owned())?;
     Ok(report.is_whole())
-}
-
-/// Tells the log how far the check is, at most once a second.
-fn told(clock: &dyn Clock) -> impl FnMut(Progress) {
-    let mut last = clock.monotonic();
-    move |progress| {
-        let now = clock.monotonic();
-        if now.saturating_sub(last) >= PROGRESS {
-            last = now;
-            tracing::info!(read = progress.read, of = progress.total, "checking");
-        }
-    }
 }
 
 fn show<W: std::io::Write>(
