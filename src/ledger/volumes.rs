@@ -173,7 +173,7 @@ impl VolumeLedger {
         let Some(head) = self.live.head() else { return };
         let Some((number, mut next)) = self.sealer.take_prepared() else { return };
         next.begin_at(head.next());
-        self.shared.add_live(LivePart::of(number, &next));
+        self.shared.add_live(&LivePart::of(number, &next));
         let volume = std::mem::replace(&mut self.live, next);
         let before = std::mem::replace(&mut self.before_live, self.frontier.clone());
         let retired = Retired { number: self.live_number, volume, before };

@@ -111,7 +111,7 @@ fn verify_log(job: &Job, truth: &Truth) -> Result<(), String> {
 /// Opens the service, looks at it, uses it, closes it.
 fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
     let data_dir = job.root.join("data");
-    let ledger = LedgerSettings { volume_bytes: job.volume_bytes };
+    let ledger = LedgerSettings { volume_bytes: job.volume_bytes, ..LedgerSettings::default() };
     let config = Config { data_dir: data_dir.clone(), ledger, ..Config::default() };
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let opened = startup::open(&config, clock, random, &Silent);
@@ -151,7 +151,12 @@ fn account() -> AccountRef {
     AccountRef { tenant, account: AccountId::parse("gate").expect("a constant") }
 }
 
-async fn look(app: &App, identity: &Identity, job: &Job, truth: &Truth) -> Result<Seen, String> {
+async fn look(
+    app: &Arc<App>,
+    identity: &Identity,
+    job: &Job,
+    truth: &Truth,
+) -> Result<Seen, String> {
     let status = app.status(identity).await.map_err(|error| format!("status: {error:?}"))?;
     let mut verdicts = Vec::new();
     let keys = truth.keys.len() + job.keys.len();
@@ -176,7 +181,7 @@ async fn look(app: &App, identity: &Identity, job: &Job, truth: &Truth) -> Resul
         };
         verdicts.push((key.id.clone(), verdict));
     }
-    let head = status.head.map_or(0, Position::get);
+    let head = status.figures.head.map_or(0, Position::get);
     Ok(Seen { head, root: status.tree_root.0, verdicts, listed: list(app, identity).await? })
 }
 

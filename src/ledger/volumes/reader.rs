@@ -75,7 +75,7 @@ impl Shared {
     }
 
     /// Shows the volume that the next frames go to. MUST come before the first of them.
-    pub(super) fn add_live(&self, part: LivePart) {
+    pub(super) fn add_live(&self, part: &LivePart) {
         self.parts.rcu(|parts| {
             let mut parts = Parts::clone(parts);
             parts.live.push(part.clone());
@@ -138,7 +138,7 @@ impl Shared {
         let parts = self.parts.load();
         match parts.find(position) {
             Some(Part::Sealed(volume)) => Ok(PartFrames::Sealed(volume.frames_from(position)?)),
-            Some(Part::Live(part)) => Ok(PartFrames::Live(part.reader.frames_from(position))),
+            Some(Part::Live(part)) => Ok(PartFrames::Live(Box::new(part.reader.frames_from(position)))),
             None => Err(LedgerError::MissingFrame { position }),
         }
     }
@@ -164,7 +164,7 @@ impl Parts {
 
 enum PartFrames {
     Sealed(SealedFrames),
-    Live(SledFrames),
+    Live(Box<SledFrames>),
 }
 
 impl PartFrames {
