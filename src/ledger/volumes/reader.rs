@@ -138,7 +138,9 @@ impl Shared {
         let parts = self.parts.load();
         match parts.find(position) {
             Some(Part::Sealed(volume)) => Ok(PartFrames::Sealed(volume.frames_from(position)?)),
-            Some(Part::Live(part)) => Ok(PartFrames::Live(Box::new(part.reader.frames_from(position)))),
+            Some(Part::Live(part)) => {
+                Ok(PartFrames::Live(Box::new(part.reader.frames_from(position))))
+            }
             None => Err(LedgerError::MissingFrame { position }),
         }
     }
