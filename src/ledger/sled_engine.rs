@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::domain::ids::Position;
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::frame::{Frame, MAX_FRAME_BYTES};
+use crate::merkle::Frontier;
 
 pub(in crate::ledger) use scan::first_missed;
 
@@ -84,19 +85,21 @@ impl SledVolume {
         engine("making", || db.flush())?;
         db.let_go("making")?;
         files::finish_new(&unfinished, dir)?;
-        Self::open(dir, Position::FIRST)
+        Self::open(dir, &Frontier::new())
     }
 
-    /// Opens the volume at `dir` whose first record is or will be at `first`. The caller MUST hold
-    /// the lock of the data directory and keep it for the volume's life.
+    /// Opens the volume at `dir` whose first record is or will be behind the tree `before`. The caller
+    /// MUST hold the lock of the data directory and keep it for the volume's life.
     ///
-    /// A log that has visibly lost a frame is refused before sled touches it. What is read from the
-    /// volume is durable; that it is all of it is for replay to check.
+    /// A log that has visibly lost a frame is refused before sled touches it. Frames that were whole in
+    /// it and that sled has cut off are put back: sled takes a read that fails for the end of its log.
+    /// What is read from the volume is durable; that it is all of it is for replay to check.
     ///
     /// # Errors
     /// [`LedgerError`] if it is absent, held, not one of ours, or damaged where opening reads it.
     /// The volume is then not usable, and nothing that sled says it holds may be believed.
-    pub(in crate::ledger) fn open(dir: &Path, first: Position) -> Result<Self, LedgerError> {
+    pub(in crate::ledger) fn open(dir: &Path, before: &Frontier) -> Result<Self, LedgerError> {
+        let first = Position::new(before.size() + 1).expect("one more than a size is not 0");
         files::make_ready(dir)?;
         let found = scan::look_at_log(dir, first)?;
         let db = open_sled(dir).map_err(|error| match error {
@@ -109,18 +112,37 @@ impl SledVolume {
         files::sync_all(dir)?;
         files::require_no_blobs(dir)?;
         let log = files::open_log(dir)?;
-        let head = match engine("opening", || db.last())? {
-            Some((key, value)) => Some(decode_entry(&key, &value)?.last()),
-            None => None,
-        };
-        found.check_head(head)?;
+        let last = engine("opening", || db.last())?;
+        let last = last.map(|(key, value)| decode_entry(&key, &value)).transpose()?;
         if let Some((key, _)) = engine("opening", || db.first())?
             && *key != first.get().to_be_bytes()
         {
             return Err(LedgerError::MissingFrame { position: first });
         }
-        let durable = Arc::new(AtomicU64::new(head.map_or(first.get() - 1, Position::get)));
-        Ok(SledVolume { db, dir: dir.to_owned(), log, first, durable, poisoned: false })
+        let head = last.as_ref().map_or(first.get() - 1, |frame| frame.last().get());
+        let durable = Arc::new(AtomicU64::new(head));
+        let mut volume =
+            SledVolume { db, dir: dir.to_owned(), log, first, durable, poisoned: false };
+        volume.put_back(&found, last.as_ref().map_or(before, Frame::frontier))?;
+        found.check_head(volume.head())?;
+        Ok(volume)
+    }
+
+    /// Appends the frames that were whole in the log before sled opened it and that it no longer has.
+    /// At most one of them was never acknowledged, and may be kept all the same.
+    fn put_back(&mut self, found: &scan::Found, tree: &Frontier) -> Result<(), LedgerError> {
+        let mut tree = tree.clone();
+        let mut count = 0;
+        while let Some(frame) = found.next_behind(&tree)? {
+            self.append(frame)?;
+            tree = frame.frontier().clone();
+            count += 1;
+        }
+        if count > 0 {
+            let head = tree.size();
+            tracing::warn!(count, head, "frames that the storage engine had cut off are put back");
+        }
+        Ok(())
     }
 
     /// Says where the first record of an empty volume will be.

@@ -2,7 +2,8 @@
 //!
 //! sled cuts its log at the first damage it meets after the point of its last open, and overwrites
 //! what lies behind, frames that were acknowledged included. So a log that has lost a frame is
-//! refused before sled touches it. It also lets an error name a position where sled names none.
+//! refused before sled touches it, and what sled cuts off though it is whole is put back. It also lets an
+//! error name a position where sled names none.
 //!
 //! sled keeps a value's bytes in one piece within a segment, often several copies of it, and a frame
 //! knows its place and its checksums; that is all that is relied on. A whole copy of every
@@ -22,15 +23,16 @@ use super::SEGMENT_BYTES;
 use crate::domain::ids::Position;
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::frame::{Frame, FrameError, MAGIC};
+use crate::merkle::{Frontier, leaf_hash};
 
 /// The frames found in a log.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Where the log's first frame begins.
     first: Position,
-    /// The last positions of the whole frames, by their first. Several for one first if a frame that
-    /// was never acknowledged was left behind by a crash.
-    whole: BTreeMap<Position, BTreeSet<Position>>,
+    /// The whole frames by their first position, without equal copies. Several for one position if a
+    /// frame that was never acknowledged was left behind by a crash.
+    whole: BTreeMap<Position, Vec<Frame>>,
     /// The first damaged position of each damaged copy.
     damaged: BTreeSet<Position>,
 }
@@ -67,6 +69,24 @@ impl Found {
         }
     }
 
+    /// The whole frame that continues this tree, if there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreadable`] if two different ones do: only one of them was acknowledged.
+    pub(super) fn next_behind(&self, tree: &Frontier) -> Result<Option<&Frame>, LedgerError> {
+        let position = Position::new(tree.size() + 1).expect("one more than a size is not 0");
+        let continues = |frame: &&Frame| {
+            let mut after = tree.clone();
+            frame.records().for_each(|(_, record)| after.push(leaf_hash(record)));
+            after == *frame.frontier()
+        };
+        let mut frames = self.whole.get(&position).into_iter().flatten().filter(continues);
+        match (frames.next(), frames.next()) {
+            (_, Some(_)) => Err(LedgerError::Unreadable { position }),
+            (frame, None) => Ok(frame),
+        }
+    }
+
     /// Why sled did not open the log, as far as the frames tell.
     pub(super) fn why_not_opened(&self) -> LedgerError {
         match self.damaged.first() {
@@ -79,12 +99,12 @@ impl Found {
     /// first frame found that is not among them.
     fn run(&self) -> (Position, Option<Position>) {
         let mut reached = BTreeSet::from([self.first]);
-        for (first, lasts) in &self.whole {
+        for (first, frames) in &self.whole {
             if !reached.contains(first) {
                 let before = reached.range(..first).next_back().copied();
                 return (before.unwrap_or(self.first), Some(*first));
             }
-            reached.extend(lasts.iter().map(|last| last.next()));
+            reached.extend(frames.iter().map(|frame| frame.last().next()));
         }
         (reached.last().copied().unwrap_or(self.first), None)
     }
@@ -104,9 +124,9 @@ pub(in crate::ledger) fn first_missed(
         return Ok(ControlFlow::Break(()));
     };
     let mut reached = BTreeSet::from([first]);
-    for (first, lasts) in &found.whole {
+    for (first, frames) in &found.whole {
         if reached.contains(first) {
-            reached.extend(lasts.iter().map(|last| last.next()));
+            reached.extend(frames.iter().map(|frame| frame.last().next()));
         }
     }
     let missed = reached.range(..=head).next_back().copied();
@@ -154,7 +174,10 @@ fn look_here(bytes: &[u8], found: &mut Found) -> usize {
     let Some((first, length)) = Frame::place_and_length(bytes) else { return MAGIC.len() };
     let damaged = match bytes.get(..length).map(|bytes| Frame::decode(bytes, first)) {
         Some(Ok(frame)) => {
-            found.whole.entry(first).or_default().insert(frame.last());
+            let frames = found.whole.entry(first).or_default();
+            if frames.iter().all(|other| other.as_bytes() != frame.as_bytes()) {
+                frames.push(frame);
+            }
             return length;
         }
         Some(Err(FrameError::DamagedRecord(position))) => position,
@@ -168,7 +191,6 @@ fn look_here(bytes: &[u8], found: &mut Found) -> usize {
 mod tests {
     use super::*;
     use crate::ledger::frame::FrameBuilder;
-    use crate::merkle::{Frontier, leaf_hash};
 
     fn at(position: u64) -> Position {
         Position::new(position).unwrap()

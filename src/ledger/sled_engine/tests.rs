@@ -98,7 +98,7 @@ fn start(dir: &Path, anchor: &AnchorState) -> Result<Vec<Vec<u8>>, String> {
 }
 
 fn open(dir: &Path) -> Result<SledVolume, LedgerError> {
-    SledVolume::open(dir, Position::FIRST)
+    SledVolume::open(dir, &Frontier::new())
 }
 
 /// A volume as the whole history.

@@ -11,7 +11,6 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::{live_name, open, sealed_name};
-use crate::domain::ids::Position;
 use crate::durable_file::create_private_dir;
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::frame::Frame;
@@ -209,9 +208,8 @@ fn read_live(
     before: Frontier,
     watch: &mut dyn Watch,
 ) -> Result<Frontier, LedgerError> {
-    let first = Position::new(before.size() + 1).expect("one more than a size is not 0");
-    let volume = SledVolume::open(copy, first)?;
-    let mut frames = volume.reader().frames_from(first);
+    let volume = SledVolume::open(copy, &before)?;
+    let mut frames = volume.reader().frames_from(volume.first());
     let mut tree = before;
     while let Some(frame) = frames.read_next()? {
         for (_, record) in frame.records() {

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::sealer::remove_sled_volume;
 use super::{live_name, sealed_name};
-use crate::domain::ids::Position;
 use crate::durable_file::{settle, sync_dir};
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::sled_engine::SledVolume;
@@ -185,9 +184,8 @@ pub(super) fn after(volume: &SealedVolume) -> Result<Frontier, LedgerError> {
 }
 
 fn open_live(dir: &Path, number: u64, before: &Frontier) -> Result<Live, LedgerError> {
-    let first = Position::new(before.size() + 1).expect("one more than a size is not 0");
-    let volume = SledVolume::open(&live_name(dir, number), first)?;
-    let mut frames = volume.reader().frames_from(first);
+    let volume = SledVolume::open(&live_name(dir, number), before)?;
+    let mut frames = volume.reader().frames_from(volume.first());
     let (mut bytes, mut after) = (0, before.clone());
     while let Some(frame) = frames.read_next()? {
         bytes += frame.as_bytes().len() as u64;

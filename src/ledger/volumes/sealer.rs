@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use super::reader::Shared;
 use super::{live_name, sealed_name};
-use crate::domain::ids::Position;
 use crate::durable_file::{sync_dir, sync_parent};
 use crate::ledger::durable::AbortOnPanic;
 use crate::ledger::engine::{LedgerError, io_failed};
@@ -214,7 +213,7 @@ impl Work {
         let path = live_name(&self.dir, self.next);
         let volume = match SledVolume::create(&path) {
             // An attempt that failed after its rename.
-            Err(LedgerError::Exists) => SledVolume::open(&path, Position::FIRST)?,
+            Err(LedgerError::Exists) => SledVolume::open(&path, &Frontier::new())?,
             created => created?,
         };
         self.desk.lock().prepared = Some((self.next, volume));

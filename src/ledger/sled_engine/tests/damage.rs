@@ -46,6 +46,25 @@ fn an_altered_log_is_never_read_as_something_else() {
 }
 
 #[test]
+fn whole_frames_that_the_engine_cuts_off_are_put_back() {
+    let closed = closed_log_of_sixty(false);
+    let log = closed.bytes();
+    // The frame is whole; what sled wrote before each copy of it is not.
+    for n in [0, 20, 58, 59] {
+        let marker = [&b"marker-"[..], &[n; 3000]].concat();
+        let frame_at = 24 + 8;
+        let mut altered = log.clone();
+        for offset in frame_at..log.len() - marker.len() {
+            if log[offset..].starts_with(&marker) {
+                altered[offset - frame_at - 16..offset - frame_at].fill(0xFF);
+            }
+        }
+        assert!(altered != log);
+        assert_eq!(closed.start_with_log(&altered), Ok(closed.records.clone()), "frame {n}");
+    }
+}
+
+#[test]
 fn an_altered_record_is_refused_with_its_position() {
     for opened_since in [false, true] {
         let closed = closed_log_of_sixty(opened_since);
