@@ -87,7 +87,18 @@ impl Examiner {
     fn examine_live(&self, part: &LivePart, before: Frontier, watch: &mut dyn Watch) -> Examined {
         let mut frames = part.reader().frames_from(part.reader().first());
         let mut tree = before;
-        while let Some(frame) = frames.read_next()? {
+        let mut next = part.reader().first();
+        loop {
+            let read = match frames.read_next() {
+                // A scan does not see what was appended to the leaf it stands in: look anew.
+                Err(LedgerError::MissingFrame { .. }) => {
+                    frames = part.reader().frames_from(next);
+                    frames.read_next()?
+                }
+                read => read?,
+            };
+            let Some(frame) = read else { return Ok(ControlFlow::Continue(tree)) };
+            next = frame.last().next();
             for (_, record) in frame.records() {
                 tree.push(leaf_hash(record));
             }
@@ -98,7 +109,6 @@ impl Examiner {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(ControlFlow::Continue(tree))
     }
 
     /// Looks for every durable frame in sled's file.
