@@ -111,7 +111,11 @@ fn verify_log(job: &Job, truth: &Truth) -> Result<(), String> {
 /// Opens the service, looks at it, uses it, closes it.
 fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
     let data_dir = job.root.join("data");
-    let ledger = LedgerSettings { volume_bytes: job.volume_bytes, ..LedgerSettings::default() };
+    let ledger = LedgerSettings {
+        volume_bytes: job.volume_bytes,
+        scrub_bytes_per_second: None,
+        ..LedgerSettings::default()
+    };
     let config = Config { data_dir: data_dir.clone(), ledger, ..Config::default() };
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let opened = startup::open(&config, clock, random, &Silent);

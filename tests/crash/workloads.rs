@@ -42,7 +42,9 @@ impl<'a> Run<'a> {
 
     async fn start(&mut self) -> (Process, Hand) {
         let config = self.recorder.beside("keyledger.toml");
-        let text = format!("[ledger]\nvolume_bytes = {}\n", self.volume_bytes);
+        // The scrub only reads, at times of its own.
+        let text =
+            format!("[ledger]\nvolume_bytes = {}\nscrub_bytes_per_second = 0\n", self.volume_bytes);
         fs::write(&config, text).expect("written");
         let arguments = [OsStr::new("--config"), config.as_os_str()];
         let server = self.recorder.serve(self.shim, &arguments);

@@ -115,7 +115,10 @@ impl Board {
 
     /// A server on `data_dir` under this board.
     pub(crate) fn serve(&self, data_dir: &Path) -> Command {
-        self.preload(process::serve(data_dir, "127.0.0.1:0"), data_dir)
+        let mut command = process::serve(data_dir, "127.0.0.1:0");
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/server.toml");
+        command.arg("--config").arg(config);
+        self.preload(command, data_dir)
     }
 
     /// A command that works on `data_dir`, under this board.
