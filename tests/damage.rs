@@ -21,7 +21,7 @@ use keyledger::random::{self, Random, SeededRandom, SystemRandom};
 
 use image::{Image, flip};
 use made::{End, home, run};
-use trial::{Outcome, Subject, Tally};
+use trial::{Outcome, Subject, Tally, tell};
 
 /// How long the flips below take unless told otherwise.
 const DEFAULT_SECONDS: u64 = 12;
@@ -103,12 +103,12 @@ fn flip_all_beside_the_ledger(subject: &Subject) -> usize {
     let mut flipped = 0;
     for (name, bytes) in subject.image.files.iter().filter(|(name, _)| !is_large(name)) {
         for at in 0..bytes.len() {
-            flip(&data.join(name), at, at as u8);
+            flip(&data.join(name), at);
             let report = check_files(&data, &prefix).expect("can be checked");
             let place = name.to_string_lossy();
             let told = report.findings.iter().any(|finding| finding.place == place);
             assert!(told, "{}: byte {at} of {place}: {report:?}", subject.name);
-            flip(&data.join(name), at, at as u8);
+            flip(&data.join(name), at);
             flipped += 1;
         }
     }
@@ -118,7 +118,7 @@ fn flip_all_beside_the_ledger(subject: &Subject) -> usize {
 /// Flips a bit of one byte, tries, mends.
 async fn flip_one(subject: &Subject, name: &Path, at: usize, start: bool, tally: &mut Tally) {
     let data = subject.data();
-    flip(&data.join(name), at, at as u8);
+    flip(&data.join(name), at);
     let outcome = if start { subject.start_read_check().await } else { subject.check() };
     tally.count(name, &format!("({}) byte {at} flipped, start {start}", subject.name), &outcome);
     if start {
@@ -148,7 +148,7 @@ fn targets(subject: &Subject, random: &dyn Random) -> Vec<(PathBuf, usize)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_anywhere_is_found_or_harmless() {
     let seed = seed();
-    println!("KEYLEDGER_DAMAGE_SEED={seed}");
+    tell(&format!("KEYLEDGER_DAMAGE_SEED={seed}"));
     let random = SeededRandom::new(seed);
     let subjects = [
         small("stopped", End::Stopped).await,
@@ -156,7 +156,7 @@ async fn a_flipped_bit_anywhere_is_found_or_harmless() {
         large("large").await,
     ];
     let beside: usize = subjects.iter().map(flip_all_beside_the_ledger).sum();
-    println!("beside the ledger: {beside} bytes flipped, found by check {beside}");
+    tell(&format!("beside the ledger: {beside} bytes flipped, found by check {beside}"));
     let effort = Effort::asked();
     let mut lists: Vec<_> =
         subjects.iter().map(|subject| targets(subject, &random).into_iter()).collect();
@@ -181,7 +181,7 @@ async fn a_flipped_bit_anywhere_is_found_or_harmless() {
         }
     }
     for (subject, tally) in subjects.iter().zip(&tallies) {
-        println!("{}: {} bytes of the ledger flipped: {tally}", subject.name, tally.trials);
+        tell(&format!("{}: {} bytes of the ledger flipped: {tally}", subject.name, tally.trials));
         tally.assert_nothing_silent();
     }
 }
@@ -232,7 +232,7 @@ async fn a_file_cut_deleted_swapped_or_of_yesterday_is_found_or_harmless() {
             subject.image.write(&subject.data());
         }
     }
-    println!("{} mishaps to one file: {tally}", tally.trials);
+    tell(&format!("{} mishaps to one file: {tally}", tally.trials));
     tally.assert_nothing_silent();
     a_whole_volume_gone_or_swapped(&subject, &foreign.image).await;
 }
@@ -255,7 +255,7 @@ async fn a_whole_volume_gone_or_swapped(subject: &Subject, foreign: &Image) {
             subject.image.write(&data);
         }
     }
-    println!("{} mishaps to a directory: {tally}", tally.trials);
+    tell(&format!("{} mishaps to a directory: {tally}", tally.trials));
     tally.assert_nothing_silent();
     assert_eq!(subject.check(), Outcome::Harmless, "the directory itself is whole");
 }

@@ -85,10 +85,10 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     }
 }
 
-/// Flips one bit of a file in place.
-pub(crate) fn flip(path: &Path, at: usize, bit: u8) {
+/// Flips one bit of a byte of a file in place: which, follows from where it is.
+pub(crate) fn flip(path: &Path, at: usize) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("there");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at as u64).expect("inside");
-    file.write_all_at(&[byte[0] ^ (1 << (bit % 8))], at as u64).expect("written");
+    file.write_all_at(&[byte[0] ^ (1 << (at % 8))], at as u64).expect("written");
 }

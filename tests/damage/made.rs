@@ -95,7 +95,7 @@ async fn one_round(admin: &Client, round: usize, secrets: &mut Secrets) {
     };
     let rotated = admin.keys.clone().rotate_key(rotate).await.expect("rotated").into_inner();
     secrets.extend([(plain_secret, false), (revoked_secret, false), (rotated.secret, true)]);
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         admin.create_caller(&[v1::Role::Authenticator], &["acme"]).await;
     }
 }

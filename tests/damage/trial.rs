@@ -184,7 +184,7 @@ impl Tally {
         *self.counts.entry(class).or_default() += 1;
         let told = format!("{} {what}: {class}: {text}", name.display());
         if std::env::var_os("KEYLEDGER_DAMAGE_VERBOSE").is_some() {
-            println!("{told}");
+            tell(&told);
         }
         match outcome {
             Outcome::Silent(_) => self.silent.push(told),
@@ -199,6 +199,12 @@ impl Tally {
         assert!(self.silent.is_empty(), "{}", self.silent.join("\n"));
         assert!(self.unclear.is_empty(), "{}", self.unclear.join("\n"));
     }
+}
+
+/// Prints a line for who runs the test.
+#[expect(clippy::print_stdout, reason = "what was tried is told to who runs the test")]
+pub(crate) fn tell(text: &str) {
+    println!("{text}");
 }
 
 /// Whether a text names a position, a volume or a file.
