@@ -215,6 +215,16 @@ fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -
         Event::PolicyChanged(policy) => facts.put_policy(policy.clone()),
         Event::PepperRotated { version, check } => facts.put_pepper(*version, *check),
         Event::ClockStepped { .. } => {}
+        Event::LogRestored(restored) => {
+            // The first record of a generation: nothing comes between it and what was restored.
+            let follows = restored.restored_to.next() == fact.position;
+            let state = facts.log_state().restored(restored).ok().filter(|_| follows)?;
+            facts.put_log_state(state);
+        }
+        Event::LossResolved(resolved) => {
+            let state = facts.log_state().resolved(resolved).ok()?;
+            facts.put_log_state(state);
+        }
         _ => return None,
     }
     facts.put_service_position(fact.position);

@@ -8,6 +8,7 @@ use crate::domain::event::{Actor, Event, Mechanism, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{PepperVersion, TraceId};
 use crate::domain::key_rules::{self, CreateKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
+use crate::domain::log_state::{self, LogRestored, LossResolved};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Remembered, Request, RequestKey};
@@ -47,6 +48,10 @@ pub enum Act {
         /// Tells a wrong pepper at start.
         check: PepperCheck,
     },
+    /// Let the log go on as another generation.
+    RestoreLog(LogRestored),
+    /// Settle what a restore lost.
+    ResolveLoss(LossResolved),
 }
 
 /// What is asked, by whom, as part of what.
@@ -111,6 +116,8 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::RevokeCaller(revoke) => caller_rules::decide_revoke(facts, actor, revoke, now),
         Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
+        Act::RestoreLog(restored) => log_state::decide_restored(facts, restored),
+        Act::ResolveLoss(resolved) => log_state::decide_resolved(facts, resolved),
     }
     .map(Decision::Events)
 }

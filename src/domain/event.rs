@@ -7,6 +7,7 @@ use crate::domain::caller::Roles;
 use crate::domain::ids::{CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
+use crate::domain::log_state::{LogRestored, LossResolved};
 use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::requests::Request;
@@ -122,6 +123,10 @@ pub enum Event {
         /// What it would have shown without the step.
         expected: Time,
     },
+    /// The log was restored from a backup and goes on as another generation.
+    LogRestored(LogRestored),
+    /// What a restore lost, or the first part of it, was resolved.
+    LossResolved(LossResolved),
 }
 
 macro_rules! kinds {
@@ -150,6 +155,8 @@ kinds! {
     PolicyChanged = 60,
     PepperRotated = 61,
     ClockStepped = 62,
+    LogRestored = 63,
+    LossResolved = 64,
 }
 
 impl Event {
@@ -171,6 +178,8 @@ impl Event {
             Event::PolicyChanged(_) => EventKind::PolicyChanged,
             Event::PepperRotated { .. } => EventKind::PepperRotated,
             Event::ClockStepped { .. } => EventKind::ClockStepped,
+            Event::LogRestored(_) => EventKind::LogRestored,
+            Event::LossResolved(_) => EventKind::LossResolved,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::account::Account;
 use crate::domain::caller::Caller;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
+use crate::domain::log_state::LogState;
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey};
 use crate::domain::subject::Subject;
@@ -33,6 +34,8 @@ pub trait Facts {
     fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered>;
     /// The last record about the service itself.
     fn service_position(&self) -> Option<Position>;
+    /// What the log itself is.
+    fn log_state(&self) -> Arc<LogState>;
 
     /// The last record of a subject.
     fn last_record(&self, subject: &Subject) -> Option<Position> {
@@ -65,4 +68,6 @@ pub trait FactsMut: Facts {
     fn remember(&mut self, key: RequestKey, did: Remembered);
     /// Notes the last record about the service itself.
     fn put_service_position(&mut self, position: Position);
+    /// Replaces what the log itself is.
+    fn put_log_state(&mut self, state: LogState);
 }

@@ -17,6 +17,7 @@ pub mod ids;
 pub mod key;
 pub mod key_format;
 pub mod key_rules;
+pub mod log_state;
 pub mod open_keys;
 pub mod overlay;
 pub mod permission;

@@ -8,6 +8,7 @@ use crate::domain::caller::Caller;
 use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
+use crate::domain::log_state::LogState;
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey};
 use crate::domain::tag::PepperCheck;
@@ -33,6 +34,7 @@ pub struct Overlay<'a, F> {
     peppers: HashMap<PepperVersion, PepperCheck>,
     requests: HashMap<RequestKey, Remembered>,
     service_position: Option<Position>,
+    log_state: Option<Arc<LogState>>,
 }
 
 impl<'a, F: Facts> Overlay<'a, F> {
@@ -48,6 +50,7 @@ impl<'a, F: Facts> Overlay<'a, F> {
             peppers: HashMap::new(),
             requests: HashMap::new(),
             service_position: None,
+            log_state: None,
         }
     }
 }
@@ -98,6 +101,10 @@ impl<F: Facts> Facts for Overlay<'_, F> {
 
     fn service_position(&self) -> Option<Position> {
         self.service_position.or_else(|| self.base.service_position())
+    }
+
+    fn log_state(&self) -> Arc<LogState> {
+        self.log_state.clone().unwrap_or_else(|| self.base.log_state())
     }
 }
 
@@ -152,5 +159,9 @@ impl<F: Facts> FactsMut for Overlay<'_, F> {
 
     fn put_service_position(&mut self, position: Position) {
         self.service_position = Some(position);
+    }
+
+    fn put_log_state(&mut self, state: LogState) {
+        self.log_state = Some(Arc::new(state));
     }
 }

@@ -106,6 +106,9 @@ pub enum Refusal {
         /// Where it is; none if it does not exist.
         current: Option<Position>,
     },
+    /// The log is not of the generation, or has not the loss, that was named. Offline only.
+    #[error("the log is of another generation, or has no such loss")]
+    OtherLog,
     /// The resource changed between sealing and deciding: seal again.
     #[error("the resource changed meanwhile")]
     Moved,

@@ -18,6 +18,7 @@ use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId, PepperVersion, Po
 use crate::domain::key::Key;
 use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::{RotateKey, UpdateKey};
+use crate::domain::log_state::LogState;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{REMEMBERED_FOR, Remembered, RequestKey};
@@ -41,6 +42,7 @@ pub(crate) struct World {
     peppers: BTreeMap<PepperVersion, PepperCheck>,
     requests: HashMap<RequestKey, Remembered>,
     service_position: Option<Position>,
+    log_state: Arc<LogState>,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
             peppers: BTreeMap::new(),
             requests: HashMap::new(),
             service_position: None,
+            log_state: Arc::default(),
         }
     }
 
@@ -242,6 +245,10 @@ impl Facts for World {
     fn service_position(&self) -> Option<Position> {
         self.service_position
     }
+
+    fn log_state(&self) -> Arc<LogState> {
+        Arc::clone(&self.log_state)
+    }
 }
 
 impl FactsMut for World {
@@ -282,5 +289,9 @@ impl FactsMut for World {
 
     fn put_service_position(&mut self, position: Position) {
         self.service_position = Some(position);
+    }
+
+    fn put_log_state(&mut self, state: LogState) {
+        self.log_state = Arc::new(state);
     }
 }

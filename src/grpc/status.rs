@@ -218,6 +218,8 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
             let position = current.map_or(0, crate::domain::ids::Position::get);
             fault(Code::Aborted, Reason::StalePosition).with("position", &position)
         }
+        // Asked for by offline commands only.
+        Refusal::OtherLog => fault(Code::Internal, Reason::Internal),
         // Use cases repeat these themselves; one that gave up is contention.
         Refusal::Moved => fault(Code::Aborted, Reason::Contention),
     }

@@ -40,6 +40,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::RequestIdReused,
         Refusal::TooLarge,
         Refusal::StalePosition { current: Position::new(42) },
+        Refusal::OtherLog,
         Refusal::Moved,
     ]
 }

@@ -13,6 +13,7 @@ use crate::domain::account::Account;
 use crate::domain::caller::Caller;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
 use crate::domain::key::Key;
+use crate::domain::log_state::LogState;
 use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::time::Time;
@@ -63,6 +64,7 @@ pub struct KeyTable {
     accounts: HashMap<Arc<AccountRef>, Arc<AccountCell>>,
     callers: HashMap<CallerId, Arc<Caller>>,
     policy: ArcSwap<Policy>,
+    log_state: ArcSwap<LogState>,
     directory: Directory,
     head: AtomicU64,
     last_time: AtomicI64,
@@ -128,6 +130,18 @@ impl KeyTable {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         self.policy.load_full()
+    }
+
+    /// What the log itself is.
+    #[must_use]
+    pub fn log_state(&self) -> Arc<LogState> {
+        self.log_state.load_full()
+    }
+
+    /// Whether something that a restore lost is not resolved, so that no key may be authenticated.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.log_state.load().losses.is_empty()
     }
 
     /// The keys and accounts of each tenant, in order.
@@ -201,6 +215,10 @@ impl KeyTable {
             let effective = policy.effective(&account.state.permissions, &account.state.roles);
             cell.replace(Standing { account, effective });
         }
+    }
+
+    pub(super) fn put_log_state(&self, state: LogState) {
+        self.log_state.store(Arc::new(state));
     }
 
     pub(super) fn publish(&self, head: Position, time: Time) {

@@ -8,6 +8,7 @@ use crate::domain::caller::Caller;
 use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
+use crate::domain::log_state::LogState;
 use crate::domain::open_keys::OpenKeys;
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey, Requests};
@@ -102,6 +103,10 @@ impl Facts for TableWriter {
     fn service_position(&self) -> Option<Position> {
         self.service_position
     }
+
+    fn log_state(&self) -> Arc<LogState> {
+        self.table.log_state()
+    }
 }
 
 impl FactsMut for TableWriter {
@@ -139,6 +144,10 @@ impl FactsMut for TableWriter {
 
     fn put_service_position(&mut self, position: Position) {
         self.service_position = Some(position);
+    }
+
+    fn put_log_state(&mut self, state: LogState) {
+        self.table.put_log_state(state);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::ids::{
 };
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
+use crate::domain::log_state::{LogRestored, LossResolved, Resolution, TreeRoot};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{Plan, Policy};
@@ -198,7 +199,51 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
             wall: Time::from_micros(e.wall),
             expected: Time::from_micros(e.expected),
         },
+        WireEvent::LogRestored(e) => Event::LogRestored(log_restored(&e)?),
+        WireEvent::LossResolved(e) => Event::LossResolved(loss_resolved(&e)?),
     })
+}
+
+fn log_restored(restored: &wire::LogRestored) -> Result<LogRestored, RecordError> {
+    if restored.generation < 2 {
+        return Err(Field("generation"));
+    }
+    let restored_to = Position::new(restored.restored_to).ok_or(Field("restored_to"))?;
+    let lost_to = optional_position(restored.lost_to, "lost_to")?;
+    if lost_to.is_some_and(|lost_to| lost_to <= restored_to) {
+        return Err(Field("lost_to"));
+    }
+    Ok(LogRestored {
+        origin: TreeRoot(exact(&restored.origin, "origin")?),
+        generation: restored.generation,
+        restored_to,
+        root: TreeRoot(exact(&restored.root, "root")?),
+        lost_to,
+    })
+}
+
+fn loss_resolved(resolved: &wire::LossResolved) -> Result<LossResolved, RecordError> {
+    let resolution = match known(resolved.resolution, "resolution")? {
+        wire::Resolution::Replayed => {
+            Resolution::Replayed { root: TreeRoot(exact(&resolved.root, "root")?) }
+        }
+        wire::Resolution::Accepted if resolved.root.is_empty() => Resolution::Accepted,
+        wire::Resolution::Accepted => return Err(Field("root")),
+        wire::Resolution::Unspecified => return Err(Field("resolution")),
+    };
+    Ok(LossResolved {
+        generation: resolved.generation,
+        first: Position::new(resolved.first).ok_or(Field("first"))?,
+        last: optional_position(resolved.last, "last")?,
+        resolution,
+    })
+}
+
+fn optional_position(
+    number: Option<u64>,
+    field: &'static str,
+) -> Result<Option<Position>, RecordError> {
+    number.map(|number| Position::new(number).ok_or(Field(field))).transpose()
 }
 
 fn account_state(state: Option<wire::AccountState>) -> Result<AccountState, RecordError> {

@@ -9,6 +9,7 @@ use crate::domain::event::{Event, Mechanism, Recorded};
 use crate::domain::ids::{AccountRef, Position};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
+use crate::domain::log_state::{LogRestored, LossResolved, Resolution};
 use crate::domain::permission::Permissions;
 use crate::domain::personal::Personal;
 use crate::domain::policy::Policy;
@@ -151,6 +152,32 @@ fn event(event: &Event) -> WireEvent {
             wall: wall.as_micros(),
             expected: expected.as_micros(),
         }),
+        Event::LogRestored(restored) => WireEvent::LogRestored(log_restored(restored)),
+        Event::LossResolved(resolved) => WireEvent::LossResolved(loss_resolved(resolved)),
+    }
+}
+
+fn log_restored(restored: &LogRestored) -> wire::LogRestored {
+    wire::LogRestored {
+        origin: restored.origin.0.to_vec(),
+        generation: restored.generation,
+        restored_to: restored.restored_to.get(),
+        root: restored.root.0.to_vec(),
+        lost_to: restored.lost_to.map(Position::get),
+    }
+}
+
+fn loss_resolved(resolved: &LossResolved) -> wire::LossResolved {
+    let (resolution, root) = match resolved.resolution {
+        Resolution::Replayed { root } => (wire::Resolution::Replayed, root.0.to_vec()),
+        Resolution::Accepted => (wire::Resolution::Accepted, Vec::new()),
+    };
+    wire::LossResolved {
+        generation: resolved.generation,
+        first: resolved.first.get(),
+        last: resolved.last.map(Position::get),
+        resolution: resolution.into(),
+        root,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::ids::{
 };
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
+use crate::domain::log_state::{LogRestored, LossResolved, Resolution, TreeRoot};
 use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::requests::{Method, Request};
@@ -327,6 +328,36 @@ fn service_records() {
     let (wall, expected) = (Time::from_micros(5), Time::from_micros(-5));
     let event = wire().number(1, 5).number(2, -5);
     holds(&service(Event::ClockStepped { wall, expected }), &of_service(62, &event));
+}
+
+#[test]
+fn records_about_the_log() {
+    let service = |event| fact(Subject::Service, event);
+    let at = |number| Position::new(number).expect("not 0");
+    let restored = LogRestored {
+        origin: TreeRoot([0x0a; 32]),
+        generation: 2,
+        restored_to: at(300),
+        root: TreeRoot([0x0b; 32]),
+        lost_to: None,
+    };
+    let event = wire().bytes(1, [0x0a; 32]).number(2, 2).number(3, 300).bytes(4, [0x0b; 32]);
+    holds(&service(Event::LogRestored(restored)), &of_service(63, &event));
+    let restored = LogRestored { lost_to: Some(at(301)), ..restored };
+    holds(&service(Event::LogRestored(restored)), &of_service(63, &event.number(5, 301)));
+
+    let root = TreeRoot([0x0c; 32]);
+    let resolved = LossResolved {
+        generation: 2,
+        first: at(301),
+        last: Some(at(305)),
+        resolution: Resolution::Replayed { root },
+    };
+    let begin = || wire().number(1, 2).number(2, 301);
+    let event = begin().number(3, 305).number(4, 1).bytes(5, [0x0c; 32]);
+    holds(&service(Event::LossResolved(resolved)), &of_service(64, &event));
+    let resolved = LossResolved { last: None, resolution: Resolution::Accepted, ..resolved };
+    holds(&service(Event::LossResolved(resolved)), &of_service(64, &begin().number(4, 2)));
 }
 
 #[test]

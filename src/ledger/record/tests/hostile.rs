@@ -42,7 +42,7 @@ fn a_record_without_a_common_field_is_refused() {
     refused(&begin().message(10, &wire()).message(62, &event), Field("actor.mechanism"));
     refused(&begin().message(10, &actor()), Field("event"));
     // An event kind that this format has not.
-    refused(&begin().message(10, &actor()).message(63, &event), Field("event"));
+    refused(&begin().message(10, &actor()).message(65, &event), Field("event"));
 }
 
 #[test]
@@ -139,6 +139,37 @@ fn an_event_without_a_field_it_needs_or_with_a_bad_one_is_refused() {
     refused(&of_service(60, &wire().message(2, &wire())), Field("roles"));
     refused(&of_service(61, &wire().number(1, 1).bytes(2, [1; 15])), Field("check"));
     refused(&of_service(61, &wire().bytes(2, [1; 16])), Field("pepper"));
+}
+
+#[test]
+fn a_record_about_the_log_is_whole_and_in_order() {
+    let restored = |generation, to, lost| {
+        let record = wire().bytes(1, [1; 32]).number(2, generation).number(3, to);
+        of_service(63, &record.bytes(4, [2; 32]).number(5, lost))
+    };
+    assert!(decode(&restored(2, 5, 6).0).is_ok());
+    refused(&restored(1, 5, 6), Field("generation"));
+    refused(&restored(2, 0, 6), Field("restored_to"));
+    refused(&restored(2, 5, 0), Field("lost_to"));
+    refused(&restored(2, 5, 5), Field("lost_to"));
+    let begin = || wire().number(2, 2).number(3, 5);
+    refused(&of_service(63, &begin().bytes(4, [2; 32])), Field("origin"));
+    refused(&of_service(63, &begin().bytes(1, [1; 32]).bytes(4, [2; 31])), Field("root"));
+
+    let resolved = |first, last, how: Wire| {
+        of_service(
+            64,
+            &Wire([wire().number(1, 2).number(2, first).number(3, last).0, how.0].concat()),
+        )
+    };
+    let replayed = || wire().number(4, 1).bytes(5, [2; 32]);
+    assert!(decode(&resolved(6, 7, replayed()).0).is_ok());
+    refused(&resolved(0, 7, replayed()), Field("first"));
+    refused(&resolved(6, 0, replayed()), Field("last"));
+    refused(&resolved(6, 7, wire().number(4, 1)), Field("root"));
+    refused(&resolved(6, 7, wire().number(4, 2).bytes(5, [2; 32])), Field("root"));
+    refused(&resolved(6, 7, wire()), Field("resolution"));
+    refused(&resolved(6, 7, wire().number(4, 3)), Field("resolution"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::domain::ids::{
 };
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
+use crate::domain::log_state::{LogRestored, LossResolved, Resolution, TreeRoot};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{Plan, Policy};
@@ -169,7 +170,29 @@ fn service_event() -> impl Strategy<Value = Event> {
         check: PepperCheck(check),
     });
     let step = (time(), time()).prop_map(|(wall, expected)| Event::ClockStepped { wall, expected });
-    prop_oneof![policy, pepper, step]
+    prop_oneof![policy, pepper, step, log_event()]
+}
+
+fn log_event() -> impl Strategy<Value = Event> {
+    let root = || bytes().prop_map(TreeRoot);
+    let lost = || option::of(1..=u64::from(u32::MAX));
+    let restored = (root(), 2..=u64::MAX, 1..=u64::MAX / 2, root(), lost()).prop_map(
+        |(origin, generation, to, root, lost)| {
+            let restored_to = Position::new(to).expect("not 0");
+            let lost_to = lost.and_then(|lost| Position::new(to + lost));
+            Event::LogRestored(LogRestored { origin, generation, restored_to, root, lost_to })
+        },
+    );
+    let resolution = prop_oneof![
+        root().prop_map(|root| Resolution::Replayed { root }),
+        Just(Resolution::Accepted)
+    ];
+    let resolved = (any::<u64>(), position(), option::of(position()), resolution).prop_map(
+        |(generation, first, last, resolution)| {
+            Event::LossResolved(LossResolved { generation, first, last, resolution })
+        },
+    );
+    prop_oneof![restored, resolved]
 }
 
 fn happening() -> impl Strategy<Value = (Subject, Event)> {
