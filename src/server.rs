@@ -124,6 +124,9 @@ pub async fn run_telling(
     let Opened { app, new_admin, closing } = tokio::task::spawn_blocking(open).await??;
 
     let (health, health_service) = tonic_health::server::health_reporter();
+    // No key is authenticated then; whoever resolves it must be able to call the rest.
+    let serves_keys =
+        if app.is_held() { ServingStatus::NotServing } else { ServingStatus::Serving };
     let names = [
         "",
         KeyServiceServer::<()>::NAME,
@@ -131,7 +134,9 @@ pub async fn run_telling(
         AdminServiceServer::<()>::NAME,
     ];
     for name in names {
-        health.set_service_status(name, ServingStatus::Serving).await;
+        let of_keys = name.is_empty() || name == KeyServiceServer::<()>::NAME;
+        let status = if of_keys { serves_keys } else { ServingStatus::Serving };
+        health.set_service_status(name, status).await;
     }
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -140,6 +145,7 @@ pub async fn run_telling(
     let routes = grpc::routes(&app).add_service(health_service).add_service(reflection).prepare();
     let access = AccessLayer::new(Arc::clone(&app), limits.calls_in_flight);
     let service = access.layer(routes);
+    let drain = app.drain();
     drop(access);
     operations.ready(&app);
     drop(app);
@@ -150,6 +156,7 @@ pub async fn run_telling(
     let not_serving = async {
         shutdown.await;
         operations.drain();
+        drain.begin();
         for name in names {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }

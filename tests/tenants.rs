@@ -208,6 +208,7 @@ async fn call_each(
             })),
         ),
         ("GetStatus", call!(admin.get_status(v1::GetStatusRequest {}))),
+        ("Backup", call!(admin.backup(v1::BackupRequest::default()))),
         ("ListCallers", call!(admin.list_callers(v1::ListCallersRequest::default()))),
     ])
 }

@@ -95,6 +95,7 @@ impl App {
         if let Some(tenant) = question.tenant {
             identity.enter(tenant)?;
         }
+        self.refuse_if_held()?;
         let position = self.table.head();
         if question.min_position > position {
             let asked = question.min_position.map_or(0, Position::get);
@@ -105,6 +106,22 @@ impl App {
         let may_know = |row: &Row| identity.may_enter(&row.key.account.tenant);
         let outcome = self.decide_key(question.api_key, &ask, may_know).await?;
         Ok(Decision { outcome, position })
+    }
+
+    /// Refuses to authenticate while it is not known what a restore lost: a key may have been revoked there.
+    ///
+    /// # Errors
+    /// [`AppError::RevocationsUnresolved`].
+    pub(crate) fn refuse_if_held(&self) -> Result<(), AppError> {
+        if !self.table.is_held() {
+            return Ok(());
+        }
+        match self.table.log_state().losses.first() {
+            Some(loss) => {
+                Err(AppError::RevocationsUnresolved { first: loss.first, last: loss.last })
+            }
+            None => Ok(()),
+        }
     }
 
     /// Decides on a presented key. Keys that `may_know` refuses are unknown keys.

@@ -71,12 +71,35 @@ pub enum AppError {
     /// The call took longer than a call may; a command that was handed over is done all the same.
     #[error("the call took too long: its message did not come, or the service is overloaded")]
     TooSlow,
+    /// Nothing has been read from a stream for longer than it is held open for.
+    #[error("nothing was read from the stream for too long")]
+    Stalled,
     /// Too much comes from one source.
     #[error("too many calls from this source: try again later")]
     SourceOverloaded {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A restore lost records, and nobody has said what became of what they denied.
+    #[error(
+        "no key is authenticated: a restore lost events, among which keys may have been revoked; \
+         an operator must resolve them"
+    )]
+    RevocationsUnresolved {
+        /// The first position that was lost.
+        first: Position,
+        /// The last one, if it is known.
+        last: Option<Position>,
+    },
+    /// A backup is under way, and there is one at a time.
+    #[error("another backup is under way: try again later")]
+    BackupUnderWay {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// What who asks for a backup has is not the beginning of this log.
+    #[error("the backup there is, is not the beginning of this log")]
+    BackupOfOtherLog,
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,

@@ -3,10 +3,12 @@
 pub mod accounts;
 pub mod admin_credential;
 pub mod authenticate;
+pub mod backup;
 pub mod call;
 pub mod callers;
 pub mod check;
 pub mod create_key;
+pub mod drain;
 pub mod error;
 pub mod identify;
 pub mod key_view;
@@ -33,6 +35,9 @@ pub mod who_am_i;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use crate::app::drain::Drain;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
@@ -61,6 +66,8 @@ pub struct App {
     pub(crate) vitals: Vitals,
     pub(crate) sealing: Arc<SealingState>,
     pub(crate) scrub: Arc<ScrubState>,
+    pub(crate) backup_room: Arc<Semaphore>,
+    pub(crate) drain: Drain,
 }
 
 impl std::fmt::Debug for App {
@@ -73,6 +80,18 @@ impl App {
     /// The time by which rules judge now.
     pub(crate) fn now(&self) -> Time {
         self.table.judge_time(self.clock.wall())
+    }
+
+    /// What tells streams that the server is about to end.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.drain.clone()
+    }
+
+    /// Whether no key is authenticated because it is not known what a restore lost.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.table.is_held()
     }
 
     /// The handle to the writer.

@@ -13,6 +13,8 @@ use thiserror::Error;
 
 use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
+use crate::app::backup;
+use crate::app::drain::Drain;
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
 use crate::app::scrub::{Scrub, Target};
@@ -238,6 +240,8 @@ fn open_existing(
         scrub: Arc::default(),
         clock,
         random,
+        backup_room: backup::one_backup(),
+        drain: Drain::default(),
     };
     let examiner = Some(examiner);
     let closing = Closing { scrub: None, examiner, writer, thread, snapshots, data_dir };

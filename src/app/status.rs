@@ -10,6 +10,7 @@ use crate::app::identify::Identity;
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
 use crate::domain::ids::{PepperVersion, Position};
+use crate::domain::log_state::LogState;
 use crate::domain::time::Time;
 use crate::ledger::anchor::Anchor;
 use crate::merkle::Hash;
@@ -74,6 +75,8 @@ pub struct Figures {
     pub sealing_failing: bool,
     /// How the scrub goes.
     pub scrub: ScrubStatus,
+    /// The generation of the log, and what restores lost of it.
+    pub log_state: Arc<LogState>,
 }
 
 impl Figures {
@@ -140,6 +143,7 @@ impl App {
             waiting_to_seal: self.sealing.waiting(),
             sealing_failing: self.sealing.failing(),
             scrub: self.scrub.status(),
+            log_state: self.table.log_state(),
         }
     }
 }

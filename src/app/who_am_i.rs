@@ -13,12 +13,13 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::ApiKeyInvalid`], [`AppError::ApiKeyUnauthorized`] as Authenticate's public
-    /// messages have it; [`AppError::SourceOverloaded`].
+    /// messages have it; [`AppError::SourceOverloaded`]; [`AppError::RevocationsUnresolved`].
     pub async fn who_am_i(
         &self,
         api_key: &str,
         source: Option<IpAddr>,
     ) -> Result<Principal, AppError> {
+        self.refuse_if_held()?;
         let ask = Ask { tenant: None, required: &[], source };
         let error = match self.decide_key(api_key, &ask, |_| true).await? {
             Outcome::Allowed(principal) => return Ok(principal),

@@ -61,6 +61,12 @@ impl Resource for Status {
                 "waiting": volumes.waiting,
                 "sealing_failing": volumes.sealing_failing,
             })),
+            "generation": answer.generation,
+            "losses": answer.losses.iter().map(|loss| json!({
+                "generation": loss.generation,
+                "first": loss.first,
+                "last": loss.last,
+            })).collect::<Vec<_>>(),
         })
     }
 
@@ -90,6 +96,7 @@ impl Resource for Status {
             ("anchor", format!("{}  {behind}", grouped(answer.anchor_position))),
             ("snapshot", snapshot),
             ("tree root", hex(&answer.tree_root)),
+            ("generation", grouped(answer.generation)),
             (
                 "engine",
                 format!(
@@ -117,12 +124,23 @@ impl Resource for Status {
             ("keys", grouped(counts.keys)),
             ("callers", grouped(counts.callers)),
         ];
-        if !answer.warnings.is_empty() {
+        if !answer.warnings.is_empty() || !answer.losses.is_empty() {
             fields.push(("", String::new()));
         }
+        fields.extend(answer.losses.iter().map(|loss| ("HELD", held(loss))));
         fields.extend(answer.warnings.iter().map(|warning| ("WARNING", plain(warning))));
         fields
     }
+}
+
+/// What people are told of a loss that is not resolved.
+fn held(loss: &v1::Loss) -> String {
+    let last = if loss.last == 0 { "the unknown end".to_owned() } else { grouped(loss.last) };
+    format!(
+        "no key is authenticated: events {} to {last} of generation {} were lost in a restore",
+        grouped(loss.first),
+        loss.generation.saturating_sub(1),
+    )
 }
 
 /// How the scrub goes, in a line.
@@ -183,6 +201,8 @@ mod tests {
                     damage_found: 1,
                 }),
                 volumes: Some(v1::VolumeStatus { sealed: 2, waiting: 1, sealing_failing: false }),
+                generation: 2,
+                losses: vec![v1::Loss { generation: 2, first: 1_200, last: 0 }],
             },
         }
     }
@@ -190,24 +210,26 @@ mod tests {
     #[test]
     fn the_status_is_a_page_for_people() {
         let expected = "\
-keyledger  0.1.0 (http://127.0.0.1:50051)
-started    2026-11-23 05:30:12Z  up 3 h 12 min
+keyledger   0.1.0 (http://127.0.0.1:50051)
+started     2026-11-23 05:30:12Z  up 3 h 12 min
 
-head       1,234
-anchor     1,230  4 behind head
-snapshot   1,000
-tree root  abababababababababababababababababababababababababababababababab
-engine     sled 0.34.7  12.2 MiB on disk
-volumes    2 sealed  1 waiting
-scrub      all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
-pepper     version 1
-queue      empty
+head        1,234
+anchor      1,230  4 behind head
+snapshot    1,000
+tree root   abababababababababababababababababababababababababababababababab
+generation  2
+engine      sled 0.34.7  12.2 MiB on disk
+volumes     2 sealed  1 waiting
+scrub       all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
+pepper      version 1
+queue       empty
 
-accounts   12
-keys       1,204
-callers    3
+accounts    12
+keys        1,204
+callers     3
 
-WARNING    ledger/volume-00000002: damaged
+HELD        no key is authenticated: events 1,200 to the unknown end of generation 1 were lost in a restore
+WARNING     ledger/volume-00000002: damaged
 ";
         assert_eq!(shown(Format::Table, &status()), expected);
     }
@@ -216,6 +238,7 @@ WARNING    ledger/volume-00000002: damaged
     fn the_status_for_programs_has_the_fields_of_the_api() {
         let json = status().json();
         assert_fields_of_message("GetStatusResponse", &json);
+        assert_fields_of_message("Loss", &json["losses"][0]);
         assert_fields_of_message("StatusCounts", &json["counts"]);
         assert_fields_of_message("EngineStatus", &json["engine"]);
         assert_fields_of_message("ScrubStatus", &json["scrub"]);

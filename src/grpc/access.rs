@@ -37,7 +37,7 @@ const ISSUER: Rule = Rule::Roles(&[Role::Issuer]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 22] = [
+const RULES: [(&str, Rule, Bound); 23] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -57,6 +57,7 @@ const RULES: [(&str, Rule, Bound); 22] = [
     ("/keyledger.v1.AccountService/GetAccount", ACCOUNT_READERS, Bound::Hidden),
     ("/keyledger.v1.AccountService/ListAccounts", ACCOUNT_READERS, Bound::Refused),
     ("/keyledger.v1.AdminService/GetStatus", Rule::Roles(&[Role::Operator]), Bound::Refused),
+    ("/keyledger.v1.AdminService/Backup", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/CreateCaller", ADMIN, Bound::OwnOnly),
     ("/keyledger.v1.AdminService/RotateCaller", ADMIN, Bound::Hidden),
     ("/keyledger.v1.AdminService/RevokeCaller", ADMIN, Bound::Hidden),

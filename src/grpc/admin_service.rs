@@ -1,5 +1,6 @@
 //! AdminService.
 
+mod backup;
 mod callers;
 mod get_status;
 
@@ -34,6 +35,12 @@ impl AdminService for AdminApi {
         request: Request<v1::GetStatusRequest>,
     ) -> Answer<v1::GetStatusResponse> {
         answer(get_status::handle(&self.app, &request).await, None)
+    }
+
+    type BackupStream = backup::Parts;
+
+    async fn backup(&self, request: Request<v1::BackupRequest>) -> Answer<backup::Parts> {
+        answer(backup::handle(&self.app, request).await, None)
     }
 
     async fn create_caller(

@@ -19,6 +19,7 @@ mod encode;
 mod enums;
 mod key_service;
 pub mod layer;
+pub mod long_calls;
 mod status;
 
 use std::sync::Arc;

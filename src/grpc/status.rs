@@ -110,7 +110,18 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             let fault = fault(Code::ResourceExhausted, Reason::SourceOverloaded);
             Fault { retry_after: Some(*retry_after), ..fault }
         }
-        AppError::TooSlow => fault(Code::DeadlineExceeded, Reason::TooSlow),
+        AppError::RevocationsUnresolved { first, last } => {
+            let fault = fault(Code::Unavailable, Reason::RevocationsUnresolved);
+            let last = last.map_or(0, crate::domain::ids::Position::get);
+            let metadata = vec![("first", first.to_string()), ("last", last.to_string())];
+            Fault { metadata, ..fault }
+        }
+        AppError::BackupUnderWay { retry_after } => {
+            let fault = fault(Code::ResourceExhausted, Reason::BackupUnderWay);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
+        AppError::BackupOfOtherLog => fault(Code::FailedPrecondition, Reason::BackupOfOtherLog),
+        AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),
         AppError::ApiKeyUnauthorized => fault(Code::PermissionDenied, Reason::ApiKeyUnauthorized),

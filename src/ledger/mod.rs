@@ -3,6 +3,7 @@
 //! Nothing above this room knows which engine is below it.
 
 pub mod anchor;
+pub mod backup;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod data_dir;

@@ -24,6 +24,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
 use crate::config::Limits;
+use crate::grpc::long_calls::LongCalls;
 use crate::process;
 use crate::random::{self, Random};
 
@@ -111,7 +112,9 @@ where
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
-        let service = WithPeer { service: self.service.clone(), peer: stream.connect_info() };
+        let long_calls = LongCalls::default();
+        let (service, peer) = (self.service.clone(), stream.connect_info());
+        let service = WithPeer { service, peer, long_calls: long_calls.clone() };
         let age = self.age();
         let grace = self.limits.drain;
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -129,10 +132,17 @@ where
                 _ = drain.changed() => {}
             }
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(grace, connection).await {
-                Ok(ended) => note_end(ended),
-                Err(_) => tracing::debug!("a connection was cut after its drain time"),
+            loop {
+                // A sender that is gone: the server stops.
+                let stopping = drain.has_changed().is_err();
+                tokio::select! {
+                    ended = connection.as_mut() => return note_end(ended),
+                    // Because of its age alone it is not cut while it carries a long call.
+                    () = tokio::time::sleep(grace) => if stopping || !long_calls.any() { break },
+                    _ = drain.changed(), if !stopping => {}
+                }
             }
+            tracing::debug!("a connection was cut after its drain time");
         }
     }
 
@@ -154,11 +164,12 @@ fn note_end(ended: Result<(), hyper::Error>) {
     }
 }
 
-/// Tells each call where its connection comes from.
+/// Tells each call where its connection comes from, and where to say that it lasts long.
 #[derive(Clone)]
 struct WithPeer<S> {
     service: S,
     peer: TcpConnectInfo,
+    long_calls: LongCalls,
 }
 
 impl<S> Service<Request<Incoming>> for WithPeer<S>
@@ -176,6 +187,7 @@ where
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(self.long_calls.clone());
         self.service.call(request)
     }
 }

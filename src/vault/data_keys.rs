@@ -214,6 +214,16 @@ impl DataKeys {
         self.durable().slot(id).is_some()
     }
 
+    /// The file, and how many of its bytes hold data keys that are durable; these do not change.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] if it cannot be opened.
+    pub fn durable_bytes(&self) -> Result<(File, u64), VaultError> {
+        let slots = self.durable().slots.len();
+        let file = File::open(&self.path).map_err(VaultError::io("open", &self.path))?;
+        Ok((file, (slots * SLOT_BYTES) as u64))
+    }
+
     /// The data key of `scope`, made now if it has none; durable when this returns. Blocks for a
     /// disk sync if it is made: call it from a thread that may block. Calls at the same time share
     /// writes and syncs.

@@ -10,7 +10,8 @@ use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
-    EngineStatus, GetStatusRequest, GetStatusResponse, ScrubStatus, StatusCounts, VolumeStatus,
+    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ScrubStatus, StatusCounts,
+    VolumeStatus,
 };
 
 pub(super) async fn handle(
@@ -60,16 +61,29 @@ fn answer(status: Status) -> GetStatusResponse {
             waiting: status.waiting_to_seal,
             sealing_failing: status.sealing_failing,
         }),
+        generation: status.log_state.generation,
+        losses: status
+            .log_state
+            .losses
+            .iter()
+            .map(|loss| Loss {
+                generation: loss.generation,
+                first: loss.first.get(),
+                last: encode::position(loss.last),
+            })
+            .collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
     use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
+    use crate::domain::log_state::{self as domain, LogState, TreeRoot};
     use crate::domain::time::Time;
     use crate::merkle::{HASH_BYTES, Hash};
 
@@ -82,6 +96,12 @@ mod tests {
 
     #[test]
     fn every_figure_is_in_the_answer() {
+        let loss = domain::Loss {
+            generation: 7,
+            first: Position::FIRST,
+            last: None,
+            root: TreeRoot([0; 32]),
+        };
         let figures = Figures {
             head: Position::new(42),
             anchor_position: Some(41),
@@ -107,6 +127,7 @@ mod tests {
                 damage: 1,
                 findings: vec!["anchor: gone".to_owned()],
             },
+            log_state: Arc::new(LogState { generation: 7, losses: vec![loss] }),
         };
         let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };
         let expected = GetStatusResponse {
@@ -139,6 +160,8 @@ mod tests {
                 damage_found: 1,
             }),
             volumes: Some(VolumeStatus { sealed: 7, waiting: 8, sealing_failing: true }),
+            generation: 7,
+            losses: vec![Loss { generation: 7, first: 1, last: 0 }],
         };
         assert_eq!(answer(status), expected);
     }

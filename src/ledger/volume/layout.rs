@@ -10,7 +10,9 @@ const END_MAGIC: [u8; 4] = *b"KLVE";
 const FIXED_HEADER_BYTES: usize = 32;
 const CHECKSUM_BYTES: usize = 4;
 
-pub(super) const FOOTER_BYTES: usize = 176;
+pub(in crate::ledger) const FOOTER_BYTES: usize = 176;
+/// Where the footer has the digest of all before it.
+pub(in crate::ledger) const DIGEST_AT: usize = 104;
 const FOOTER_MAGIC_AT: usize = 168;
 
 pub(super) const PAGE_BYTES: usize = 4096;
@@ -121,7 +123,7 @@ impl Footer {
             place.copy_from_slice(&number.to_be_bytes());
         }
         bytes[72..104].copy_from_slice(&self.root.0);
-        bytes[104..136].copy_from_slice(&self.digest);
+        bytes[DIGEST_AT..DIGEST_AT + HASH_BYTES].copy_from_slice(&self.digest);
         bytes[136..144].copy_from_slice(&self.length.to_be_bytes());
         bytes[FOOTER_MAGIC_AT..FOOTER_MAGIC_AT + 4].copy_from_slice(&END_MAGIC);
         let checksum = crc32fast::hash(&bytes[..FOOTER_BYTES - CHECKSUM_BYTES]);
@@ -145,7 +147,7 @@ impl Footer {
             subjects: number(bytes, 56),
             subjects_at: number(bytes, 64),
             root: Hash(hash(72)),
-            digest: hash(104),
+            digest: hash(DIGEST_AT),
             length: number(bytes, 136),
         };
         let ends_after =
