@@ -59,6 +59,15 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     if is_there(path)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
+    write_replacing(path, bytes, mode)
+}
+
+/// As [`write_new`], but what is at `path` is replaced: whatever happens, it is the old file or the new
+/// one, whole.
+///
+/// # Errors
+/// Whatever the file system answers; `path` may then be either.
+pub fn write_replacing(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let unfinished = unfinished_name(path);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -166,6 +175,16 @@ mod tests {
         let through = write_new(&link, b"two", 0o600).unwrap_err();
         assert_eq!(through.kind(), io::ErrorKind::AlreadyExists);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_replacing(&path, b"a longer text", 0o600).unwrap();
+        write_replacing(&path, b"one", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

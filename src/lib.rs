@@ -10,6 +10,7 @@
 //! ```
 
 pub mod app;
+pub mod backup_dir;
 pub mod cli;
 pub mod clock;
 pub mod config;

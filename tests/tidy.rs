@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("progress", &[]),
     ("proto", &[]),
+    ("backup_dir", &["backup_dir", "durable_file"]),
     ("telemetry", &[]),
     ("config", &["domain"]),
     ("merkle", &[]),
@@ -29,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "app",
         &[
             "app",
+            "backup_dir",
             "clock",
             "config",
             "domain",
@@ -53,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "backup_dir",
             "cli",
             "clock",
             "config",

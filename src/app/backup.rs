@@ -62,6 +62,8 @@ pub struct BackupHead {
     pub root: Hash,
     /// How many sealed volumes there are.
     pub volumes: u64,
+    /// Bytes of those that will follow.
+    pub volume_bytes: u64,
 }
 
 /// A file of a backup.
@@ -178,7 +180,9 @@ impl App {
         }
         let generation = self.table.log_state().generation;
         let count = volumes.len() as u64;
-        let head = BackupHead { origin, generation, position, root, volumes: count };
+        let to_come = volumes.iter().filter(|volume| volume.number > have.after_volume);
+        let volume_bytes = to_come.map(|volume| volume.bytes).sum();
+        let head = BackupHead { origin, generation, position, root, volumes: count, volume_bytes };
         Ok(Plan { head, volumes, after_volume: have.after_volume })
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::backup::BackupArgs;
 use super::caller::CallerCommand;
 use super::connect::ClientArgs;
 use super::failure::{Exit, Failure};
@@ -14,6 +15,11 @@ use crate::proto::v1;
 pub(super) enum AdminCommand {
     /// Show how the server is
     Status(ClientArgs),
+    /// Copy log and data keys of a running server into a directory; only what is not there yet
+    ///
+    /// The copy is consistent at one position, and holds no pepper, key-encryption key or credential: keep
+    /// those apart. It is a backup once the command ends with 0; until then the one that was there remains.
+    Backup(BackupGroup),
     /// Create, rotate, revoke and list callers: the services, auditors and operators that call keyledger
     Caller(CallerGroup),
     /// Make a new admin caller, offline, when no admin's credential is left
@@ -32,6 +38,14 @@ pub(super) enum AdminCommand {
     /// may be warnings and notes), 1 damaged or not checked. A directory put back to an earlier state is whole: compare
     /// head and root with those noted elsewhere.
     Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupGroup {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(flatten)]
+    pub(super) args: BackupArgs,
 }
 
 #[derive(Debug, Args)]

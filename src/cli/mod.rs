@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod answers;
+mod backup;
 mod caller;
 pub mod client;
 mod confirm;
@@ -33,6 +34,7 @@ use clap::{Args, Parser, Subcommand};
 
 use account::AccountCommand;
 use admin::AdminCommand;
+use backup::BackupArgs;
 use caller::CallerCommand;
 use connect::ClientArgs;
 use key::KeyCommand;
@@ -183,6 +185,7 @@ enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
     Status,
+    Backup(BackupArgs),
     Caller(CallerCommand),
 }
 
@@ -198,6 +201,7 @@ impl From<Cli> for Invocation {
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
+            Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
                 (group.client, Call::Caller(group.command))
             }
@@ -236,6 +240,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
+        Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,
     };
     match result {

@@ -131,7 +131,8 @@ pub fn decide_rotate(
 /// Decides RevokeCaller; revoking a revoked caller does nothing.
 ///
 /// # Errors
-/// [`Refusal`] if the caller is unknown, holds more than who asks, or is the last admin of everything.
+/// [`Refusal`] if the caller is unknown, holds more than who asks, or is the last admin of everything:
+/// only who works on the data directory itself may revoke that one, since they can make another.
 pub fn decide_revoke(
     facts: &impl Facts,
     actor: &Actor,
@@ -149,7 +150,8 @@ pub fn decide_revoke(
         let lasts = |until| caller.expire_time.is_some_and(|own| own <= until);
         other.governs_all(now) && other.expire_time.is_none_or(lasts)
     };
-    if caller.governs_all(now) && !others().any(|(_, other)| takes_over(other)) {
+    let online = actor.mechanism == Mechanism::Bearer;
+    if online && caller.governs_all(now) && !others().any(|(_, other)| takes_over(other)) {
         return Err(Refusal::LastAdmin);
     }
     let subject = Subject::Caller(revoke.caller);

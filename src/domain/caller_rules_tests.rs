@@ -215,6 +215,14 @@ fn revoking_a_caller_is_final_and_doing_it_again_does_nothing() {
 }
 
 #[test]
+fn the_last_admin_can_be_revoked_offline() {
+    use crate::domain::event::{Actor, Mechanism};
+    let world = World::new();
+    let offline = Actor { caller: None, mechanism: Mechanism::Offline };
+    assert_eq!(world.when_by(offline, revoke(ADMIN)), Ok(vec![Event::CallerRevoked]));
+}
+
+#[test]
 fn the_last_admin_of_everything_that_works_is_not_revoked_not_even_by_itself() {
     let mut world = World::new();
     assert_eq!(refused(&world, admin(), revoke(ADMIN)), Refusal::LastAdmin);

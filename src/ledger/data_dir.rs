@@ -3,6 +3,7 @@
 //! | name | what |
 //! |---|---|
 //! | `FORMAT` | one line that says the format of all below; written last at the first start |
+//! | `RESTORING` | in place of `FORMAT` while the directory is being restored from a backup |
 //! | `LOCK` | locked (flock) as long as a process uses the directory, offline commands included |
 //! | `anchor` | the head anchor |
 //! | `ledger/` | the volumes of the log: see [`crate::ledger::volumes`] |
@@ -11,6 +12,7 @@
 //! | `keys/` | peppers and key-encryption keys, unless they are kept elsewhere |
 //! | `admin.credential` | the first admin's credential |
 
+mod restoring;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,7 @@ use thiserror::Error;
 
 use crate::durable_file::{create_private_dir, is_there, sync_parent, write_new};
 use crate::ledger::anchor::{Anchor, AnchorError};
+use restoring::refuse_restoring;
 
 /// The format this program writes and the newest it reads.
 pub const DATA_FORMAT: u32 = 0;
@@ -118,6 +121,24 @@ pub enum DataDirError {
         #[source]
         reason: AnchorError,
     },
+    /// A restore into it was not finished.
+    #[error(
+        "a restore into {} was interrupted: run it again, or remove the directory",
+        .0.display()
+    )]
+    Restoring(PathBuf),
+    /// A restore needs an empty directory.
+    #[error(
+        "{} is not empty (it holds {name:?}): restore into a directory that is empty, but for \
+         keys/",
+        .path.display()
+    )]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// One thing in it.
+        name: String,
+    },
     /// The file system failed.
     #[error("cannot use data directory {}: {source}", .path.display())]
     Io {
@@ -165,6 +186,7 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::open_or_prepare`], and [`DataDirError::Missing`].
     pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        refuse_restoring(path)?;
         if !is_dir(path)? || !has_format(path)? {
             return Err(DataDirError::Missing(path.to_owned()));
         }
@@ -213,14 +235,12 @@ impl DataDir {
             return Err(DataDirError::NotADirectory(path.to_owned()));
         }
         // Looked at before the lock, so that what is refused is not touched.
+        refuse_restoring(path)?;
         if !has_format(path)? {
             refuse_foreign(path)?;
         }
-        let lock_path = path.join("LOCK");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&lock_path).map_err(io_error(&lock_path))?;
-        take_lock(&lock, path)?;
+        let lock = lock_file(path)?;
+        refuse_restoring(path)?;
         // Looked at again: another process may have finished its first start in between.
         let needs_initialisation = !has_format(path)?;
         if needs_initialisation {
@@ -295,6 +315,16 @@ impl DataDir {
     pub fn admin_credential(&self) -> PathBuf {
         self.path.join("admin.credential")
     }
+}
+
+/// Takes the lock of the directory at `path`, whose file is made if it is not there.
+fn lock_file(path: &Path) -> Result<File, DataDirError> {
+    let lock_path = path.join("LOCK");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let lock = options.open(&lock_path).map_err(io_error(&lock_path))?;
+    take_lock(&lock, path)?;
+    Ok(lock)
 }
 
 fn take_lock(lock: &File, path: &Path) -> Result<(), DataDirError> {

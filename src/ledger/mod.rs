@@ -9,6 +9,7 @@ pub(crate) mod conformance;
 pub mod data_dir;
 pub mod durable;
 pub mod engine;
+pub mod export;
 pub mod frame;
 pub mod lanes;
 pub mod record;

@@ -17,6 +17,7 @@ pub mod check;
 pub mod examine;
 mod open;
 mod reader;
+mod restore;
 mod ring;
 mod sealer;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::ledger::sled_engine::SledVolume;
 use crate::merkle::Frontier;
 
 pub use crate::ledger::volume::Sealed;
+pub use restore::{End, Restoring, check_volume};
 pub use sealer::SealingState;
 
 use examine::Examiner;

@@ -66,6 +66,7 @@ fn answer(part: Part) -> BackupResponse {
             position: head.position.get(),
             root: head.root.0.to_vec(),
             volumes: head.volumes,
+            volume_bytes: head.volume_bytes,
         }),
         Part::File(file) => WirePart::File(file_of(&file)),
         Part::Data(bytes) => WirePart::Data(bytes),

@@ -1,0 +1,139 @@
+use super::*;
+use crate::domain::account_rules::PutAccount;
+use crate::domain::caller::Role;
+use crate::domain::caller_rules::{RevokeCaller, RotateCaller};
+use crate::domain::command::Act;
+use crate::domain::key_rules::UpdateKey;
+use crate::domain::testing::*;
+
+/// What the acts denied of what there was before them.
+fn denied(before: &World, acts: impl FnOnce(&mut World)) -> Denials {
+    let mut after = before.clone();
+    acts(&mut after);
+    let mut denials = Denials::default();
+    for lost in &after.log[before.log.len()..] {
+        denials.note(|subject| last_record(before, subject), lost);
+    }
+    denials
+}
+
+fn last_record(world: &World, subject: &Subject) -> bool {
+    use crate::domain::facts::Facts;
+    world.last_record(subject).is_some()
+}
+
+#[test]
+fn what_takes_nothing_away_is_no_denial() {
+    let denials = denied(&World::with_key(), |world| {
+        world.does(Act::PutAccount(put("b")));
+        world.does(Act::CreateKey(create("a", 2)));
+        world.does(Act::RevokeKey(revoke(2)));
+        world.does(Act::CreateCaller(create_caller(1, caller(&[Role::Issuer], &[]))));
+    });
+    assert!(denials.is_empty(), "{denials:?}");
+}
+
+#[test]
+fn the_last_state_of_a_switched_key_counts() {
+    let denials = denied(&World::with_key(), |world| {
+        world.does(Act::DisableKey(switch(1)));
+        world.does(Act::EnableKey(switch(1)));
+    });
+    assert!(!denials.keys[&key_id(1)].disabled);
+    let denials = denied(&World::with_key(), |world| {
+        world.does(Act::DisableKey(switch(1)));
+        world.does(Act::EnableKey(switch(1)));
+        world.does(Act::DisableKey(switch(1)));
+    });
+    assert!(denials.keys[&key_id(1)].disabled);
+}
+
+#[test]
+fn revocation_rotation_and_limits_of_a_key_are_kept() {
+    let world = World::with_key();
+    let denials = denied(&world, |world| {
+        let update = UpdateKey { expire_time: Some(at(90)), ..world.update(1) };
+        world.does(Act::UpdateKey(update));
+        world.does(Act::UpdateKey(UpdateKey { resealed: vec!["name"], ..world.update(1) }));
+        world.does(Act::RotateKey(world.rotate(1, 2, 60)));
+        world.does(Act::RevokeKey(revoke(1)));
+    });
+    let lost = &denials.keys[&key_id(1)];
+    assert_eq!(lost.retire_time, Some(at(60)));
+    assert!(lost.revoked.is_some());
+    let Some(Event::KeyUpdated(limits)) = lost.limits.as_ref().map(|fact| &fact.event) else {
+        panic!("{lost:?}")
+    };
+    assert_eq!((limits.expire_time, &limits.changed[..]), (Some(at(90)), &["name".to_owned()][..]));
+    assert_eq!(denials.len(), 1, "the successor is not there any more");
+}
+
+#[test]
+fn a_key_that_was_only_renamed_is_not_limited() {
+    let denials = denied(&World::with_key(), |world| {
+        world.does(Act::UpdateKey(UpdateKey { resealed: vec!["name"], ..world.update(1) }));
+    });
+    assert!(denials.keys[&key_id(1)].limits.is_none());
+}
+
+#[test]
+fn rotations_of_a_caller_are_kept_in_order() {
+    let mut world = World::new();
+    world.does(Act::CreateCaller(create_caller(1, caller(&[Role::Issuer], &[]))));
+    let overlap = std::time::Duration::from_secs(5);
+    let rotate = |n| RotateCaller { caller: caller_id(1), tag: tag(n), overlap, private: None };
+    let denials = denied(&world, |world| {
+        world.does(Act::RotateCaller(rotate(11)));
+        world.does(Act::RotateCaller(rotate(12)));
+        world.does(Act::RevokeCaller(RevokeCaller { caller: caller_id(1), private: None }));
+    });
+    let lost = &denials.callers[&caller_id(1)];
+    assert_eq!(lost.rotations.len(), 2);
+    assert!(lost.rotations[0].position < lost.rotations[1].position && lost.revoked.is_some());
+}
+
+fn state(words: &[&str], roles: &[&str], status: AccountStatus) -> AccountState {
+    AccountState {
+        plan: plan_name("standard"),
+        permissions: permissions(words),
+        roles: roles.iter().map(|name| role_name(name)).collect(),
+        status,
+    }
+}
+
+#[test]
+fn an_account_keeps_what_both_states_have() {
+    use AccountStatus::{Active, Closed, Suspended};
+    let present = state(&["a:*", "b"], &["reader", "writer"], Active);
+    assert_eq!(narrowed(&present, &present), None);
+    let wider = state(&["*"], &["admin", "reader", "writer"], Active);
+    assert_eq!(narrowed(&present, &wider), None, "nothing is granted");
+    let lost = state(&["a:x", "c"], &["reader", "admin"], Suspended);
+    let expected = Narrowed {
+        permissions: permissions(&["a:x"]),
+        roles: vec![role_name("reader")],
+        status: Suspended,
+    };
+    assert_eq!(narrowed(&present, &lost), Some(expected));
+    for (now, then, expected) in [
+        (Suspended, Active, None),
+        (Suspended, Closed, Some(Closed)),
+        (Closed, Active, None),
+        (Active, Closed, Some(Closed)),
+    ] {
+        let (present, lost) = (state(&[], &[], now), state(&[], &[], then));
+        assert_eq!(narrowed(&present, &lost).map(|narrowed| narrowed.status), expected);
+    }
+}
+
+#[test]
+fn the_last_state_of_an_account_counts() {
+    let world = World::with_account();
+    let denials = denied(&world, |world| {
+        for status in [AccountStatus::Suspended, AccountStatus::Active] {
+            world.does(Act::PutAccount(PutAccount { status: Some(status), ..world.change("a") }));
+        }
+    });
+    let state = &denials.accounts[&AccountRef::clone(&account("a"))];
+    assert_eq!(state.status, AccountStatus::Active);
+}
