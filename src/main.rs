@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         Invocation::RecoverAdmin(args) => cli::offline::recover_admin(&args),
         Invocation::Rebuild(args) => cli::offline::rebuild(&args),
         Invocation::Check(args) => cli::offline::check::run(&args),
+        Invocation::Restore(args) => cli::offline::restore::run(&args),
         Invocation::Client(call) => cli::client::run(call),
     }
 }

@@ -21,6 +21,7 @@ pub mod put_account;
 pub mod rebuild;
 pub mod recovery;
 pub mod report_leaked_key;
+pub mod restore;
 pub mod revoke_key;
 pub mod rotate_key;
 pub mod scrub;

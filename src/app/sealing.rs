@@ -176,7 +176,7 @@ pub(crate) fn sources_of(personal: &Personal) -> Option<Sources> {
 }
 
 /// Reads a record and opens its personal fields.
-fn read_personal(
+pub(crate) fn read_personal(
     reader: &dyn LedgerReader,
     data_keys: &DataKeys,
     position: Position,

@@ -107,6 +107,11 @@ impl Closing {
         self.examiner.take()
     }
 
+    /// Ends a restore: the directory is one like any other from here on.
+    pub(crate) fn finish_restore(&self) -> Result<(), DataDirError> {
+        self.data_dir.finish_restore()
+    }
+
     /// Lets the writer finish what waits, then closes the ledger and lets go of the directory.
     /// Blocks. The [`App`] and all that holds it must be gone.
     ///
@@ -184,7 +189,8 @@ fn initialise(data_dir: &mut DataDir, random: &dyn Random) -> Result<(), StartEr
     Ok(())
 }
 
-fn open_existing(
+/// Opens a data directory that is locked and whole; one that is being restored too.
+pub(crate) fn open_existing(
     data_dir: DataDir,
     config: &Config,
     clock: Arc<dyn Clock>,

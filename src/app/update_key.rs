@@ -90,7 +90,8 @@ impl App {
     }
 }
 
-fn differing(present: &Personal, next: &Personal) -> Vec<&'static str> {
+/// Which of the sealed fields differ.
+pub(crate) fn differing(present: &Personal, next: &Personal) -> Vec<&'static str> {
     let fields = [
         ("name", present.name != next.name),
         ("metadata", present.metadata != next.metadata),

@@ -8,7 +8,7 @@ use super::connect::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::session::Session;
 use super::status::Status;
-use super::{CheckArgs, RebuildArgs, RecoverAdminArgs};
+use super::{CheckArgs, RebuildArgs, RecoverAdminArgs, RestoreArgs};
 use crate::proto::v1;
 
 #[derive(Debug, Subcommand)]
@@ -38,6 +38,13 @@ pub(super) enum AdminCommand {
     /// may be warnings and notes), 1 damaged or not checked. A directory put back to an earlier state is whole: compare
     /// head and root with those noted elsewhere.
     Check(CheckArgs),
+    /// Make a data directory from a backup, offline
+    ///
+    /// All of the backup is checked before the directory is one. Unless --last-head shows that nothing is
+    /// lost, the log goes on as another generation, and no key is authenticated until the lost events are
+    /// replayed (--events-from) or accepted (--accept-lost-revocations): now, or later without --from.
+    /// Exit codes: 0 keys are authenticated, 1 refused or not yet, 2 usage.
+    Restore(RestoreArgs),
 }
 
 #[derive(Debug, Args)]

@@ -142,6 +142,44 @@ pub struct CheckArgs {
     output: Option<output::Format>,
 }
 
+/// What `keyledger admin restore` is given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RestoreArgs {
+    /// The backup. Without it, a directory that was restored before is worked on
+    #[arg(long, value_name = "BACKUP_DIR")]
+    pub from: Option<PathBuf>,
+    /// Only read the backup and check all of it, without keys; nothing is restored
+    #[arg(long)]
+    pub check: bool,
+    /// Configuration file of the server [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory to make: absent, or empty but for keys/ [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Directory with copies of the pepper and key-encryption key files, which are copied into keys/
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// The last head there was, as admin status showed it. If it is the backup's, nothing is lost and the
+    /// log goes on as it was
+    #[arg(long, value_name = "POSITION:ROOT", conflicts_with = "last_known")]
+    pub last_head: Option<String>,
+    /// The last position that is known of, such as the last one a client has seen
+    #[arg(long, value_name = "POSITION")]
+    pub last_known: Option<u64>,
+    /// Where the events behind the backup lie: a sealed volume, a directory of them, or a later backup.
+    /// What they denied is recorded anew
+    #[arg(long, value_name = "PATH")]
+    pub events_from: Option<PathBuf>,
+    /// Authenticate keys again though events of this range are lost, among which keys may have been
+    /// revoked; FROM- if the end is not known. It must be the range that was lost; it goes on record
+    #[arg(long, value_name = "FROM-TO")]
+    pub accept_lost_revocations: Option<String>,
+    /// The form of the result [default: table on a terminal, otherwise json]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    output: Option<output::Format>,
+}
+
 #[derive(Debug, Args)]
 struct AccountGroup {
     #[command(flatten)]
@@ -169,6 +207,8 @@ pub enum Invocation {
     Rebuild(RebuildArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),
+    /// Make a data directory from a backup, or resolve what that lost.
+    Restore(RestoreArgs),
     /// Call a server: see [`run_client`].
     Client(ClientCall),
 }
@@ -198,6 +238,7 @@ impl From<Cli> for Invocation {
             }
             Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
             Command::Admin(AdminCommand::Check(args)) => return Invocation::Check(args),
+            Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),

@@ -57,6 +57,29 @@ pub(super) fn read_all(dir: &Path, role: Role) -> Result<BTreeMap<u16, SecretKey
     Ok(keys)
 }
 
+/// Copies the key files of every role to the directory `to`, durably.
+pub(super) fn copy_all(from: &Path, to: &Path) -> Result<(), VaultError> {
+    for role in [Role::Pepper, Role::Kek] {
+        for version in versions(from, role)? {
+            let name = KeyName { role, version };
+            let path = from.join(name.file_name());
+            let bytes =
+                fs::read(&path).map(Zeroizing::new).map_err(VaultError::io("read", &path))?;
+            let path = to.join(name.file_name());
+            match durable_file::write_new(&path, &bytes, MODE) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let there = fs::read(&path).map(Zeroizing::new);
+                    if *there.map_err(VaultError::io("read", &path))? != *bytes {
+                        return Err(VaultError::io("replace", &path)(error));
+                    }
+                }
+                written => written.map_err(VaultError::io("write", &path))?,
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The versions of `role` that have a file in `dir`; none if there is no such directory.
 fn versions(dir: &Path, role: Role) -> Result<Vec<u16>, VaultError> {
     let entries = match fs::read_dir(dir) {

@@ -28,6 +28,19 @@ pub use seal::{SealContext, commitment};
 pub use slot::Scope;
 pub use snapshot_key::{SnapshotKeys, SnapshotMac};
 
+/// Copies every key file of `from` to `to`, which is made if it is not there. Each must be whole, for its
+/// owner alone and in its place. One that is there already must be the same.
+///
+/// # Errors
+/// The first key that is missing or unfit; [`VaultError::Io`] if another key is there already.
+pub fn copy_keys(from: &Path, to: &Path) -> Result<(), VaultError> {
+    // Read as a start would read them.
+    PepperRing::open(from)?;
+    KekRing::open(from)?;
+    durable_file::create_private_dir(to).map_err(VaultError::io("make", to))?;
+    key_file::copy_all(from, to)
+}
+
 /// All keys of one server.
 #[derive(Debug)]
 pub struct Vault {

@@ -1,0 +1,138 @@
+//! The files of a backup: read whole, and copied to where they belong in a data directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{Restore, RestoreError};
+use crate::backup_dir::{Content, Manifest, Volume, read_content, read_manifest};
+use crate::durable_file::{create_private_dir, sync_parent, unfinished_name};
+use crate::ledger::anchor::Anchor;
+use crate::ledger::data_dir::DataDir;
+use crate::ledger::engine::LedgerError;
+use crate::ledger::volumes::{End, Restoring, Sealed, check_volume};
+use crate::progress::Progress;
+use crate::vault::{self, Vault};
+
+/// Reads all of a backup and holds it to its manifest, without keys; restores nothing.
+///
+/// # Errors
+/// [`RestoreError`] that names the first file that is damaged.
+pub fn verify(from: &Path, progress: &dyn Progress) -> Result<Manifest, RestoreError> {
+    let manifest = read_manifest(from)?;
+    let mut copied = Copied::begin("reading the backup", &manifest, progress);
+    let mut before: Option<Sealed> = None;
+    for (volume, name) in manifest.volume_files() {
+        read_content(from, &name, &volume.content, |bytes| copied.note(bytes))?;
+        let sealed = check_volume(&from.join(&name), volume.number, before.as_ref());
+        before = Some(as_named(sealed, volume, name)?);
+    }
+    let name = manifest.data_keys_name();
+    read_content(from, &name, &manifest.data_keys, |bytes| copied.note(bytes))?;
+    progress.end();
+    Ok(manifest)
+}
+
+/// Puts everything but `FORMAT` into the directory, keys first: without the right ones there is no use
+/// in copying the rest.
+pub(super) fn fill(
+    data_dir: &DataDir,
+    restore: &Restore,
+    manifest: &Manifest,
+    progress: &dyn Progress,
+) -> Result<End, RestoreError> {
+    if let Some(keys) = &restore.keys {
+        vault::copy_keys(keys, &data_dir.keys())?;
+    }
+    let mut copied = Copied::begin("restoring", manifest, progress);
+    let name = manifest.data_keys_name();
+    copied.copy(&restore.from, &name, &manifest.data_keys, &data_dir.data_keys())?;
+    drop(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
+    let ledger = data_dir.ledger();
+    create_private_dir(&ledger).map_err(failed(&ledger))?;
+    let mut restoring = Restoring::begin(&ledger);
+    for (volume, name) in manifest.volume_files() {
+        let place = restoring.place();
+        copied.write(&restore.from, &name, &volume.content, &place)?;
+        as_named(restoring.take(), volume, name)?;
+    }
+    let end = restoring.finish()?;
+    Anchor::create(&data_dir.anchor())?;
+    progress.end();
+    Ok(end)
+}
+
+/// Holds a volume that was checked to what the manifest says of it.
+fn as_named(
+    checked: Result<Sealed, LedgerError>,
+    volume: &Volume,
+    name: String,
+) -> Result<Sealed, RestoreError> {
+    match checked {
+        Err(reason) => Err(RestoreError::Volume { name, reason }),
+        Ok(sealed)
+            if (sealed.first.get(), sealed.last.get()) == (volume.first, volume.last)
+                && sealed.root.0 == volume.root.0 =>
+        {
+            Ok(sealed)
+        }
+        Ok(_) => Err(RestoreError::OtherVolume(name)),
+    }
+}
+
+/// Copies files of a backup, and tells how far it has come.
+struct Copied<'a> {
+    bytes: u64,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Copied<'a> {
+    fn begin(what: &'static str, manifest: &Manifest, progress: &'a dyn Progress) -> Self {
+        let volumes: u64 = manifest.all_volumes().map(|volume| volume.content.bytes).sum();
+        progress.begin(what, volumes + manifest.data_keys.bytes);
+        Copied { bytes: 0, progress }
+    }
+
+    fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.bytes += bytes.len() as u64;
+        self.progress.reached(self.bytes);
+        Ok(())
+    }
+
+    /// Copies a file to `to` whole, held to its digest, durably.
+    fn copy(
+        &mut self,
+        from: &Path,
+        name: &str,
+        content: &Content,
+        to: &Path,
+    ) -> Result<(), RestoreError> {
+        let unfinished = unfinished_name(to);
+        self.write(from, name, content, &unfinished)?;
+        let named = fs::rename(&unfinished, to).and_then(|()| sync_parent(to));
+        named.map_err(failed(to))
+    }
+
+    /// Copies a file to `to`, held to its digest and synced.
+    fn write(
+        &mut self,
+        from: &Path,
+        name: &str,
+        content: &Content,
+        to: &Path,
+    ) -> Result<(), RestoreError> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(to);
+        let mut file: File = file.map_err(failed(to))?;
+        read_content(from, name, content, |bytes| {
+            self.note(bytes)?;
+            file.write_all(bytes)
+        })?;
+        file.sync_all().map_err(failed(to))
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
+    move |source| RestoreError::Io { path: path.to_owned(), source }
+}
