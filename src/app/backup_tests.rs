@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::domain::caller::{Role, Roles};
 use crate::domain::requests::Method;
 use crate::domain::testing::at;
+use crate::progress::Silent;
 use crate::random::SystemRandom;
 
 /// Longer than any test.
@@ -24,7 +25,7 @@ impl Service {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { data_dir: dir.path().join("data"), ..Config::default() };
         let clock = Arc::new(ManualClock::new(at(0)));
-        let open = move || open(&config, clock, Arc::new(SystemRandom)).unwrap();
+        let open = move || open(&config, clock, Arc::new(SystemRandom), &Silent).unwrap();
         let opened = tokio::task::spawn_blocking(open).await.unwrap();
         Service { opened, _dir: dir }
     }

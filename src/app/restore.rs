@@ -191,7 +191,7 @@ pub fn restore(
     let end = files::fill(&data_dir, restore, &manifest, progress)?;
     let clock = Arc::new(NotBefore { clock: Arc::clone(&means.clock), earliest: end.time });
     let random = Arc::clone(&means.random);
-    let opened = startup::open_existing(data_dir, config, clock, random)?;
+    let opened = startup::open_existing(data_dir, config, clock, random, progress)?;
     finish(opened, |opened| {
         let app = &opened.app;
         if app.table.head() != Some(end.position) {
@@ -230,7 +230,7 @@ pub fn resolve(
     progress: &dyn Progress,
 ) -> Result<Outcome, RestoreError> {
     let (clock, random) = (Arc::clone(&means.clock), Arc::clone(&means.random));
-    let opened = startup::open_offline(config, clock, random)?;
+    let opened = startup::open_offline(config, clock, random, progress)?;
     finish(opened, |opened| {
         let replayed = resolve::resolve(&opened.app, resolve, progress)?;
         Ok(outcome(opened, Ok(replayed)))

@@ -65,6 +65,16 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         "Whether the last attempt to make a snapshot failed.",
         u8::from(figures.snapshots_fail),
     );
+    page.gauge(
+        "keyledger_log_generation",
+        "The generation of the log: 1, and one more for each restore that lost some.",
+        figures.log_state.generation,
+    );
+    page.gauge(
+        "keyledger_unresolved_losses",
+        "What restores lost and nobody has resolved: over 0, no key is authenticated.",
+        figures.log_state.losses.len(),
+    );
     scrub(&mut page, figures);
     page.0
 }
@@ -134,7 +144,9 @@ mod tests {
     use super::*;
     use crate::app::scrub::ScrubStatus;
     use crate::domain::ids::{PepperVersion, Position};
+    use crate::domain::log_state::LogState;
     use crate::domain::time::Time;
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn figures() -> Figures {
@@ -154,6 +166,7 @@ mod tests {
             sealed: 7,
             waiting_to_seal: 8,
             sealing_failing: true,
+            log_state: Arc::new(LogState { generation: 4, losses: Vec::new() }),
             scrub: ScrubStatus {
                 runs: true,
                 passes: 9,
@@ -189,6 +202,8 @@ mod tests {
             "keyledger_sealing_failing 1",
             "keyledger_snapshot_position 30",
             "keyledger_snapshots_failing 1",
+            "keyledger_log_generation 4",
+            "keyledger_unresolved_losses 0",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",

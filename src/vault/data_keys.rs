@@ -10,7 +10,9 @@
 //!
 //! The caller MUST hold the lock of the data directory.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod read;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -29,8 +31,9 @@ use crate::random::Random;
 use crate::vault::error::VaultError;
 use crate::vault::kek_ring::KekRing;
 use crate::vault::secret_key::SecretKey;
-use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotFault, SlotHead};
+use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotHead};
 use crate::vault::snapshot_key::SnapshotKeys;
+use read::{check_keks, whole_slots};
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
 const CACHED_KEYS: usize = 10_000;
@@ -367,43 +370,6 @@ impl Durable {
         }
         Ok(self.by_scope.get(scope).copied())
     }
-}
-
-/// The slots of the file, without what an unfinished append left at its end.
-fn whole_slots(bytes: &[u8]) -> Result<Vec<Slot>, VaultError> {
-    let (chunks, _partial) = bytes.as_chunks::<SLOT_BYTES>();
-    let mut slots = Vec::with_capacity(chunks.len());
-    for (chunk, id) in chunks.iter().zip((1..).map(DataKeyId)) {
-        match Slot::read(chunk, id) {
-            Ok(slot) => slots.push(slot),
-            Err(SlotFault::Torn) if never_synced(&chunks[slots.len()..], id) => break,
-            Err(fault) => return Err(fault.at(id)),
-        }
-    }
-    // The first slot came into being with the file, by a rename: it cannot be torn.
-    if slots.is_empty() { Err(SlotFault::Damaged.at(FIRST)) } else { Ok(slots) }
-}
-
-/// Whether nothing from the torn slot `id` on shows that it was synced: no later slot of a later
-/// batch, and none that is damaged.
-fn never_synced(from_torn: &[[u8; SLOT_BYTES]], id: DataKeyId) -> bool {
-    let ids = (id.0..).map(DataKeyId);
-    from_torn.iter().zip(ids).all(|(chunk, later)| match Slot::read(chunk, later) {
-        Ok(slot) => slot.batch() <= id,
-        Err(fault) => fault == SlotFault::Torn,
-    })
-}
-
-/// Checks each key-encryption key that the slots name on the first slot that names it.
-fn check_keks(slots: &[Slot], keks: &KekRing) -> Result<(), VaultError> {
-    let mut checked = BTreeSet::new();
-    for slot in slots {
-        let version = slot.kek_version();
-        if checked.insert(version) && slot.unwrap_key(keks.get(version)?).is_none() {
-            return Err(VaultError::WrongKek { version });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

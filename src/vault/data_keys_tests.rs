@@ -5,6 +5,7 @@ use crate::domain::ids::{AccountId, AccountRef, TenantId};
 use crate::random::SeededRandom;
 use crate::vault::key_file::tests::write_key;
 use crate::vault::key_name::Role;
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Barrier;
 use tempfile::TempDir;

@@ -6,7 +6,9 @@
 //! or number without a meaning makes the entry damaged.
 //!
 //! Policy: the plans (a count of 4 bytes; each: name; 0, or 1 and the cap of 4 bytes), the roles (a count of
-//! 4 bytes; each: name, list of permissions). Plans and roles are sorted by name.
+//! 4 bytes; each: name, list of permissions). Plans and roles are sorted by name. Behind them, if the log
+//! is not of generation 1: the generation (8), the losses that are not resolved (a count of 4 bytes; each:
+//! generation (8), first position, last position or 0, root (32)).
 //!
 //! Pepper: version (2), check value (16).
 //!
@@ -39,7 +41,8 @@ use std::sync::Arc;
 use super::bytes::{Cursor, Put};
 use crate::domain::account::{Account, AccountState, AccountStatus};
 use crate::domain::caller::{Caller, Retiring, Role, Roles};
-use crate::domain::ids::{AccountId, AccountRef, CallerId, PepperVersion, TenantId};
+use crate::domain::ids::{AccountId, AccountRef, CallerId, PepperVersion, Position, TenantId};
+use crate::domain::log_state::{LogState, Loss, TreeRoot};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::tag::{KeyTag, PepperCheck, Tag};
@@ -93,7 +96,7 @@ fn tag(from: &mut Cursor<'_>) -> Option<KeyTag> {
     Some(KeyTag { pepper, tag: Tag::from_bytes(from.array()?) })
 }
 
-pub(super) fn encode_policy(policy: &Policy) -> Vec<u8> {
+pub(super) fn encode_policy(policy: &Policy, log: &LogState) -> Vec<u8> {
     let mut out = Vec::new();
     out.put_length(policy.plans.len());
     for (name, plan) in &policy.plans {
@@ -106,10 +109,11 @@ pub(super) fn encode_policy(policy: &Policy) -> Vec<u8> {
         out.put_text(name.as_str());
         put_permissions(granted, &mut out);
     }
+    put_log_state(log, &mut out);
     out
 }
 
-pub(super) fn decode_policy(bytes: &[u8]) -> Option<Policy> {
+pub(super) fn decode_policy(bytes: &[u8]) -> Option<(Policy, LogState)> {
     let mut from = Cursor(bytes);
     let mut policy = Policy::default();
     for _ in 0..from.u32()? {
@@ -122,7 +126,41 @@ pub(super) fn decode_policy(bytes: &[u8]) -> Option<Policy> {
         let name = RoleName::parse(from.text()?).ok()?;
         policy.roles.insert(name, permissions(&mut from)?);
     }
-    from.end(policy)
+    let log = log_state(&mut from)?;
+    from.end((policy, log))
+}
+
+/// Nothing for a log that was never restored.
+fn put_log_state(log: &LogState, out: &mut Vec<u8>) {
+    if log.generation == 1 {
+        return;
+    }
+    out.extend(log.generation.to_be_bytes());
+    out.put_length(log.losses.len());
+    for Loss { generation, first, last, root } in &log.losses {
+        out.extend(generation.to_be_bytes());
+        out.put_position(*first);
+        out.extend(last.map_or(0, Position::get).to_be_bytes());
+        out.extend(root.0);
+    }
+}
+
+fn log_state(from: &mut Cursor<'_>) -> Option<LogState> {
+    if from.0.is_empty() {
+        return Some(LogState::default());
+    }
+    let generation = from.u64()?;
+    let loss = |from: &mut Cursor<'_>| {
+        Some(Loss {
+            generation: from.u64()?,
+            first: from.position()?,
+            last: Position::new(from.u64()?),
+            root: TreeRoot(from.array()?),
+        })
+    };
+    let losses = (0..from.u32()?).map(|_| loss(from)).collect::<Option<_>>()?;
+    // There is one way to write each state.
+    (generation > 1).then_some(LogState { generation, losses })
 }
 
 pub(super) fn encode_pepper(version: PepperVersion, check: PepperCheck) -> Vec<u8> {

@@ -18,6 +18,7 @@ use crate::domain::event::{Event, Recorded};
 use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
+use crate::domain::log_state::LogState;
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey, Requests};
 use crate::domain::sealed::DataKeyId;
@@ -68,6 +69,7 @@ pub(super) struct Fold<'a> {
     /// All of them: they are few.
     pub(super) callers: BTreeMap<CallerId, Arc<Caller>>,
     pub(super) policy: Arc<Policy>,
+    pub(super) log_state: Arc<LogState>,
     pub(super) peppers: BTreeMap<PepperVersion, PepperCheck>,
     /// Those the folded records name.
     pub(super) requests: Requests,
@@ -88,6 +90,7 @@ impl<'a> Fold<'a> {
             accounts: HashMap::new(),
             callers: BTreeMap::new(),
             policy: Arc::default(),
+            log_state: Arc::default(),
             peppers: BTreeMap::new(),
             requests: Requests::default(),
             service_position: None,
@@ -95,7 +98,8 @@ impl<'a> Fold<'a> {
             last_time: Time::EPOCH,
         };
         if let Some(base) = base {
-            fold.policy = Arc::new(base.policy()?);
+            let (policy, log_state) = base.policy()?;
+            (fold.policy, fold.log_state) = (Arc::new(policy), Arc::new(log_state));
             fold.peppers = base.peppers()?;
             base.for_each(Section::Callers, |entry| -> Result<(), SnapshotError> {
                 let (id, caller) = entry::decode_caller(entry).ok_or(Damaged("a caller"))?;
@@ -244,6 +248,10 @@ impl Facts for Fold<'_> {
     fn service_position(&self) -> Option<Position> {
         self.service_position
     }
+
+    fn log_state(&self) -> Arc<LogState> {
+        Arc::clone(&self.log_state)
+    }
 }
 
 impl FactsMut for Fold<'_> {
@@ -277,5 +285,9 @@ impl FactsMut for Fold<'_> {
 
     fn put_service_position(&mut self, position: Position) {
         self.service_position = Some(position);
+    }
+
+    fn put_log_state(&mut self, state: LogState) {
+        self.log_state = Arc::new(state);
     }
 }

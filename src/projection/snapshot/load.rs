@@ -66,7 +66,9 @@ fn load_into<E: std::error::Error + Send + 'static>(
     open: impl Fn(&KeyEntry) -> Result<Sources, E> + Sync,
     progress: &dyn Progress,
 ) -> Result<(), LoadError<E>> {
-    table.put_policy(snapshot.policy()?);
+    let (policy, log_state) = snapshot.policy()?;
+    table.put_policy(policy);
+    table.put_log_state(log_state);
     for (version, check) in snapshot.peppers()? {
         table.put_pepper(version, check);
     }

@@ -47,7 +47,7 @@ type Ordered = (Vec<u8>, Vec<u8>);
 impl Merge<'_> {
     pub(super) fn write(mut self) -> Result<(), BuildError> {
         let fold = self.fold;
-        self.out.push(Section::Policy, &entry::encode_policy(&fold.policy))?;
+        self.out.push(Section::Policy, &entry::encode_policy(&fold.policy, &fold.log_state))?;
         for (version, check) in &fold.peppers {
             self.out.push(Section::Peppers, &entry::encode_pepper(*version, *check))?;
         }

@@ -11,6 +11,7 @@ use super::bytes::Cursor;
 use super::header::{self, Header};
 use super::{Section, SnapshotError, Standpoint, entry};
 use crate::domain::ids::PepperVersion;
+use crate::domain::log_state::LogState;
 use crate::domain::policy::Policy;
 use crate::domain::tag::PepperCheck;
 use crate::vault::snapshot_key::MAC_BYTES;
@@ -169,8 +170,8 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The plans and roles in force.
-    pub(super) fn policy(&self) -> Result<Policy, SnapshotError> {
+    /// The plans and roles in force, and what the log itself is.
+    pub(super) fn policy(&self) -> Result<(Policy, LogState), SnapshotError> {
         let mut policy = None;
         self.for_each(Section::Policy, |entry| {
             policy = entry::decode_policy(entry);

@@ -89,6 +89,43 @@ fn stories_have_bound_keys_remembered_calls_and_every_part_of_a_life() {
 }
 
 #[test]
+fn what_a_restore_lost_is_in_every_snapshot_until_it_is_resolved() {
+    use crate::domain::command::Act;
+    use crate::domain::facts::Facts;
+    use crate::domain::log_state::{LogRestored, LossResolved, Resolution, TreeRoot};
+    use crate::domain::testing::*;
+    let mut world = World::with_account();
+    let restored = |world: &World, generation, lost_to: Option<u64>| LogRestored {
+        origin: TreeRoot([1; 32]),
+        generation,
+        restored_to: Position::new(world.log.len() as u64).unwrap(),
+        root: TreeRoot([2; 32]),
+        lost_to: lost_to.and_then(Position::new),
+    };
+    world.does(Act::RestoreLog(restored(&world, 2, None)));
+    world.does(Act::RestoreLog(restored(&world, 3, Some(99))));
+    let losses = world.log_state().losses.clone();
+    let held = world.log.len();
+    for loss in &losses {
+        let (generation, first, last) = (loss.generation, loss.first, loss.last);
+        let resolution = Resolution::Accepted;
+        world.does(Act::ResolveLoss(LossResolved { generation, first, last, resolution }));
+    }
+    let story = Story::of_world(world, 1);
+    let place = Place::new();
+    let ends = story.log.ends();
+    let held = place.make(&story, None, ends[held - 1]);
+    let loaded = house::loaded(&story, &held);
+    assert!(loaded.table().is_held());
+    assert_eq!(loaded.log_state().losses, losses);
+    let free = place.make(&story, Some(held), *ends.last().unwrap());
+    let loaded = house::loaded(&story, &free);
+    assert!(!loaded.table().is_held());
+    assert_eq!(loaded.log_state().generation, 3);
+    assert_eq!(story.picture(&loaded), story.picture(&story.replayed()));
+}
+
+#[test]
 fn calls_that_are_too_old_at_the_last_record_are_left_out() {
     use crate::domain::command::Act;
     use crate::domain::requests::{Method, Request};

@@ -74,6 +74,27 @@ fn story() -> Story {
     Story::of_world(world, 2)
 }
 
+#[test]
+fn the_policy_of_a_restored_log_ends_with_what_the_log_is() {
+    use super::super::entry::{decode_policy, encode_policy};
+    use crate::domain::log_state::{LogState, Loss, TreeRoot};
+    use crate::domain::policy::Policy;
+    let at = |number| crate::domain::ids::Position::new(number).unwrap();
+    let loss = Loss { generation: 2, first: at(7), last: None, root: TreeRoot([9; 32]) };
+    let losses = vec![loss, Loss { generation: 3, last: Some(at(8)), ..loss }];
+    let log = LogState { generation: 3, losses };
+    let nothing = [0; 8];
+    let written =
+        |generation: u64, last: u64| [&num(generation)[..], &num(7), &num(last), &[9; 32]].concat();
+    let expected = [&nothing[..], &num(3), &[0, 0, 0, 2], &written(2, 0), &written(3, 8)].concat();
+    assert_eq!(encode_policy(&Policy::default(), &log), expected);
+    assert_eq!(decode_policy(&expected), Some((Policy::default(), log)));
+    let never = encode_policy(&Policy::default(), &LogState::default());
+    assert_eq!(never, nothing);
+    let written_out = [&nothing[..], &num(1), &[0; 4]].concat();
+    assert_eq!(decode_policy(&written_out), None);
+}
+
 /// The entries of each section.
 fn entries() -> [Vec<Vec<u8>>; 6] {
     let plan = |name, cap: Option<u32>| match cap {

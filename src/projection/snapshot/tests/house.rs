@@ -84,7 +84,7 @@ impl Story {
         let mut add = |thing: &dyn std::fmt::Debug| writeln!(words, "{thing:?}").unwrap();
         let shared = table.table();
         add(&(shared.head(), shared.judge_time(crate::domain::time::Time::EPOCH)));
-        add(&(table.policy(), table.callers(), table.service_position()));
+        add(&(table.policy(), table.callers(), table.service_position(), table.log_state()));
         let mut peppers: Vec<_> = table.peppers().collect();
         peppers.sort_unstable_by_key(|(version, _)| *version);
         add(&(peppers, shared.key_count(), shared.account_count()));
