@@ -105,6 +105,9 @@ pub(crate) fn seal(
 /// [`OpenError`] if they cannot be opened or are not what the record commits to.
 pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Personal>, OpenError> {
     let Some(private) = &fact.private else { return Ok(None) };
+    if private.event_id != fact.event_id {
+        return Err(OpenError::Altered);
+    }
     open_private(data_keys, &fact.subject, fact.event.kind(), private).map(Some)
 }
 
