@@ -143,7 +143,8 @@ fn a_damaged_snapshot_costs_time_only() {
         fs::write(&files[0], bytes).unwrap();
         assert_eq!(started(&place), (expected.clone(), true), "byte {at}: the one before is used");
     }
-    fs::write(&files[1], b"").unwrap();
+    // The keeper may have made the newest anew, and another where a volume was sealed meanwhile.
+    snapshots(&place).iter().for_each(|file| fs::write(file, b"").unwrap());
     assert_eq!(started(&place), (expected, false), "none is left");
 }
 
