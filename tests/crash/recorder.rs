@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -27,8 +28,13 @@ pub struct Recorder {
     starts: usize,
 }
 
-/// Builds the shim; answers where it is.
+/// The shim, built once; answers where it is.
 pub fn build_shim() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(compile_shim).clone()
+}
+
+fn compile_shim() -> PathBuf {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crash_gate_shim.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/shim.c");
     // Aside and renamed: another run may have it loaded.

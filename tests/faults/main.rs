@@ -43,7 +43,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 /// The command of a server whose volumes are as small as they may be.
 pub(crate) fn with_small_volumes(mut command: Command, room: &Path) -> Command {
     let file = room.join("keyledger.toml");
-    fs::write(&file, "[ledger]\nvolume_bytes = 65536\n").expect("written");
+    fs::write(&file, "[ledger]\nvolume_bytes = 65536\nscrub_bytes_per_second = 0\n")
+        .expect("written");
     command.arg("--config").arg(file);
     command
 }

@@ -116,8 +116,9 @@ impl Board {
     /// A server on `data_dir` under this board.
     pub(crate) fn serve(&self, data_dir: &Path) -> Command {
         let mut command = process::serve(data_dir, "127.0.0.1:0");
+        // Where the command line names none.
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/server.toml");
-        command.arg("--config").arg(config);
+        command.env("KEYLEDGER_CONFIG", config);
         self.preload(command, data_dir)
     }
 
