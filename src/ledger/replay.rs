@@ -2,13 +2,15 @@
 //!
 //! Nothing is skipped and nothing repaired: what does not fit stops the start and names a position.
 
-use std::ops::ControlFlow;
+use std::panic::resume_unwind;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use thiserror::Error;
 
 use crate::domain::ids::Position;
 use crate::ledger::anchor::AnchorState;
-use crate::ledger::engine::{LedgerError, LedgerReader};
+use crate::ledger::engine::{LedgerError, LedgerReader, io_failed};
 use crate::ledger::frame::Frame;
 use crate::merkle::{Frontier, leaf_hash};
 
@@ -77,6 +79,12 @@ impl Head {
         Head { position: None, frontier: Frontier::new() }
     }
 
+    /// Behind a frame.
+    #[must_use]
+    pub fn behind(frame: &Frame) -> Self {
+        Head { position: Some(frame.last()), frontier: frame.frontier().clone() }
+    }
+
     /// Whether the log has a frame that ends here, with this tree.
     ///
     /// # Errors
@@ -92,23 +100,20 @@ impl Head {
 /// Hands every record behind `from` to `each`, in order, and answers where the log ends. A ledger
 /// longer than the anchor is normal: the anchor lags.
 ///
-/// The caller MUST know that the log has `from`: by [`Head::is_of`], or because it is empty. Records are
-/// handed on before the whole log has been checked, so the caller MUST throw away what it made of them if
-/// this fails.
+/// Frames are read and checked on a thread of their own, a little ahead of `each`. The caller MUST know
+/// that the log has `from`: by [`Head::is_of`], or because it is empty. Records are handed on before the
+/// whole log has been checked, so the caller MUST throw away what it made of them if this fails.
 ///
 /// # Errors
 /// [`ReplayError`] at the first frame or record that does not fit.
-pub fn replay<E: std::error::Error + 'static>(
+pub fn replay<E: std::error::Error + Send + 'static>(
     reader: &dyn LedgerReader,
     from: Head,
     anchor: &AnchorState,
-    mut each: impl FnMut(Position, &[u8]) -> Result<(), E>,
+    each: impl FnMut(Position, &[u8]) -> Result<(), E>,
 ) -> Result<Head, ReplayError<E>> {
     check_anchor_before(reader, &from, anchor)?;
-    let head = walk(reader, from, |frame| {
-        check_anchor(frame, anchor)?;
-        hand_on(frame, &mut each).map(|()| ControlFlow::Continue(()))
-    })?;
+    let head = walk(reader, from, |frame| check_anchor(frame, anchor), each, |_| false)?;
     match anchor.position {
         Some(anchored) if head.position < Some(anchored) => {
             let head = head.position.map_or(0, Position::get);
@@ -123,43 +128,62 @@ pub fn replay<E: std::error::Error + 'static>(
 ///
 /// # Errors
 /// As [`replay`].
-pub fn replay_some<E: std::error::Error + 'static>(
+pub fn replay_some<E: std::error::Error + Send + 'static>(
     reader: &dyn LedgerReader,
     from: Head,
+    each: impl FnMut(Position, &[u8]) -> Result<(), E>,
+    enough: impl FnMut(Position) -> bool,
+) -> Result<Head, ReplayError<E>> {
+    walk(reader, from, |_| Ok(()), each, enough)
+}
+
+/// Frames that have been checked and wait: some, so that neither thread waits for the other long.
+const FRAMES_AHEAD: usize = 16;
+
+/// Hands on the records behind `from` until `enough` says so. Frames are read, held to the log before
+/// them and to `check` on a thread of their own.
+fn walk<E: std::error::Error + Send + 'static>(
+    reader: &dyn LedgerReader,
+    from: Head,
+    check: impl Fn(&Frame) -> Result<(), ReplayError<E>> + Send,
     mut each: impl FnMut(Position, &[u8]) -> Result<(), E>,
     mut enough: impl FnMut(Position) -> bool,
 ) -> Result<Head, ReplayError<E>> {
-    walk(reader, from, |frame| {
-        hand_on(frame, &mut each)?;
-        Ok(if enough(frame.last()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    })
-}
-
-/// Hands the frames behind `head`, each held to the log before it, to `each` until that breaks.
-fn walk<E: std::error::Error + 'static>(
-    reader: &dyn LedgerReader,
-    mut head: Head,
-    mut each: impl FnMut(&Frame) -> Result<ControlFlow<()>, ReplayError<E>>,
-) -> Result<Head, ReplayError<E>> {
-    let next = head.position.map_or(Position::FIRST, Position::next);
-    for frame in reader.frames_from(next) {
-        let frame = frame?;
-        check_place(&frame, &mut head)?;
-        if each(&frame)?.is_break() {
-            break;
+    let mut reached = from.clone();
+    thread::scope(|scope| {
+        let (checked, frames) = sync_channel(FRAMES_AHEAD);
+        let work = move || {
+            let mut head = from;
+            let next = head.position.map_or(Position::FIRST, Position::next);
+            for frame in reader.frames_from(next) {
+                let frame = frame.map_err(ReplayError::from).and_then(|frame| {
+                    check_place(&frame, &mut head)?;
+                    check(&frame).map(|()| frame)
+                });
+                let failed = frame.is_err();
+                // Whoever takes them may have had enough, or may have failed.
+                if checked.send(frame).is_err() || failed {
+                    break;
+                }
+            }
+        };
+        let ahead = thread::Builder::new().name("replay".to_owned()).spawn_scoped(scope, work);
+        let ahead = ahead.map_err(|error| io_failed("reading", &error))?;
+        for frame in frames {
+            let frame = frame?;
+            for (position, record) in frame.records() {
+                each(position, record)
+                    .map_err(|reason| ReplayError::Refused { position, reason })?;
+            }
+            reached = Head::behind(&frame);
+            if enough(frame.last()) {
+                return Ok(reached);
+            }
         }
-    }
-    Ok(head)
-}
-
-fn hand_on<E: std::error::Error + 'static>(
-    frame: &Frame,
-    mut each: impl FnMut(Position, &[u8]) -> Result<(), E>,
-) -> Result<(), ReplayError<E>> {
-    for (position, record) in frame.records() {
-        each(position, record).map_err(|reason| ReplayError::Refused { position, reason })?;
-    }
-    Ok(())
+        // A panic there, which ended the frames early, goes on here.
+        ahead.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(reached)
+    })
 }
 
 /// Holds the frame to the log before it, and moves the head behind it.

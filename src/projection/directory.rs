@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::domain::ids::{AccountId, AccountRef, KeyId, TenantId};
+use crate::domain::ids::{AccountId, AccountRef, KeyId, PUBLIC_ID_BYTES, TenantId};
 use crate::domain::time::Time;
 use crate::projection::places::Places;
 
@@ -84,20 +84,32 @@ impl Directory {
     /// here yet.
     pub(super) fn add_sorted(&self, accounts: &[Arc<AccountRef>], keys: &[LoadedKey]) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = vec![0_u32; accounts.len()];
-        keys.iter().for_each(|key| counts[key.account as usize] += 1);
-        let mut of_accounts: Vec<_> =
-            counts.iter().map(|count| Vec::with_capacity(*count as usize)).collect();
+        // Where the places of each account end in a list of all, and as it fills, where they begin.
+        let mut starts = vec![0_usize; accounts.len() + 1];
+        keys.iter().for_each(|key| starts[key.account as usize] += 1);
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += *start;
+            *start = sum;
+        }
+        let nowhere = (Time::EPOCH, KeyId([0; PUBLIC_ID_BYTES]));
+        let mut by_account = vec![nowhere; keys.len()];
+        for key in keys.iter().rev() {
+            let start = &mut starts[key.account as usize];
+            *start -= 1;
+            by_account[*start] = key.place;
+        }
         for of_tenant in keys.chunk_by(|key, next| key.tenant == next.tenant) {
             let account = of_tenant.first().map(|key| &accounts[key.account as usize]);
             let Some(account) = account else { continue };
             let tenant = index.tenants.entry(account.tenant.clone()).or_default();
             tenant.keys = Places::from_sorted(of_tenant.iter().map(|key| key.place));
-            of_tenant.iter().for_each(|key| of_accounts[key.account as usize].push(key.place));
         }
-        for (account, places) in accounts.iter().zip(of_accounts) {
+        for (account, range) in accounts.iter().zip(starts.windows(2)) {
+            let places = &by_account[range[0]..range[1]];
             if !places.is_empty() {
-                index.by_account.insert(Arc::clone(account), Places::from_sorted(places));
+                let places = Places::from_sorted(places.iter().copied());
+                index.by_account.insert(Arc::clone(account), places);
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::time::Time;
 use crate::projection::directory::Directory;
+use crate::projection::id_hash::BuildIdHasher;
 
 /// An account and what it holds under the policy in force.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ pub struct Row {
 /// Every key, account and caller.
 #[derive(Debug, Default)]
 pub struct KeyTable {
-    keys: HashMap<KeyId, Row>,
+    keys: HashMap<KeyId, Row, BuildIdHasher>,
     accounts: HashMap<Arc<AccountRef>, Arc<AccountCell>>,
     callers: HashMap<CallerId, Arc<Caller>>,
     policy: ArcSwap<Policy>,
@@ -73,7 +74,8 @@ pub struct KeyTable {
 impl KeyTable {
     /// An empty table that takes about so many keys without growing.
     pub(super) fn with_room_for(keys: usize) -> Self {
-        KeyTable { keys: HashMap::with_capacity(keys), ..KeyTable::default() }
+        let keys = HashMap::with_capacity_and_hasher(keys, BuildIdHasher::default());
+        KeyTable { keys, ..KeyTable::default() }
     }
 
     /// The last durable and applied position; none before the first.

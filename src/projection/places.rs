@@ -32,16 +32,14 @@ pub(super) struct Places {
 
 impl Places {
     /// Takes places that are sorted and differ.
-    pub(super) fn from_sorted(places: impl IntoIterator<Item = KeyPlace>) -> Self {
-        let mut all = Places::default();
-        for place in places {
-            match all.chunks.last_mut() {
-                Some(last) if last.len() < CHUNK => push(last, last.len(), pack(place)),
-                _ => all.chunks.push(vec![pack(place)]),
-            }
+    pub(super) fn from_sorted(places: impl ExactSizeIterator<Item = KeyPlace>) -> Self {
+        let mut places = places.map(pack);
+        let mut chunks = Vec::with_capacity(places.len().div_ceil(CHUNK));
+        while places.len() > 0 {
+            let length = places.len().min(CHUNK);
+            chunks.push(places.by_ref().take(length).collect());
         }
-        all.chunks.shrink_to_fit();
-        all
+        Places { chunks }
     }
 
     /// Adds a place unless it is there.
@@ -108,7 +106,7 @@ mod tests {
         (0..1000).for_each(|time| places.insert(place(time, 1)));
         let lengths: Vec<_> = places.chunks.iter().map(Vec::len).collect();
         assert_eq!(lengths, [256, 256, 256, 232]);
-        let loaded = Places::from_sorted((0..1000).map(|time| place(time, 1)));
+        let loaded = Places::from_sorted((0..1000_i32).map(|time| place(time.into(), 1)));
         assert_eq!(loaded.chunks, places.chunks);
     }
 

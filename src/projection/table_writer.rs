@@ -12,6 +12,7 @@ use crate::domain::log_state::LogState;
 use crate::domain::open_keys::OpenKeys;
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey, Requests};
+use crate::domain::subject::Subject;
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 use crate::ledger::writer::Table;
@@ -106,6 +107,16 @@ impl Facts for TableWriter {
 
     fn log_state(&self) -> Arc<LogState> {
         self.table.log_state()
+    }
+
+    fn last_record(&self, subject: &Subject) -> Option<Position> {
+        match subject {
+            // Without a copy of the row: asked once for every record.
+            Subject::Key(_, id) => self.table.with_row(id, |row| row.key.position()),
+            Subject::Account(account) => self.account(account).map(|account| account.position),
+            Subject::Caller(id) => self.caller(id).map(|caller| caller.position),
+            Subject::Service => self.service_position,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::entry::key::{self, KeyEntry};
 use super::entry::{self, request};
 use super::reader::{entries, runs};
 use super::{Section, Snapshot, SnapshotError};
+use crate::domain::account::AccountState;
 use crate::domain::facts::FactsMut;
 use crate::domain::ids::{AccountRef, KeyId};
 use crate::domain::key::Key;
@@ -111,8 +112,13 @@ fn load_accounts(
     snapshot: &Snapshot,
 ) -> Result<Vec<Owner>, SnapshotError> {
     let mut owners: Vec<Owner> = Vec::new();
+    let mut before: Option<AccountState> = None;
     snapshot.for_each(Section::Accounts, |entry| {
-        let (name, account) = entry::decode_account(entry).ok_or(Damaged("an account"))?;
+        let (name, mut account) = entry::decode_account(entry).ok_or(Damaged("an account"))?;
+        if let Some(before) = &before {
+            share(&mut account.state, before);
+        }
+        before = Some(account.state.clone());
         table.put_account(&name, account);
         let cell = table.table().cell(&name).ok_or(Damaged("an account"))?;
         let tenant = match owners.last() {
@@ -123,6 +129,16 @@ fn load_accounts(
         Ok::<_, SnapshotError>(())
     })?;
     Ok(owners)
+}
+
+/// Lets an account have the same copy of what it has the same as another: neighbours are often alike.
+fn share(state: &mut AccountState, other: &AccountState) {
+    if state.plan == other.plan {
+        state.plan = other.plan.clone();
+    }
+    if state.permissions == other.permissions {
+        state.permissions = other.permissions.clone();
+    }
 }
 
 /// What loading the keys gives besides their rows: their places, sorted, and the open keys of each
