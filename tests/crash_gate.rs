@@ -21,7 +21,7 @@ use crash::gate::{Course, Plan, Trace, run};
 use crash::recorder::build_shim;
 use crash::table::Tally;
 use crash::worker::{Setting, Worker};
-use crash::{case, control_frames, controls, recovery, workloads};
+use crash::{backups, case, control_frames, controls, recovery, workloads};
 
 /// What a run without settings uses: the same points and losses each time.
 const SEED: u64 = 20_260_101;
@@ -55,15 +55,22 @@ fn tell(text: &str) {
 fn record(shim: &Path, dice: &mut Dice) -> Vec<Course> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut courses = vec![
-        Course::new(runtime.block_on(workloads::small_frames(shim)), 24),
-        Course::new(runtime.block_on(workloads::restarts(shim)), 24),
-        Course::new(runtime.block_on(workloads::volumes(shim)), 24),
-        Course::new(runtime.block_on(workloads::largest_frames(shim)), 8),
+        Course::new(runtime.block_on(workloads::small_frames(shim)), 6),
+        Course::new(runtime.block_on(workloads::restarts(shim)), 6),
+        Course::new(runtime.block_on(workloads::volumes(shim)), 6),
+        Course::new(runtime.block_on(workloads::largest_frames(shim)), 2),
+        Course::new(runtime.block_on(backups::backups(shim)), 4),
     ];
-    for (at, name) in [(1, "recovery in restarts"), (2, "recovery in volumes")] {
-        let case = courses[at].case(dice);
+    let tails = backups::where_tails_are(&courses[4], 3);
+    let crashes = [
+        ("recovery in restarts", courses[1].case(dice)),
+        ("recovery in volumes", courses[2].case(dice)),
+        ("recovery in backup", backups::case_with_leftover(&tails, dice)),
+    ];
+    courses.push(tails);
+    for (name, case) in crashes {
         let recovery = runtime.block_on(workloads::recovery_of(name, &case, shim));
-        courses.push(Course::new(recovery, 8));
+        courses.push(Course::new(recovery, 2));
     }
     courses
 }
@@ -114,7 +121,10 @@ fn a_crash_anywhere_loses_nothing_acknowledged_and_the_controls_fail() {
 fn describe(course: &Course) {
     let Trace { name, ops, answers, truth, .. } = &*course.trace;
     let (ops, answers, records) = (ops.len(), answers.len(), truth.records.len());
-    tell(&format!("  {name}: {ops} operations, {answers} answers, {records} records"));
+    let points = course.points.count();
+    tell(&format!(
+        "  {name}: {ops} operations, {answers} answers, {records} records, {points} points"
+    ));
 }
 
 /// Runs the controls; answers those that were not as they must be.

@@ -1,7 +1,8 @@
 //! What the server has answered, and when: read from the bytes it sent, at the operation by which
 //! the last byte of an answer left. No client's clock is involved.
 //!
-//! The bytes are HTTP/2 (RFC 9113, section 4.1); an answer is one gRPC message in DATA frames.
+//! The bytes are HTTP/2 (RFC 9113, section 4.1); an answer is a gRPC message in DATA frames,
+//! of which a stream has many.
 
 use std::collections::HashMap;
 
@@ -59,7 +60,7 @@ impl Connection {
             if header[3] == DATA {
                 let received = self.streams.entry(stream).or_default();
                 received.extend_from_slice(&behind[..length]);
-                messages.extend(whole_message(received));
+                messages.extend(std::iter::from_fn(|| whole_message(received)));
             }
             self.rest.drain(..FRAME_HEADER_BYTES + length);
         }
@@ -76,9 +77,37 @@ fn whole_message(received: &mut Vec<u8>) -> Option<Bytes> {
 }
 
 /// The position an answer names: a change's is field 14, a status has its head in field 2 beside a
-/// root of 32 bytes in field 3, a verdict its position in field 9 beside an outcome in field 1.
+/// root of 32 bytes in field 3, a verdict its position in field 9 beside an outcome in field 1. The
+/// first part of a backup is a head in field 1, and nothing else.
 fn position_in(message: &Bytes) -> Option<u64> {
-    let (mut numbers, mut lengths) = (HashMap::new(), HashMap::new());
+    let Fields { numbers, texts } = fields(message)?;
+    let number = |field: u64| numbers.get(&field).copied();
+    let status = number(2).filter(|_| is_hash(texts.get(&3)));
+    let verdict = number(9).filter(|_| number(1).is_some());
+    let alone = texts.get(&1).filter(|_| texts.len() == 1 && numbers.is_empty());
+    number(14).or(status).or(verdict).or_else(|| position_of_backup(alone?))
+}
+
+/// The head of a backup has its position in field 4, between an origin in field 2 and a root in field 5
+/// of 32 bytes each.
+fn position_of_backup(head: &Bytes) -> Option<u64> {
+    let Fields { numbers, texts } = fields(head)?;
+    let is_head = is_hash(texts.get(&2)) && is_hash(texts.get(&5));
+    numbers.get(&4).copied().filter(|_| is_head)
+}
+
+fn is_hash(text: Option<&Bytes>) -> bool {
+    text.is_some_and(|text| text.len() == 32)
+}
+
+struct Fields {
+    numbers: HashMap<u64, u64>,
+    texts: HashMap<u64, Bytes>,
+}
+
+/// The fields of a message that has only numbers and what has a length.
+fn fields(message: &Bytes) -> Option<Fields> {
+    let (mut numbers, mut texts) = (HashMap::new(), HashMap::new());
     let mut rest = message.clone();
     while rest.has_remaining() {
         let key = varint(&mut rest)?;
@@ -89,15 +118,12 @@ fn position_in(message: &Bytes) -> Option<u64> {
                 if rest.len() < length {
                     return None;
                 }
-                rest.advance(length);
-                lengths.insert(key >> 3, length);
+                texts.insert(key >> 3, rest.split_to(length));
             }
             _ => return None,
         }
     }
-    let number = |field: u64| numbers.get(&field).copied();
-    let status = number(2).filter(|_| lengths.get(&3) == Some(&32));
-    number(14).or(status).or_else(|| number(9).filter(|_| number(1).is_some()))
+    Some(Fields { numbers, texts })
 }
 
 fn varint(bytes: &mut Bytes) -> Option<u64> {
@@ -136,4 +162,24 @@ fn a_status_and_a_verdict_name_positions_and_a_page_does_not() {
     assert_eq!(position_in(&Bytes::from(status)), Some(9));
     assert_eq!(position_in(&Bytes::from_static(&[8, 1, 0x48, 7])), Some(7));
     assert_eq!(position_in(&Bytes::from_static(&[0x0a, 1, 0x48])), None);
+}
+
+#[test]
+fn the_head_of_a_backup_names_a_position_though_other_parts_follow_in_its_frame() {
+    let mut head = vec![8, 1, 0x12, 32];
+    head.extend([7; 32]);
+    head.extend([0x18, 1, 0x20, 9, 0x2a, 32]);
+    head.extend([8; 32]);
+    let mut part = vec![0x0a, u8::try_from(head.len()).expect("short")];
+    part.extend(head);
+    let data = [0x1a, 2, 0x70, 5];
+    let mut payload = Vec::new();
+    for message in [&data[..], &part[..], &data[..]] {
+        payload.extend([0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
+        payload.extend(message);
+    }
+    let mut frame = vec![0, 0, u8::try_from(payload.len()).expect("short"), DATA, 0, 0, 0, 0, 1];
+    frame.extend(payload);
+    let ops = [Op::Start, Op::Sent { socket: 7, data: Bytes::from(frame) }];
+    assert_eq!(answers(&ops), [Answer { op: 1, position: 9 }]);
 }

@@ -12,27 +12,41 @@ use crate::common::{Client, new_key};
 
 const ACCOUNT: &str = "billing";
 
-/// What the clients of a run have been told: keys with their secrets, and positions.
+/// What the clients of a run have been told.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<(Vec<GivenKey>, BTreeSet<u64>)>>);
+pub struct Told(Arc<Mutex<Notes>>);
+
+#[derive(Default)]
+pub struct Notes {
+    /// With their secrets.
+    pub keys: Vec<GivenKey>,
+    pub positions: BTreeSet<u64>,
+    /// By the position of the head.
+    pub roots: Vec<(u64, Vec<u8>)>,
+}
 
 impl Told {
     /// With keys of an earlier run.
     pub fn of(keys: Vec<GivenKey>) -> Self {
-        Told(Arc::new(Mutex::new((keys, BTreeSet::new()))))
+        Told(Arc::new(Mutex::new(Notes { keys, ..Notes::default() })))
     }
 
-    pub fn take(&self) -> (Vec<GivenKey>, BTreeSet<u64>) {
+    pub fn take(&self) -> Notes {
         std::mem::take(&mut *self.0.lock().expect("no panic"))
     }
 
     fn position(&self, position: u64) {
-        self.0.lock().expect("no panic").1.insert(position);
+        self.0.lock().expect("no panic").positions.insert(position);
+    }
+
+    pub fn head(&self, position: u64, root: &[u8]) {
+        self.position(position);
+        self.0.lock().expect("no panic").roots.push((position, root.to_vec()));
     }
 
     fn key(&self, key: Option<v1::Key>, secret: String, position: u64) -> String {
         let id = key.expect("a key").key_id;
-        self.0.lock().expect("no panic").0.push(GivenKey { id: id.clone(), secret });
+        self.0.lock().expect("no panic").keys.push(GivenKey { id: id.clone(), secret });
         self.position(position);
         id
     }
@@ -84,7 +98,8 @@ impl Hand {
     /// Asks for the head: what was read once must stay.
     pub async fn status(&self) {
         let status = self.client.admin.clone().get_status(v1::GetStatusRequest {}).await;
-        self.told.position(status.expect("up").into_inner().head);
+        let status = status.expect("up").into_inner();
+        self.told.head(status.head, &status.tree_root);
     }
 
     /// Creates keys until the server ends, and tells of each.

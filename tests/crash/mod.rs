@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! shim.c -> recorder -> trace -> disk -> modes -> tree      what was done, and what a crash leaves of it
-//!           workloads, hand   points                        the runs, and where they are crashed
+//!           workloads, backups, hand   points                   the runs, and where they are crashed
 //!           answers, truth                                  what the world was told, and what is so
 //! gate -> case -> worker -> recovery -> verify              each state recovered apart, and held to that
 //! controls, control_frames                                  what the gate must find
@@ -11,6 +11,7 @@
 #![allow(unreachable_pub, reason = "shared between the parts of one test binary")]
 
 pub mod answers;
+pub mod backups;
 pub mod case;
 pub mod control_frames;
 pub mod controls;

@@ -79,6 +79,11 @@ impl Points {
         of_class.expect("every class is there").2.push(point);
     }
 
+    /// How many there are; one that is of two classes counts twice.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|(_, _, points)| points.len()).sum()
+    }
+
     pub fn pick(&self, dice: &mut Dice) -> (Class, usize) {
         let mut at = dice.below(self.0.iter().map(|(_, share, _)| share).sum());
         for (class, share, points) in &self.0 {

@@ -28,6 +28,7 @@ use keyledger::random::SystemRandom;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+use super::backups::check_tidied;
 use super::control_frames;
 use super::truth::{GivenKey, Truth, read_log};
 use super::verify::{Act, Change, Demand, Seen, verify};
@@ -120,6 +121,7 @@ fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> R
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let opened = startup::open(&config, clock, random, &Silent);
     let Opened { app, closing, .. } = opened.map_err(|error| format!("refused: {error}"))?;
+    check_tidied(&job.root)?;
     let identity = identify(&app, &data_dir, job.ready.then_some(truth))?;
     let seen = runtime.block_on(look(&app, &identity, job, truth))?;
     report.seen = Some(seen.clone());

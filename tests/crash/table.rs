@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::backups::has_leftover;
 use super::case::Case;
 use super::points::Class;
 
@@ -14,6 +15,8 @@ pub struct Tally {
     classes: BTreeMap<Class, Count>,
     /// States that were equal to one tried before.
     pub equal: usize,
+    /// States that held the leftover of a backup.
+    leftovers: usize,
     pub time: Duration,
     failures: Vec<String>,
 }
@@ -34,6 +37,7 @@ impl Tally {
         add(&mut self.traces, other.traces);
         add(&mut self.classes, other.classes);
         self.equal += other.equal;
+        self.leftovers += other.leftovers;
         self.time += other.time;
         self.failures.extend(other.failures);
     }
@@ -49,6 +53,7 @@ impl Tally {
             count.tried += 1;
             count.failed += failed;
         }
+        self.leftovers += usize::from(has_leftover(&case.tree));
         self.failures.extend(problem.map(|problem| format!("{case}: {problem}")));
     }
 
@@ -92,7 +97,8 @@ impl fmt::Display for Tally {
         writeln!(f, "  by trace")?;
         self.traces.iter().try_for_each(|(name, count)| row(f, name, count))?;
         let (tried, equal, seconds) = (self.tried(), self.equal, self.time.as_secs());
-        let rate = self.per_second();
+        let (rate, leftovers) = (self.per_second(), self.leftovers);
+        writeln!(f, "  {leftovers} states held the leftover of a backup")?;
         write!(
             f,
             "  {tried} distinct states ({equal} more were equal) in {seconds} s, {rate} a second"

@@ -1,17 +1,19 @@
 //! The runs that are recorded: the real program, driven by a real client.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use keyledger::merkle::{Frontier, leaf_hash};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::answers::{Answer, answers};
 use super::case::Case;
 use super::gate::Trace;
-use super::hand::{Hand, Told};
+use super::hand::{Hand, Notes, Told};
 use super::recorder::Recorder;
 use super::trace::Op;
 use super::truth::{Truth, hash, proposed, read_log};
@@ -22,12 +24,12 @@ use crate::common::process::Process;
 const ONE_VOLUME: u64 = 64 * 1024 * 1024;
 
 /// The least a volume can be.
-const SMALL_VOLUME: u64 = 64 * 1024;
+pub const SMALL_VOLUME: u64 = 64 * 1024;
 
 /// As much metadata as a key may have.
-const MOST_METADATA: usize = 32;
+pub const MOST_METADATA: usize = 32;
 
-struct Run<'a> {
+pub struct Run<'a> {
     name: &'static str,
     shim: &'a Path,
     recorder: Recorder,
@@ -36,11 +38,11 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(name: &'static str, shim: &'a Path, volume_bytes: u64) -> Self {
+    pub fn new(name: &'static str, shim: &'a Path, volume_bytes: u64) -> Self {
         Run { name, shim, recorder: Recorder::new(), told: Told::default(), volume_bytes }
     }
 
-    async fn start(&mut self) -> (Process, Hand) {
+    pub async fn start(&mut self) -> (Process, Hand) {
         let config = self.recorder.beside("keyledger.toml");
         // The scrub only reads, at times of its own.
         let text =
@@ -54,15 +56,16 @@ impl<'a> Run<'a> {
         (server, hand)
     }
 
-    fn finish(self) -> Trace {
+    pub fn finish(self) -> Trace {
         let ops = self.recorder.finish();
         let answers = answers(&ops);
-        let (keys, positions) = self.told.take();
+        let Notes { keys, positions, roots } = self.told.take();
         let left: Vec<_> = answers.iter().map(|answer| answer.position).collect();
         let unseen: Vec<_> = positions.iter().filter(|position| !left.contains(position)).collect();
         assert!(unseen.is_empty(), "clients were told of {unseen:?}, the shim saw no such answer");
         let data_dir = self.recorder.data_dir();
         let log = read_log(&data_dir, self.volume_bytes).expect("a whole log");
+        check_roots(&log, &roots);
         let records: Vec<_> = log.iter().map(|record| hash(record)).collect();
         let truth =
             Truth { credential: credential_in(&data_dir), records, proposed: proposed(&ops), keys };
@@ -71,7 +74,22 @@ impl<'a> Run<'a> {
     }
 }
 
-fn stop(server: Process) {
+/// What a client was told is the root at some head is the root there in the log.
+fn check_roots(log: &[Vec<u8>], told: &[(u64, Vec<u8>)]) {
+    let mut frontier = Frontier::new();
+    let roots: BTreeMap<_, _> = (1..)
+        .zip(log)
+        .map(|(position, record)| {
+            frontier.push(leaf_hash(record));
+            (position, frontier.root().0.to_vec())
+        })
+        .collect();
+    for (position, root) in told {
+        assert_eq!(roots.get(position), Some(root), "the root told at head {position}");
+    }
+}
+
+pub fn stop(server: Process) {
     let (status, log) = server.terminate();
     assert!(status.success(), "{log}");
 }
@@ -135,7 +153,7 @@ pub async fn restarts(shim: &Path) -> Trace {
     run.finish()
 }
 
-async fn kill_under_load(server: Process, hand: &Hand) {
+pub async fn kill_under_load(server: Process, hand: &Hand) {
     let created = Arc::new(Semaphore::new(0));
     let mut clients = JoinSet::new();
     for of in 0..4 {
