@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::place::{Place, grow, hex, status};
-use common::process::contents;
+use common::process::{self, contents};
 use common::{TestServer, credential_in, new_key};
 use keyledger::app::restore::verify;
 use keyledger::backup_dir::{Content, Digest32, Manifest, read_manifest};
@@ -154,6 +154,44 @@ async fn a_backup_that_is_cut_off_leaves_the_one_before_and_goes_on_the_next_tim
     let new = after.volumes.len() - before.volumes.len() - received;
     assert_eq!(ran["new_volumes"], new as u64, "what was received is not fetched again");
     assert!(!place.path("b/received").exists());
+    server.terminate();
+}
+
+/// A crash while a tail is written, or a client that leaves then, may leave its file by either name.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leftover_of_a_backup_disturbs_nothing_and_goes_with_the_next_backup_or_start() {
+    let place = Place::new();
+    let server = place.serve("data");
+    let admin = server.admin(&place.path("data")).await;
+    grow(&admin, &place.path("data"), 1).await;
+    let tails = ["backup-tail.tmp", "backup-tail.tmp.tmp"];
+    let tails = tails.map(|name| place.path("data/ledger").join(name));
+    let volume = fs::read(place.path("data/ledger/volume-00000001")).expect("there");
+    let leave = || {
+        fs::write(&tails[0], &volume).expect("written");
+        fs::write(&tails[1], &volume[..volume.len() / 2]).expect("written");
+    };
+    let left = || tails.iter().filter(|path| path.exists()).count();
+    leave();
+    let first = place.must_backup(&server, "b").await;
+    assert_eq!(left(), 0, "the next backup takes their place");
+    assert_eq!(verify(&place.path("b"), &Silent).expect("whole").head, first["head"]);
+
+    leave();
+    let before = status(&admin).await;
+    server.kill();
+    let mut check = process::command();
+    let check = check.args(["admin", "check", "--data-dir"]).arg(place.path("data")).output();
+    let check = check.expect("it runs");
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    assert_eq!(left(), 2, "a check changes nothing");
+    let server = place.serve("data");
+    assert_eq!(left(), 0, "the next start removes them");
+    let admin = server.admin(&place.path("data")).await;
+    let after = status(&admin).await;
+    assert_eq!((after.head, after.tree_root), (before.head, before.tree_root));
+    place.must_backup(&server, "b").await;
+    verify(&place.path("b"), &Silent).expect("whole");
     server.terminate();
 }
 
