@@ -98,6 +98,8 @@ fn last_lines(text: &str) -> String {
 pub fn this_binary(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this test"));
     command.args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"]);
+    // Of a panic the gate tells the message; a trace of calls is slow to make and would hide it.
+    command.env("RUST_BACKTRACE", "0");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
