@@ -1,5 +1,6 @@
 //! The real write path without RPCs: data directory, writer, volumes, anchor, key table.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,14 +37,26 @@ pub(crate) struct House {
 }
 
 impl House {
+    /// Without a scrub.
     pub(crate) fn open(data_dir: &Path) -> Self {
-        let config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
+        House::open_scrubbed(data_dir, None)
+    }
+
+    /// With a scrub that reads so many bytes a second.
+    pub(crate) fn open_scrubbed(data_dir: &Path, rate: Option<NonZeroU64>) -> Self {
+        let mut config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
+        config.ledger.scrub_bytes_per_second = rate;
         let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
         House { opened: startup::open(&config, clock, random, &Silent).expect("it opens") }
     }
 
     pub(crate) fn writer(&self) -> WriterHandle {
         self.opened.app.writer().clone()
+    }
+
+    /// How many passes of the scrub have ended.
+    pub(crate) fn passes(&self) -> u64 {
+        self.opened.app.figures().scrub.passes
     }
 
     pub(crate) fn close(self) {

@@ -1,15 +1,16 @@
 //! The ledger's figures: commits next to a bare file, bytes written, start and memory by number of
-//! keys, replay, and commits while a volume is sealed. Ratios are of one run, in alternation; the
+//! keys, replay, commits while a volume is sealed or the scrub reads. Ratios are of one run, in alternation; the
 //! machine's noise is in the spread beside them. Talks to nobody.
 //!
-//! `cargo bench --bench ledger` takes about five minutes. Behind `--`: `commits`, `groups`, `sealing`
-//! or `scale` runs one part; `scale 10000000 50000000` makes so many keys and events (10 million keys and 50
+//! `cargo bench --bench ledger` takes about five minutes. Behind `--`: `commits`, `groups`, `sealing`,
+//! `scrub` or `scale` runs one part; `scale 10000000 50000000` makes so many keys and events (10 million keys and 50
 //! million events: about 40 GB free while it runs, a quarter of an hour).
 
 mod bare;
 mod commits;
 mod house;
 mod scale;
+mod scrubbing;
 mod sealing;
 
 use std::time::{Duration, Instant};
@@ -51,6 +52,9 @@ fn main() {
     }
     if part("sealing") {
         sealing::run();
+    }
+    if part("scrub") {
+        scrubbing::run();
     }
     if part("scale") {
         match numbers[..] {
