@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::reader::Shared;
 use super::{live_name, sealed_name};
-use crate::durable_file::{sync_dir, sync_parent};
+use crate::durable_file::sync_parent;
 use crate::ledger::durable::AbortOnPanic;
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::sled_engine::SledVolume;
@@ -110,6 +110,7 @@ impl Sealer {
             state: Arc::clone(&state),
             announce,
             next,
+            left: Vec::new(),
         };
         let thread = thread::Builder::new().name("volume-sealer".to_owned());
         let thread = thread.spawn(move || work.run());
@@ -173,6 +174,8 @@ struct Work {
     announce: Sender<Sealed>,
     /// The number of the volume to be prepared next.
     next: u64,
+    /// Databases whose volumes are sealed and that could not be removed.
+    left: Vec<PathBuf>,
 }
 
 impl Work {
@@ -183,26 +186,28 @@ impl Work {
             self.state.failing.store(done.is_err(), Ordering::Relaxed);
             match done {
                 Ok(true) => {}
-                Ok(false) => self.wait(None),
+                Ok(false) => self.wait(false),
                 Err(error) => {
                     tracing::error!(%error, "a volume could not be sealed; it is tried again");
-                    self.wait(Some(RETRY));
+                    self.wait(true);
                 }
             }
+            self.left.retain(|path| !is_removed(path));
         }
     }
 
-    /// Waits until there is something to do, or for so long after a failure.
-    fn wait(&self, patience: Option<Duration>) {
+    /// Waits until there is something to do; after a failure, for a while.
+    fn wait(&self, failed: bool) {
         let orders = self.desk.lock();
         let idle = |orders: &mut Orders| {
-            !self.desk.is_stopping()
-                && (patience.is_some() || (orders.full.is_empty() && orders.prepared.is_some()))
+            let nothing = orders.full.is_empty() && orders.prepared.is_some();
+            !self.desk.is_stopping() && (failed || nothing)
         };
         // The state is looked at again by the caller, however the waiting ended.
-        match patience {
-            None => drop(self.desk.changed.wait_while(orders, idle)),
-            Some(patience) => drop(self.desk.changed.wait_timeout_while(orders, patience, idle)),
+        if failed || !self.left.is_empty() {
+            drop(self.desk.changed.wait_timeout_while(orders, RETRY, idle));
+        } else {
+            drop(self.desk.changed.wait_while(orders, idle));
         }
     }
 
@@ -222,15 +227,14 @@ impl Work {
     }
 
     /// Seals the first volume that waits. False if none does.
-    fn seal_next(&self) -> Result<bool, LedgerError> {
+    fn seal_next(&mut self) -> Result<bool, LedgerError> {
         let Some(retired) = self.desk.lock().full.pop_front() else { return Ok(false) };
         match self.seal(&retired) {
             Ok(Some(sealed)) => {
                 let path = live_name(&self.dir, retired.number);
                 drop(retired);
-                // If this fails the next open does it.
-                if let Err(error) = remove_sled_volume(&path) {
-                    tracing::warn!(%error, "what sled held of a sealed volume is still there");
+                if !is_removed(&path) {
+                    self.left.push(path);
                 }
                 self.state.waiting.fetch_sub(1, Ordering::Relaxed);
                 // Nobody may listen.
@@ -282,10 +286,26 @@ impl Work {
 /// taken for one.
 pub(super) fn remove_sled_volume(path: &Path) -> io::Result<()> {
     let gone = gone_name(path);
-    fs::rename(path, &gone)?;
+    // An attempt that failed may have come as far as the rename, or further.
+    if path.try_exists()? {
+        fs::rename(path, &gone)?;
+    }
     sync_parent(path)?;
-    fs::remove_dir_all(&gone)?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
+    match fs::remove_dir_all(&gone) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync_parent(path)
+}
+
+/// Tries to remove a sled database whose volume is sealed; says if it cannot. The next try, or the next
+/// open, does it then.
+fn is_removed(path: &Path) -> bool {
+    let removed = remove_sled_volume(path);
+    if let Err(error) = &removed {
+        tracing::warn!(%error, "what sled held of a sealed volume is still there");
+    }
+    removed.is_ok()
 }
 
 /// The name of a sled database that is being removed.
