@@ -166,3 +166,22 @@ async fn a_backup_of_another_log_is_not_continued() {
     assert!(error.is_none(), "{error:?}");
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_that_was_not_finished_leaves_no_file() {
+    let service = Service::start().await;
+    let (reader, head) = (&*service.app().reader, service.app().table.head().unwrap());
+    let ledger = &service.app().vitals.ledger;
+    let files = || std::fs::read_dir(ledger).unwrap().count();
+    let before = files();
+    let mut asked = 0;
+    let stopped = pack_tail(reader, None, head, &tail_path(ledger), || {
+        asked += 1;
+        if asked > 1 { Err(AppError::Draining) } else { Ok(()) }
+    });
+    assert!(matches!(stopped, Err(AppError::Draining)), "{stopped:?}");
+    let beyond = pack_tail(reader, None, head.next(), &tail_path(ledger), || Ok::<_, AppError>(()));
+    assert!(beyond.is_err(), "{beyond:?}");
+    assert_eq!(files(), before);
+    service.stop().await;
+}

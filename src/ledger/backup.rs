@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::domain::ids::Position;
+use crate::durable_file::unfinished_name;
 use crate::ledger::engine::{LedgerError, LedgerReader, io_failed};
 use crate::ledger::volume::{DIGEST_AT, FOOTER_BYTES, Sealed, VolumeWriter};
 use crate::merkle::{Frontier, HASH_BYTES, Hash};
@@ -49,24 +50,33 @@ pub fn pack_tail<E: From<LedgerError>>(
     if first > head {
         return Ok(None);
     }
-    let mut writer = VolumeWriter::begin(scratch, number, &before)?;
-    let mut written = None;
-    for frame in reader.frames_from(first) {
-        go_on()?;
-        let frame = frame?;
-        writer.push(&frame)?;
-        written = Some(frame.last());
-        if written >= Some(head) {
-            break;
+    let mut write = || -> Result<Tail, E> {
+        let mut writer = VolumeWriter::begin(scratch, number, &before)?;
+        let mut written = None;
+        for frame in reader.frames_from(first) {
+            go_on()?;
+            let frame = frame?;
+            writer.push(&frame)?;
+            written = Some(frame.last());
+            if written >= Some(head) {
+                break;
+            }
         }
+        if written != Some(head) {
+            return Err(LedgerError::MissingFrame { position: head }.into());
+        }
+        let sealed = writer.finish()?;
+        let file = File::open(scratch).and_then(|file| fs::remove_file(scratch).map(|()| file));
+        let file = file.map_err(|error| io_failed("reading", &error))?;
+        Ok(Tail { sealed, file })
+    };
+    let tail = write();
+    if tail.is_err() {
+        // What was written must not take up the room that the log needs. If this fails too, the next
+        // backup or the next open removes it.
+        let _ = fs::remove_file(unfinished_name(scratch)).or_else(|_| fs::remove_file(scratch));
     }
-    if written != Some(head) {
-        return Err(LedgerError::MissingFrame { position: head }.into());
-    }
-    let sealed = writer.finish()?;
-    let file = File::open(scratch).and_then(|file| fs::remove_file(scratch).map(|()| file));
-    let file = file.map_err(|error| io_failed("reading", &error))?;
-    Ok(Some(Tail { sealed, file }))
+    tail.map(Some)
 }
 
 /// The tree over all records up to `position`, which MUST be where a frame ends.
