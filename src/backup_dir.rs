@@ -210,7 +210,9 @@ impl BackupDir {
         for entry in fs::read_dir(&self.path).map_err(failed(&self.path))? {
             let entry = entry.map_err(failed(&self.path))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if ![LOCK, MANIFEST, LOST_AND_FOUND].contains(&&*name) && !named.contains(&name) {
+            let stays = [LOCK, MANIFEST, LOST_AND_FOUND].contains(&&*name) || named.contains(&name);
+            // What somebody put here meanwhile is not ours to remove.
+            if !stays && is_ours(&name) {
                 fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
             }
         }

@@ -216,9 +216,13 @@ impl Manifest {
         Some(Manifest { origin, generation, head, root, volumes, tail, data_keys })
     }
 
-    /// Whether its volumes follow one another up to its head.
+    /// Whether its volumes follow one another up to its head, and its files can be as long as it says.
     #[must_use]
     pub fn is_whole(&self) -> bool {
+        let mut sizes = self.all_volumes().map(|volume| volume.content.bytes);
+        if sizes.try_fold(self.data_keys.bytes, u64::checked_add).is_none() {
+            return false;
+        }
         let mut before = None;
         for volume in self.all_volumes() {
             if !volume.follows(before) {

@@ -82,6 +82,15 @@ fn volumes_follow_one_another_up_to_the_head() {
     assert!(!with(vec![], 0));
 }
 
+#[test]
+fn files_longer_than_can_be_counted_are_damage() {
+    let mut manifest = manifest();
+    manifest.volumes[0].content.bytes = u64::MAX - 10;
+    assert_eq!(Manifest::parse(manifest.render().as_bytes()), Err(ManifestError::Damaged));
+    manifest.volumes[0].content.bytes -= 1;
+    assert_eq!(Manifest::parse(manifest.render().as_bytes()), Ok(manifest));
+}
+
 /// A backup of [`manifest`], finished.
 fn finished() -> (tempfile::TempDir, BackupDir) {
     let home = tempfile::tempdir().unwrap();
@@ -127,6 +136,16 @@ fn a_finished_backup_holds_its_files_and_nothing_else() {
     let mut expected = manifest().names();
     expected.extend(["LOCK".to_owned(), "manifest".to_owned()]);
     assert_eq!(found, expected);
+}
+
+#[test]
+fn what_somebody_puts_into_a_backup_meanwhile_is_not_removed() {
+    let (_home, dir) = finished();
+    fs::write(dir.path().join("notes.txt"), b"mine").unwrap();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    dir.finish(&manifest()).unwrap();
+    assert_eq!(fs::read(dir.path().join("notes.txt")).unwrap(), b"mine");
+    assert!(dir.path().join("sub").is_dir());
 }
 
 #[test]
