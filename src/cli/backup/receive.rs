@@ -1,7 +1,7 @@
 //! The stream of a backup on its way into the directory: each file is received aside, held to its
 //! digest, synced, and only then given its name.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -152,6 +152,9 @@ impl Receiver<'_> {
         let sha256 = loop {
             match parts.next().await? {
                 Part::Data(bytes) => {
+                    if file.size.saturating_sub(written.bytes) < bytes.len() as u64 {
+                        return Err(unexpected());
+                    }
                     written.add(&bytes)?;
                     self.bytes += bytes.len() as u64;
                     self.progress.reached(self.bytes);
@@ -200,8 +203,15 @@ struct Writing {
 
 impl Writing {
     fn begin(path: &Path) -> Result<Self, Failure> {
+        // Made anew: what an earlier run left could be a link to elsewhere.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(cannot_write(path, &error));
+            }
+            _ => {}
+        }
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+        let file = options.write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|error| cannot_write(path, &error))?;
         Ok(Writing { file, path: path.to_owned(), hash: Sha256::new(), bytes: 0 })
     }
@@ -240,4 +250,24 @@ fn incomplete() -> Failure {
 
 fn unexpected() -> Failure {
     Failure::Local("the server sent something that is no part of a backup".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_the_way_is_replaced_and_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (elsewhere, part) = (dir.path().join("elsewhere"), dir.path().join("tail.part"));
+        fs::write(&elsewhere, "mine").expect("written");
+        std::os::unix::fs::symlink(&elsewhere, &part).expect("linked");
+        for bytes in [&b"first"[..], b"2nd"] {
+            let mut writing = Writing::begin(&part).expect("begun");
+            writing.add(bytes).expect("written");
+            assert_eq!(writing.finish().expect("synced").bytes, bytes.len() as u64);
+            assert_eq!(fs::read(&part).expect("there"), bytes);
+        }
+        assert_eq!(fs::read_to_string(&elsewhere).expect("there"), "mine");
+    }
 }
