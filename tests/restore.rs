@@ -9,6 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use common::place::{Place, grow, hex, status};
 use common::process::contents;
 use common::{Client, credential_in};
+use keyledger::app::check::check_files;
+use keyledger::backup_dir::{Digest32, Manifest, read_manifest};
+use keyledger::domain::key_format::KeyPrefix;
 use keyledger::proto::v1;
 use serde_json::{Value, json};
 
@@ -52,6 +55,11 @@ async fn missing_wrong_and_open_keys_are_refused_by_name_and_a_later_run_succeed
     assert_eq!(ran.code, Some(1));
     assert!(ran.said.contains("pepper-1.key") && ran.said.contains("--keys"), "{ran:?}");
     assert!(place.refused("new").contains("interrupted"), "a half directory does not start");
+    let report = check_files(&place.path("new"), &KeyPrefix::default()).expect("can be checked");
+    let told = |place| report.findings.iter().filter(move |finding| finding.place == place);
+    let format: Vec<_> = told("FORMAT").map(|finding| &finding.what).collect();
+    assert!(format.len() == 1 && format[0].contains("interrupted"), "{format:?}");
+    assert_eq!(told("RESTORING").count(), 0, "it is ours: {report:?}");
 
     let other = backed_up().await.0;
     for file in ["pepper-1.key", "kek-1.key"] {
@@ -144,6 +152,25 @@ async fn the_last_head_must_be_the_backups() {
     }
     let ran = place.restore("new", &["--from", "b", "--last-head", "12"]).await;
     assert_eq!(ran.code, Some(2), "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_names_another_origin_or_generation_is_refused_and_nothing_is_recorded() {
+    let (place, made) = backed_up().await;
+    let whole = read_manifest(&place.path("b")).expect("a manifest");
+    let origin = Manifest { origin: Digest32([0; 32]), ..whole.clone() };
+    let generation = Manifest { generation: 7, ..whole.clone() };
+    let file = place.path("b/manifest");
+    for other in [origin, generation] {
+        fs::write(&file, other.render()).expect("written");
+        let ran = place.restore("new", &["--from", "b", "--keys", "data/keys"]).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.said.contains("another origin or generation"), "{ran:?}");
+        assert!(place.refused("new").contains("interrupted"));
+    }
+    fs::write(&file, whole.render()).expect("written");
+    let arguments = ["--from", "b", "--keys", "data/keys", "--last-head", &head_of(&made)];
+    assert_eq!(place.restore("new", &arguments).await.code, Some(0));
 }
 
 /// A client with the first admin's credential, which is in no backup.

@@ -24,6 +24,7 @@ use crate::domain::event::Mechanism;
 use crate::domain::ids::Position;
 use crate::domain::log_state::{LogRestored, Loss, TreeRoot};
 use crate::domain::time::Time;
+use crate::ledger;
 use crate::ledger::anchor::AnchorError;
 use crate::ledger::data_dir::{DataDir, DataDirError};
 use crate::ledger::engine::LedgerError;
@@ -76,6 +77,9 @@ pub enum RestoreError {
     /// What opens is not what the backup says.
     #[error("the restored log does not end as the manifest of the backup says")]
     OtherEnd,
+    /// The records are of another log or generation than the manifest says.
+    #[error("the manifest names another origin or generation than the records of the backup have")]
+    OtherOrigin,
     /// The head that is known is of another history.
     #[error("the backup's root at position {0} is not the one that --last-head names")]
     OtherHead(u64),
@@ -197,10 +201,15 @@ pub fn restore(
         if app.table.head() != Some(end.position) {
             return Err(RestoreError::OtherEnd);
         }
+        let generation = app.table.log_state().generation;
+        let origin = ledger::backup::origin(&*app.reader)?;
+        if (origin, generation) != (Some(Hash(manifest.origin.0)), manifest.generation) {
+            return Err(RestoreError::OtherOrigin);
+        }
         if let Some(lost_to) = lost_to {
             let restored = LogRestored {
                 origin: TreeRoot(manifest.origin.0),
-                generation: app.table.log_state().generation + 1,
+                generation: generation + 1,
                 restored_to: end.position,
                 root: TreeRoot(end.root.0),
                 lost_to,

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable_file::{create_private_dir, is_there, sync_parent, write_new};
 use crate::ledger::anchor::{Anchor, AnchorError};
-use restoring::refuse_restoring;
+use restoring::{RESTORING, refuse_restoring};
 
 pub use error::DataDirError;
 
@@ -55,7 +55,7 @@ pub enum NameKind {
 /// What `name`, at the top of a data directory, is of.
 #[must_use]
 pub fn kind_of(name: &str) -> NameKind {
-    if OUR_NAMES.contains(&name) {
+    if OUR_NAMES.contains(&name) || name == RESTORING {
         return NameKind::Ours;
     }
     let finished = name.strip_suffix(".tmp").unwrap_or(name);
@@ -144,8 +144,9 @@ impl DataDir {
     /// Holds `FORMAT` to what it should be; false if it is missing.
     ///
     /// # Errors
-    /// [`DataDirError`] if it is damaged or of a newer version.
+    /// [`DataDirError`] if it is damaged or of a newer version, or a restore was not finished.
     pub fn has_format(&self) -> Result<bool, DataDirError> {
+        refuse_restoring(&self.path)?;
         has_format(&self.path)
     }
 
