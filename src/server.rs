@@ -125,6 +125,12 @@ pub async fn run_telling(
 
     let (health, health_service) = tonic_health::server::health_reporter();
     // No key is authenticated then; whoever resolves it must be able to call the rest.
+    if app.is_held() {
+        tracing::warn!(
+            "no key is authenticated: a restore lost events, among which keys may have been revoked; \
+             keyledger admin status says which, keyledger admin restore --help what to do"
+        );
+    }
     let serves_keys =
         if app.is_held() { ServingStatus::NotServing } else { ServingStatus::Serving };
     let names = [
