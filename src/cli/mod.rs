@@ -168,7 +168,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "POSITION")]
     pub last_known: Option<u64>,
     /// Where the events behind the backup lie: a sealed volume, a directory of them, or a later backup.
-    /// What they denied is recorded anew
+    /// What they denied is recorded anew. If the end of the loss is not known, what may lie behind them
+    /// is still to be accepted
     #[arg(long, value_name = "PATH")]
     pub events_from: Option<PathBuf>,
     /// Authenticate keys again though events of this range are lost, among which keys may have been

@@ -125,7 +125,10 @@ impl LogState {
             (Resolution::Replayed { .. }, Some(last), _) if last < resolved.first => {
                 return Err(OtherLog);
             }
-            (Resolution::Replayed { root }, Some(last), Some(lost)) if last < lost => {
+            // Nobody knows that there was no more, if the end is not known: that is to be accepted.
+            (Resolution::Replayed { root }, Some(last), lost)
+                if lost.is_none_or(|lost| last < lost) =>
+            {
                 losses[at] = Loss { first: last.next(), root, ..losses[at] };
             }
             (Resolution::Replayed { .. }, Some(_), _) => {

@@ -105,6 +105,18 @@ fn what_is_replayed_in_part_leaves_the_rest_to_be_resolved() {
 }
 
 #[test]
+fn a_replay_does_not_resolve_a_loss_whose_end_is_not_known() {
+    let mut world = World::new();
+    world.does(Act::RestoreLog(restored(&world, 2, None)));
+    let loss = world.log_state().losses[0];
+    world.does(Act::ResolveLoss(resolved(&loss, Some(5), REPLAYED)));
+    let rest = Loss { first: position(6), root: root(9), ..loss };
+    assert_eq!(world.log_state().losses, [rest]);
+    world.does(Act::ResolveLoss(resolved(&rest, None, Resolution::Accepted)));
+    assert!(world.log_state().losses.is_empty());
+}
+
+#[test]
 fn each_of_two_losses_is_resolved_by_itself() {
     let (mut world, first) = held();
     world.does(Act::RestoreLog(restored(&world, 3, None)));
