@@ -4,7 +4,7 @@
 //! into a file, from which the next round goes on. So memory follows neither the number of keys nor the
 //! length of the log.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
-use super::fold::{Fold, FoldError};
+use super::fold::{self, Fold, FoldError};
 use super::merge::Merge;
 use super::writer::SnapshotWriter;
 use super::{Snapshot, SnapshotError, Standpoint};
@@ -24,6 +24,10 @@ use crate::vault::SnapshotKeys;
 
 /// Things touched, after which what is folded is merged: about half a gigabyte.
 pub(super) const MOST_TOUCHED: usize = 1_000_000;
+
+/// Records that are folded together: each block of the earlier snapshot is then read once for all of
+/// them. About 100 MB.
+const BATCH: usize = 128 * 1024;
 
 /// Why a snapshot could not be made. Nothing is lost by that: the log has all of it.
 #[derive(Debug, Error)]
@@ -146,24 +150,33 @@ impl Builder<'_> {
     /// Folds what is behind `from`, until `up_to` or until enough is touched.
     fn fold(&self, fold: &mut Fold<'_>, from: Head, up_to: Position) -> Result<Head, BuildError> {
         let begun = from.position.map_or(0, Position::get);
-        let touched = Cell::new(0);
-        let take = |position: Position, record: &[u8]| {
+        let waiting = RefCell::new(Vec::new());
+        let read = |position: Position, record: &[u8]| {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(FoldError::Stopped);
             }
-            fold.take(position, record)?;
-            touched.set(fold.touched());
+            waiting.borrow_mut().push(fold::read_record(position, record)?);
             Ok(())
         };
+        let mut failed = None;
         let enough = |last: Position| {
             self.progress.reached(last.get().saturating_sub(begun));
-            last >= up_to || touched.get() >= self.most_touched
-        };
-        match replay_some(self.reader, from, take, enough) {
-            Err(ReplayError::Refused { reason: FoldError::Stopped, .. }) => {
-                Err(BuildError::Stopped)
+            if last < up_to && waiting.borrow().len() < self.most_touched.min(BATCH) {
+                return false;
             }
-            replayed => Ok(replayed?),
+            failed = fold.take_all(&waiting.take()).err();
+            failed.is_some() || last >= up_to || fold.touched() >= self.most_touched
+        };
+        let head = match replay_some(self.reader, from, read, enough) {
+            Err(ReplayError::Refused { reason: FoldError::Stopped, .. }) => {
+                return Err(BuildError::Stopped);
+            }
+            replayed => replayed?,
+        };
+        // What is left waits because the log has ended.
+        match failed.or_else(|| fold.take_all(&waiting.take()).err()) {
+            Some((position, reason)) => Err(ReplayError::Refused { position, reason }.into()),
+            None => Ok(head),
         }
     }
 }

@@ -56,10 +56,18 @@ pub enum FoldError {
     Stopped,
 }
 
+/// The event of the record at `position`.
+pub(super) fn read_record(position: Position, bytes: &[u8]) -> Result<Recorded, FoldError> {
+    let fact = record::decode(bytes)?;
+    if fact.position == position { Ok(fact) } else { Err(FoldError::Misplaced(fact.position)) }
+}
+
 /// What differs from the snapshot `base`, or from nothing.
 pub(super) struct Fold<'a> {
     base: Option<&'a Snapshot>,
     cache: RefCell<Cache<usize, Rc<[u8]>>>,
+    /// What the base has of the keys that are being folded: the entry, or that there is none.
+    fetched: HashMap<KeyId, Option<Box<[u8]>>>,
     /// What went wrong in a lookup: rules ask for facts and take no errors.
     failed: Cell<Option<SnapshotError>>,
     pub(super) keys: HashMap<KeyId, Key>,
@@ -84,6 +92,7 @@ impl<'a> Fold<'a> {
         let mut fold = Fold {
             base,
             cache: RefCell::new(Cache::new(CACHED_BLOCKS)),
+            fetched: HashMap::new(),
             failed: Cell::new(None),
             keys: HashMap::new(),
             bounds: HashMap::new(),
@@ -118,19 +127,52 @@ impl<'a> Fold<'a> {
         self.keys.len() + self.accounts.len() + self.requests.len()
     }
 
-    /// Folds the record at `position`.
-    pub(super) fn take(&mut self, position: Position, bytes: &[u8]) -> Result<(), FoldError> {
-        let fact = record::decode(bytes)?;
-        if fact.position != position {
-            return Err(FoldError::Misplaced(fact.position));
+    /// Folds the next records; the error names the one at fault.
+    pub(super) fn take_all(&mut self, facts: &[Recorded]) -> Result<(), (Position, FoldError)> {
+        if let Some(first) = facts.first() {
+            self.fetch_keys(facts).map_err(|error| (first.position, error.into()))?;
         }
-        let applied = apply(self, &fact);
+        facts.iter().try_for_each(|fact| self.take(fact).map_err(|error| (fact.position, error)))
+    }
+
+    fn take(&mut self, fact: &Recorded) -> Result<(), FoldError> {
+        let applied = apply(self, fact);
         if let Some(error) = self.failed.take() {
             return Err(error.into());
         }
         applied?;
-        self.note_private(&fact)?;
+        self.note_private(fact)?;
         self.last_time = fact.time;
+        Ok(())
+    }
+
+    /// Reads what the base says of the keys that these records are about, block by block.
+    fn fetch_keys(&mut self, facts: &[Recorded]) -> Result<(), SnapshotError> {
+        self.fetched.clear();
+        let Some(base) = self.base else { return Ok(()) };
+        let untouched = |fact: &Recorded| match &fact.subject {
+            Subject::Key(_, id) if !self.keys.contains_key(id) => Some(*id),
+            _ => None,
+        };
+        let mut ids: Vec<KeyId> = facts.iter().filter_map(untouched).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let block_of = |id: &KeyId| base.block_for(Section::Keys, &id.0);
+        for ids in ids.chunk_by(|id, next| block_of(id) == block_of(next)) {
+            let number = ids.first().and_then(block_of);
+            let block = number.map(|number| base.block(Section::Keys, number)).transpose()?;
+            let mut entries = block.iter().flat_map(|block| reader::entries(block)).flatten();
+            let mut entry = entries.next();
+            for id in ids {
+                while let Some(other) = entry
+                    && Section::Keys.order_key(other) < Some(&id.0)
+                {
+                    entry = entries.next();
+                }
+                let found = entry.filter(|entry| Section::Keys.order_key(entry) == Some(&id.0));
+                self.fetched.insert(*id, found.map(Box::from));
+            }
+        }
         Ok(())
     }
 
@@ -165,7 +207,11 @@ impl<'a> Fold<'a> {
             let block = self.block(Section::Accounts, block)?;
             entry::account_name(reader::entries(&block).nth(inside)??)
         };
-        self.look_up(Section::Keys, &id.0, |entry| KeyEntry::decode(entry, name))
+        let decode = |entry: &[u8]| KeyEntry::decode(entry, name);
+        match self.fetched.get(id) {
+            Some(found) => self.or_damaged(decode(found.as_deref()?)),
+            None => self.look_up(Section::Keys, &id.0, decode),
+        }
     }
 
     /// What the base says of one thing; what goes wrong is kept for [`Fold::take`].
@@ -180,7 +226,11 @@ impl<'a> Fold<'a> {
             .flatten()
             .find(|entry| section.order_key(entry).is_none_or(|found| found >= order_key));
         let entry = found.filter(|entry| section.order_key(entry) == Some(order_key))?;
-        let decoded = decode(entry);
+        self.or_damaged(decode(entry))
+    }
+
+    /// What an entry was decoded as; that it could not be is kept for [`Fold::take`].
+    fn or_damaged<T>(&self, decoded: Option<T>) -> Option<T> {
         if decoded.is_none() && self.failed.get().is_none() {
             self.failed.set(Some(Damaged("an entry")));
         }
