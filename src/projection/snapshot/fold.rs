@@ -56,6 +56,13 @@ pub enum FoldError {
     Stopped,
 }
 
+/// A key as it is after what has been folded.
+pub(super) struct TouchedKey {
+    pub(super) key: Key,
+    /// The number of its account in [`Fold::names`].
+    pub(super) owner: u32,
+}
+
 /// The event of the record at `position`.
 pub(super) fn read_record(position: Position, bytes: &[u8]) -> Result<Recorded, FoldError> {
     let fact = record::decode(bytes)?;
@@ -70,7 +77,11 @@ pub(super) struct Fold<'a> {
     fetched: HashMap<KeyId, Option<Box<[u8]>>>,
     /// What went wrong in a lookup: rules ask for facts and take no errors.
     failed: Cell<Option<SnapshotError>>,
-    pub(super) keys: HashMap<KeyId, Key>,
+    pub(super) keys: HashMap<KeyId, TouchedKey>,
+    /// The names of the accounts of touched keys, one copy each, numbered as they came.
+    pub(super) names: HashMap<Arc<AccountRef>, u32>,
+    /// Names of accounts by their numbers in the base, as they were needed.
+    names_in_base: RefCell<HashMap<u32, Arc<AccountRef>>>,
     /// The sealed ranges that the folded records set.
     pub(super) bounds: HashMap<KeyId, Bound>,
     pub(super) accounts: HashMap<Arc<AccountRef>, Arc<Account>>,
@@ -95,6 +106,8 @@ impl<'a> Fold<'a> {
             fetched: HashMap::new(),
             failed: Cell::new(None),
             keys: HashMap::new(),
+            names: HashMap::new(),
+            names_in_base: RefCell::new(HashMap::new()),
             bounds: HashMap::new(),
             accounts: HashMap::new(),
             callers: BTreeMap::new(),
@@ -202,16 +215,23 @@ impl<'a> Fold<'a> {
     }
 
     fn key_in_base(&self, id: &KeyId) -> Option<KeyEntry> {
-        let name = |number| {
-            let (block, inside) = self.base?.block_of_number(Section::Accounts, number)?;
-            let block = self.block(Section::Accounts, block)?;
-            entry::account_name(reader::entries(&block).nth(inside)??)
-        };
+        let name = |number| self.name_in_base(number);
         let decode = |entry: &[u8]| KeyEntry::decode(entry, name);
         match self.fetched.get(id) {
             Some(found) => self.or_damaged(decode(found.as_deref()?)),
             None => self.look_up(Section::Keys, &id.0, decode),
         }
+    }
+
+    fn name_in_base(&self, number: u32) -> Option<Arc<AccountRef>> {
+        if let Some(known) = self.names_in_base.borrow().get(&number) {
+            return Some(Arc::clone(known));
+        }
+        let (block, inside) = self.base?.block_of_number(Section::Accounts, number)?;
+        let block = self.block(Section::Accounts, block)?;
+        let name = entry::account_name(reader::entries(&block).nth(inside)??)?;
+        self.names_in_base.borrow_mut().insert(number, Arc::clone(&name));
+        Some(name)
     }
 
     /// What the base says of one thing; what goes wrong is kept for [`Fold::take`].
@@ -259,7 +279,7 @@ impl<'a> Fold<'a> {
 impl Facts for Fold<'_> {
     fn key(&self, id: &KeyId) -> Option<Key> {
         let in_base = || self.key_in_base(id).map(|entry| entry.key);
-        self.keys.get(id).cloned().or_else(in_base)
+        self.keys.get(id).map(|touched| touched.key.clone()).or_else(in_base)
     }
 
     fn account(&self, account: &AccountRef) -> Option<Arc<Account>> {
@@ -305,8 +325,16 @@ impl Facts for Fold<'_> {
 }
 
 impl FactsMut for Fold<'_> {
-    fn put_key(&mut self, id: KeyId, key: Key) {
-        self.keys.insert(id, key);
+    fn put_key(&mut self, id: KeyId, mut key: Key) {
+        let next = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let owner = match self.names.get_key_value(&key.account) {
+            Some((name, number)) => {
+                key.account = Arc::clone(name);
+                *number
+            }
+            None => *self.names.entry(Arc::clone(&key.account)).or_insert(next),
+        };
+        self.keys.insert(id, TouchedKey { key, owner });
     }
 
     fn put_account(&mut self, name: &Arc<AccountRef>, account: Account) {

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::key::{self, KeyEntry};
 use super::entry::{self, request};
-use super::fold::Fold;
+use super::fold::{Fold, TouchedKey};
 use super::writer::SnapshotWriter;
 use super::{BuildError, Section, Snapshot, SnapshotError};
 use crate::domain::ids::KeyId;
-use crate::domain::key::Key;
 use crate::domain::requests::{REMEMBERED_AT_MOST, REMEMBERED_FOR, Remembered, RequestKey};
 use crate::domain::source::Sources;
 use crate::progress::Progress;
@@ -37,8 +36,8 @@ pub(super) struct Merge<'a> {
 struct Numbers {
     /// By their numbers in the base.
     of_base: Vec<u32>,
-    /// Of the accounts of touched keys, by their order keys.
-    needed: HashMap<Vec<u8>, Option<u32>>,
+    /// Of the accounts of touched keys, by their numbers in the fold.
+    of_touched: Vec<Option<u32>>,
 }
 
 /// An entry and its order key.
@@ -67,8 +66,10 @@ impl Merge<'_> {
         let touched = accounts.into_iter().map(|(name, account)| {
             Ok((entry::account_order(name), entry::encode_account(name, account)))
         });
-        let needed = self.fold.keys.values().map(|key| (entry::account_order(&key.account), None));
-        let mut numbers = Numbers { of_base: Vec::new(), needed: needed.collect() };
+        let names = self.fold.names.iter();
+        let owners: HashMap<Vec<u8>, usize> =
+            names.map(|(name, owner)| (entry::account_order(name), *owner as usize)).collect();
+        let mut numbers = Numbers { of_base: Vec::new(), of_touched: vec![None; owners.len()] };
         self.merge(Section::Accounts, touched, |out, entry, side| {
             let number = u32::try_from(out.count(Section::Accounts)).map_err(io::Error::other)?;
             if side != Side::Touched {
@@ -79,8 +80,8 @@ impl Merge<'_> {
                 return Ok(());
             }
             let order_key = Section::Accounts.order_key(entry).unwrap_or_default();
-            if let Some(found) = numbers.needed.get_mut(order_key) {
-                *found = Some(number);
+            if let Some(owner) = owners.get(order_key) {
+                numbers.of_touched[*owner] = Some(number);
             }
             out.push(Section::Accounts, entry)
         })?;
@@ -93,7 +94,7 @@ impl Merge<'_> {
         keys.sort_unstable_by_key(|(id, _)| *id);
         let touched = keys
             .into_iter()
-            .map(|(id, key)| Ok((id.0.to_vec(), key_entry(fold, numbers, *id, key)?)));
+            .map(|(id, touched)| Ok((id.0.to_vec(), key_entry(fold, numbers, *id, touched)?)));
         let mut renumbered = Vec::new();
         self.merge(Section::Keys, touched, |out, entry, side| match side {
             Side::Replaced => Ok(()),
@@ -203,7 +204,7 @@ fn key_entry(
     fold: &Fold<'_>,
     numbers: &Numbers,
     id: KeyId,
-    key: &Key,
+    TouchedKey { key, owner }: &TouchedKey,
 ) -> Result<Vec<u8>, SnapshotError> {
     let is_bound = key.limits.as_ref().is_some_and(|limits| limits.sources != Sources::Any);
     let bound = match fold.bounds.get(&id) {
@@ -211,7 +212,7 @@ fn key_entry(
         Some(bound) => Some(bound.clone()),
         None => Some(fold.bound_in_base(&id)?),
     };
-    let number = numbers.needed.get(&entry::account_order(&key.account)).copied().flatten();
+    let number = numbers.of_touched.get(*owner as usize).copied().flatten();
     let number = number.ok_or(Damaged("a key without its account"))?;
     Ok(KeyEntry { id, key: key.clone(), bound }.encode(number))
 }
