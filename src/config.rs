@@ -203,7 +203,7 @@ impl Config {
         let file: FileConfig = toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start.min(text.len()));
             let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-            ConfigError::Malformed { line, problem: error.message().to_owned() }
+            ConfigError::Malformed { line, problem: without_value(error.message()) }
         })?;
         let mut config = Config::default();
         if let Some(data_dir) = file.data_dir {
@@ -309,6 +309,14 @@ fn add_policy(
     Ok(())
 }
 
+/// What is wrong with a setting of the wrong type, without the value it has.
+fn without_value(problem: &str) -> String {
+    match problem.split_once(", expected ") {
+        Some((told, expected)) if told.starts_with("invalid ") => format!("expected {expected}"),
+        _ => problem.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,6 +358,16 @@ mod tests {
             let said = Config::parse(text).expect_err(text).to_string();
             assert!(said.contains(name), "{said}");
             assert!(!said.to_lowercase().contains("s3cret") && !said.contains("UPPER"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_not_printed() {
+        for value in ["\"s3cret\"", "-31337"] {
+            let text = format!("[ledger]\nvolume_bytes = {value}\n");
+            let said = Config::parse(&text).expect_err("the wrong type").to_string();
+            assert!(said.contains("line 2") && said.contains("expected"), "{said}");
+            assert!(!said.contains("s3cret") && !said.contains("31337"), "{said}");
         }
     }
 
