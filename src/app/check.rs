@@ -171,6 +171,11 @@ pub fn check_files(data_dir: &Path, prefix: &KeyPrefix) -> Result<Report, CheckE
     Ok(report)
 }
 
+/// Whether `path` is `dir` or below it, by whatever names.
+fn is_inside(path: &Path, dir: &Path) -> io::Result<bool> {
+    Ok(path.canonicalize()?.starts_with(dir.canonicalize()?))
+}
+
 /// Checks a data directory under its lock. `progress` is told how far it is.
 ///
 /// # Errors
@@ -182,6 +187,9 @@ pub fn check(
 ) -> Result<Report, CheckError> {
     let data_dir = DataDir::open_unchanged(settings.data_dir)?;
     let scratch_error = |source| CheckError::Scratch { path: settings.scratch.to_owned(), source };
+    if is_inside(settings.scratch, settings.data_dir).map_err(scratch_error)? {
+        return Err(scratch_error(io::Error::other("it lies in the data directory")));
+    }
     let scratch = Scratch::make(settings.scratch, random).map_err(scratch_error)?;
     let mut report = Report::default();
     let files::Found { anchored, peppers, data_keys } =
