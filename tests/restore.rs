@@ -246,6 +246,8 @@ async fn a_log_restored_twice_holds_two_losses() {
         let request = v1::AuthenticateRequest::default();
         let refused = admin.keys.clone().authenticate(request).await.expect_err("held");
         assert_eq!(common::reason(&refused).0, "REVOCATIONS_UNRESOLVED");
+        let probe = common::process::get(&held.ops, "/readyz");
+        assert_eq!(probe, (503, "revocations unresolved\n".to_owned()));
         held.terminate();
         place.restore("again", &["--accept-lost-revocations", &range]).await;
     }

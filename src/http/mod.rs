@@ -101,6 +101,9 @@ impl Operations {
             "/readyz" if phase != Phase::Ready => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", phase.name()))
             }
+            "/readyz" if self.app.load().as_ref().is_some_and(|app| app.is_held()) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "revocations unresolved\n".to_owned())
+            }
             "/readyz" => plain(StatusCode::OK, "ready\n".to_owned()),
             _ => plain(StatusCode::OK, "alive\n".to_owned()),
         }
