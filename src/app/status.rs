@@ -85,11 +85,14 @@ impl Figures {
     pub fn warnings(&self) -> Vec<String> {
         let sealing = self.sealing_failing.then(|| SEALING_FAILS.to_owned());
         let anchor = self.anchor_position.is_none().then(|| NO_ANCHOR.to_owned());
-        self.scrub.findings.iter().cloned().chain(sealing).chain(anchor).collect()
+        let snapshots = self.snapshots_fail.then(|| SNAPSHOTS_FAIL.to_owned());
+        let findings = self.scrub.findings.iter().cloned();
+        findings.chain(sealing).chain(snapshots).chain(anchor).collect()
     }
 }
 
 const SEALING_FAILS: &str = "a volume of the log cannot be sealed; the server's log says why";
+const SNAPSHOTS_FAIL: &str = "no new snapshot can be made; the server's log says why";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
 impl App {

@@ -150,6 +150,7 @@ mod tests {
             warnings: vec![
                 "anchor: gone".to_owned(),
                 "a volume of the log cannot be sealed; the server's log says why".to_owned(),
+                "no new snapshot can be made; the server's log says why".to_owned(),
             ],
             scrub: Some(ScrubStatus {
                 enabled: true,
