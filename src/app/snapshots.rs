@@ -23,7 +23,7 @@ use crate::projection::snapshot::store::SnapshotStore;
 use crate::projection::snapshot::{BuildError, Snapshot};
 
 /// How long an idle keeper may take to hear of a sealed volume.
-const LOOK_EACH: Duration = Duration::from_secs(1);
+const LOOK_EACH: Duration = Duration::from_millis(100);
 
 /// How the making of snapshots goes.
 #[derive(Debug, Default)]

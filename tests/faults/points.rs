@@ -19,7 +19,7 @@ const WIDEN: &str = "KEYLEDGER_FAULTS";
 const SEED: &str = "KEYLEDGER_FAULTS_SEED";
 
 /// Servers at a time.
-const WORKERS: usize = 2;
+const WORKERS: usize = 4;
 
 /// Whether everything is to be tried.
 pub(crate) fn all() -> bool {
