@@ -3,7 +3,7 @@
 //! The real server is recorded as it works; from the recording, the directories that a crash could
 //! leave are rebuilt, by the thousand, and each is recovered, checked, used and recovered again.
 //!
-//! - `KEYLEDGER_GATE_SECONDS`: how long to try states for; 8 if not set.
+//! - `KEYLEDGER_GATE_SECONDS`: how long to try states for; 7 if not set.
 //! - `KEYLEDGER_GATE_SEED`: which points and losses are chosen; printed by each run.
 //! - `KEYLEDGER_GATE_STATE`: the directory of a failing state that was kept, to try it alone.
 
@@ -12,8 +12,10 @@ mod crash;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
+use crash::case::Case;
 use crash::control_frames::{OVER, WITHIN};
 use crash::dice::Dice;
 use crash::disk::Faults;
@@ -25,7 +27,7 @@ use crash::{backups, case, control_frames, controls, recovery, workloads};
 
 /// What a run without settings uses: the same points and losses each time.
 const SEED: u64 = 20_260_101;
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 7;
 
 /// After this long the runs are recorded anew.
 const ROUND: Duration = Duration::from_secs(60);
@@ -54,25 +56,29 @@ fn tell(text: &str) {
 /// Records the runs, and the recovery of some states that crashes of theirs leave.
 fn record(shim: &Path, dice: &mut Dice) -> Vec<Course> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let mut courses = vec![
-        Course::new(runtime.block_on(workloads::small_frames(shim)), 6),
-        Course::new(runtime.block_on(workloads::restarts(shim)), 6),
-        Course::new(runtime.block_on(workloads::volumes(shim)), 6),
-        Course::new(runtime.block_on(workloads::largest_frames(shim)), 2),
-        Course::new(runtime.block_on(backups::backups(shim)), 4),
-    ];
-    let tails = backups::where_tails_are(&courses[4], 3);
+    // Side by side: a run waits for the disk most of its time.
+    let runs = thread::scope(|scope| {
+        let small = scope.spawn(|| runtime.block_on(workloads::small_frames(shim)));
+        let restarts = scope.spawn(|| runtime.block_on(workloads::restarts(shim)));
+        let volumes = scope.spawn(|| runtime.block_on(workloads::volumes(shim)));
+        let largest = scope.spawn(|| runtime.block_on(workloads::largest_frames(shim)));
+        let backups = scope.spawn(|| runtime.block_on(backups::backups(shim)));
+        let runs = [(small, 6), (restarts, 6), (volumes, 6), (largest, 2), (backups, 4)];
+        runs.map(|(run, a_pass)| Course::new(run.join().expect("recorded"), a_pass))
+    });
+    let tails = backups::where_tails_are(&runs[4], 3);
     let crashes = [
-        ("recovery in restarts", courses[1].case(dice)),
-        ("recovery in volumes", courses[2].case(dice)),
+        ("recovery in restarts", runs[1].case(dice)),
+        ("recovery in volumes", runs[2].case(dice)),
         ("recovery in backup", backups::case_with_leftover(&tails, dice)),
     ];
-    courses.push(tails);
-    for (name, case) in crashes {
-        let recovery = runtime.block_on(workloads::recovery_of(name, &case, shim));
-        courses.push(Course::new(recovery, 2));
-    }
-    courses
+    let recover =
+        &|(name, case): (_, Case)| runtime.block_on(workloads::recovery_of(name, &case, shim));
+    let recoveries = thread::scope(|scope| {
+        let recoveries = crashes.map(|crash| scope.spawn(move || recover(crash)));
+        recoveries.map(|recovery| Course::new(recovery.join().expect("recorded"), 2))
+    });
+    runs.into_iter().chain([tails]).chain(recoveries).collect()
 }
 
 #[test]
