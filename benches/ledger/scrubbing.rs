@@ -1,8 +1,11 @@
-//! RevokeKey's commits while the scrub reads as fast as it can, next to those while it rests.
+//! Commits while the scrub reads, next to those without one. A key is disabled and enabled by turns: a
+//! commit like RevokeKey's, as often as is wanted.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
+
+use keyledger::ledger::writer::WriterHandle;
 
 use super::house::{self, House};
 use super::{now, quantile, say, spread};
@@ -12,7 +15,7 @@ const ROUNDS: usize = 5;
 /// Enough for a pass of a second or more: three volumes.
 const KEYS: u64 = 600_000;
 
-const MOST_REVOCATIONS: usize = 2_000;
+const MOST_COMMITS: usize = 2_000;
 
 pub(crate) fn run() {
     let home = tempfile::tempdir().expect("a directory");
@@ -33,39 +36,33 @@ pub(crate) fn run() {
     }
 }
 
+fn commit(writer: &WriterHandle, turn: &mut bool) -> Duration {
+    let asked = now();
+    let answer = house::submit(writer, house::switch(KEYS - 1, *turn));
+    answer.blocking_recv().expect("answered").expect("done");
+    *turn = !*turn;
+    asked.elapsed()
+}
+
 fn at_rate(name: &str, rate: u64, data_dir: &std::path::Path) {
     let mut rows: [Vec<f64>; 4] = Default::default();
     let mut passes = Vec::new();
     for _ in 0..ROUNDS {
         let house = House::open_scrubbed(data_dir, NonZeroU64::new(rate));
         let writer = house.writer();
-        // A key is enabled and disabled by turns: a commit like RevokeKey's, as often as is wanted.
         let mut turn = false;
-        let mut commit = || {
-            let asked = now();
-            let answer = house::submit(&writer, house::switch(KEYS - 1, turn));
-            answer.blocking_recv().expect("answered").expect("done");
-            turn = !turn;
-            asked.elapsed()
-        };
         let began = now();
         let mut scrubbed: Vec<Duration> = Vec::new();
-        while house.passes() == 0 && scrubbed.len() < MOST_REVOCATIONS {
-            scrubbed.push(commit());
+        while house.passes() == 0 && scrubbed.len() < MOST_COMMITS {
+            scrubbed.push(commit(&writer, &mut turn));
         }
         passes.push(began.elapsed().as_secs_f64());
         drop(writer);
         house.close();
         let house = House::open(data_dir);
         let writer = house.writer();
-        let mut commit = || {
-            let asked = now();
-            let answer = house::submit(&writer, house::switch(KEYS - 1, turn));
-            answer.blocking_recv().expect("answered").expect("done");
-            turn = !turn;
-            asked.elapsed()
-        };
-        let mut idle: Vec<Duration> = (0..scrubbed.len()).map(|_| commit()).collect();
+        let mut idle: Vec<Duration> =
+            (0..scrubbed.len()).map(|_| commit(&writer, &mut turn)).collect();
         scrubbed.sort_unstable();
         idle.sort_unstable();
         for (row, share) in rows.chunks_exact_mut(2).zip([0.5, 0.99]) {
