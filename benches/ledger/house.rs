@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use keyledger::app::startup::{self, Opened};
 use keyledger::clock::SystemClock;
@@ -27,6 +28,8 @@ use keyledger::ledger::writer::{Answer, WriterHandle};
 use keyledger::progress::Silent;
 use keyledger::random::SystemRandom;
 use tokio::sync::oneshot;
+
+use super::now;
 
 /// Bytes of sealed personal fields: a name, no metadata, as sealing makes them.
 const SEALED_BYTES: usize = 90;
@@ -57,6 +60,20 @@ impl House {
     /// How many passes of the scrub have ended.
     pub(crate) fn passes(&self) -> u64 {
         self.opened.app.figures().scrub.passes
+    }
+
+    /// Waits until no new snapshot has come for `still`; answers how long after the call the last one came.
+    pub(crate) fn wait_for_snapshots(&self, still: Duration) -> Duration {
+        let began = now();
+        let (mut newest, mut came) = (None, Duration::ZERO);
+        while began.elapsed().saturating_sub(came) < still {
+            let found = self.opened.app.figures().snapshot;
+            if found != newest {
+                (newest, came) = (found, began.elapsed());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        came
     }
 
     pub(crate) fn close(self) {

@@ -80,6 +80,9 @@ fn make(data_dir: &Path, keys: u64, events: u64) {
         made as f64 / took / 1e3
     ));
     drop(writer);
+    let still = Duration::from_secs(10 + keys / 100_000);
+    let waited = house.wait_for_snapshots(still);
+    say(&format!("  the last snapshot was made {:.0} s later", waited.as_secs_f64()));
     house.close();
 }
 

@@ -2,9 +2,10 @@
 //! sealed since the last.
 //!
 //! Enough is a volume, and half the bytes of the last snapshot: so that all rewriting together stays
-//! within a few times the log, however long the log and however many keys. The writer never waits
-//! for it, and no failure of it stops the service: the log has everything. It tries again at the next
-//! sealed volume.
+//! within a few times the log, however long the log and however many keys. A volume alone is enough when
+//! this keeper has made none for an hour, so that a start never reads more than the log of an hour. The
+//! writer never waits for it, and no failure of it stops the service: the log has everything. It tries
+//! again at the next sealed volume, or an hour later.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,6 +25,9 @@ use crate::projection::snapshot::{BuildError, Snapshot};
 
 /// How long an idle keeper may take to hear of a sealed volume.
 const LOOK_EACH: Duration = Duration::from_millis(100);
+
+/// After how long without a new snapshot one sealed volume is enough for the next.
+const STALE_AFTER: Duration = Duration::from_hours(1);
 
 /// How the making of snapshots goes.
 #[derive(Debug, Default)]
@@ -93,6 +97,7 @@ impl SnapshotKeeper {
             stop: Arc::clone(&stop),
             state: Arc::clone(&state),
             unusable: BTreeSet::new(),
+            tried: Duration::ZERO,
         };
         let thread = thread::Builder::new().name("snapshots".to_owned());
         let thread = thread.spawn(move || work.run(announced.as_ref()))?;
@@ -122,10 +127,13 @@ struct Work {
     state: Arc<SnapshotState>,
     /// Snapshots on disk that were found damaged here.
     unusable: BTreeSet<Position>,
+    /// When this keeper began, or last ended a try to make one; by the clock that never steps.
+    tried: Duration,
 }
 
 impl Work {
     fn run(mut self, announced: Option<&Receiver<Sealed>>) {
+        self.tried = self.clock.monotonic();
         if let Err(error) = self.store.remove_unfinished() {
             tracing::error!(%error, "unfinished snapshots cannot be removed");
         }
@@ -139,20 +147,34 @@ impl Work {
                     while announced.try_recv().is_ok() {}
                     self.make_if_due();
                 }
+                Err(TryRecvError::Empty) if self.is_stale() => self.make_if_due(),
                 Err(TryRecvError::Empty) => thread::park_timeout(LOOK_EACH),
                 Err(TryRecvError::Disconnected) => return,
             }
         }
     }
 
-    /// Makes a snapshot at the end of the last sealed volume if enough has been sealed since the newest.
+    /// Whether no try to make a snapshot was made for long.
+    fn is_stale(&self) -> bool {
+        self.clock.monotonic().saturating_sub(self.tried) >= STALE_AFTER
+    }
+
+    /// Makes a snapshot at the end of the last sealed volume if enough has been sealed since the newest, and
+    /// again for what was sealed meanwhile.
     fn make_if_due(&mut self) {
+        let stale = self.is_stale();
+        if stale {
+            self.tried = self.clock.monotonic();
+        }
         loop {
             let previous = self.newest();
-            let Some(up_to) = self.due(previous.as_ref()) else { break };
+            let Some(up_to) = self.due(previous.as_ref(), stale) else { break };
             let from = previous.as_ref().map(|snapshot| snapshot.standpoint().position);
-            match self.make(previous, up_to) {
-                Ok(()) | Err(BuildError::Stopped) => break,
+            let made = self.make(previous, up_to);
+            self.tried = self.clock.monotonic();
+            match made {
+                Ok(()) => {}
+                Err(BuildError::Stopped) => break,
                 // One without it, or from the one before, may well succeed.
                 Err(error)
                     if error.is_of_a_snapshot()
@@ -179,12 +201,12 @@ impl Work {
     }
 
     /// Where the next snapshot belongs, if it is time for one.
-    fn due(&self, newest: Option<&Snapshot>) -> Option<Position> {
+    fn due(&self, newest: Option<&Snapshot>, stale: bool) -> Option<Position> {
         let at = newest.map(|snapshot| snapshot.standpoint().position);
         let behind: Vec<Sealed> =
             self.reader.sealed().into_iter().filter(|volume| Some(volume.last) > at).collect();
         let bytes: u64 = behind.iter().map(|volume| volume.bytes).sum();
-        let enough = newest.map_or(0, |snapshot| snapshot.bytes() / 2);
+        let enough = newest.filter(|_| !stale).map_or(0, |snapshot| snapshot.bytes() / 2);
         behind.last().filter(|_| bytes >= enough).map(|volume| volume.last)
     }
 

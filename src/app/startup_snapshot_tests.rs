@@ -222,3 +222,27 @@ fn place_of_another() -> Place {
     lived(&other);
     other
 }
+
+#[test]
+fn an_hour_after_the_last_snapshot_one_volume_is_enough_for_the_next() {
+    let place = place();
+    let house = place.start();
+    // Large enough that a volume is far from half of it.
+    (0..200).for_each(|n| house.put_account(&format!("many-{n}"), AccountStatus::Active));
+    let first = make_snapshot(&house);
+    let reader = Arc::clone(&house.opened.app.reader);
+    let sealed = || reader.sealed().last().is_some_and(|volume| volume.last > first);
+    let mut more = 0..1000;
+    while !sealed() {
+        let n = more.next().expect("4 KB are soon full");
+        house.put_account(&format!("more-{n}"), AccountStatus::Active);
+    }
+    let state = Arc::clone(&house.opened.app.vitals.snapshots);
+    place.clock.advance(std::time::Duration::from_hours(1));
+    let waited = (0..100_000_000).find(|_| {
+        std::thread::yield_now();
+        state.newest() > Some(first)
+    });
+    assert!(waited.is_some(), "a snapshot is made an hour later");
+    house.close();
+}
