@@ -13,6 +13,7 @@ use crate::domain::key::{Key, Life, Limits, Revocation, Rotation};
 use crate::domain::requests::{Remembered, RequestKey};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
+use crate::domain::usage::rules;
 
 /// A record that does not follow from the records before it: the log is damaged or not ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -47,6 +48,9 @@ pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFo
         (Subject::Key(account, id), event) => {
             let key = facts.key(id).filter(|key| key.account == *account).ok_or(wrong)?;
             change_key(facts, fact, *id, key, event).ok_or(wrong)?;
+            if let Event::KeyUsed(used) = event {
+                rules::note_journal(facts, used.journal);
+            }
         }
         (Subject::Caller(id), event) => apply_to_caller(facts, fact, *id, event).ok_or(wrong)?,
         (Subject::Service, event) => apply_to_service(facts, fact, event).ok_or(wrong)?,
@@ -117,6 +121,7 @@ fn create_key(
         last: fact.position,
         limits,
         life,
+        used: None,
         created_by: fact.actor.caller,
         pepper: created.tag.pepper,
         environment: created.environment,
@@ -134,6 +139,12 @@ fn change_key(
 ) -> Option<()> {
     let counted = key.counts().then(|| key.expire_time());
     let position = fact.position;
+    if let Event::KeyUsed(used) = event {
+        let used = rules::used_after(key.used.as_deref(), used, position)?;
+        key.used = Some(Arc::new(used));
+        facts.put_key(id, key);
+        return Some(());
+    }
     key.last = position;
     match event {
         Event::KeyUpdated(updated) => {
@@ -215,6 +226,11 @@ fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -
         Event::PolicyChanged(policy) => facts.put_policy(policy.clone()),
         Event::PepperRotated { version, check } => facts.put_pepper(*version, *check),
         Event::ClockStepped { .. } => {}
+        Event::UnknownKeyTried(tried) => {
+            rules::unknown_follows(tried).then_some(())?;
+            rules::note_journal(facts, tried.journal);
+        }
+        Event::UsageGap(gap) => rules::note_journal(facts, gap.journal),
         Event::LogRestored(restored) => {
             // The first record of a generation: nothing comes between it and what was restored.
             let follows = restored.restored_to.next() == fact.position;

@@ -15,6 +15,8 @@ use crate::domain::requests::{Remembered, Request, RequestKey};
 use crate::domain::subject::Subject;
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
+use crate::domain::usage::rules::{self, RecordUnknown, RecordUses};
+use crate::domain::usage::used::UsageGap;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -39,6 +41,12 @@ pub enum Act {
     RotateCaller(RotateCaller),
     /// Stop a caller for ever.
     RevokeCaller(RevokeCaller),
+    /// Put a key's uses on record.
+    RecordUses(RecordUses),
+    /// Put tries of unknown keys on record.
+    RecordUnknown(RecordUnknown),
+    /// Put on record that uses are missing.
+    RecordGap(UsageGap),
     /// Put plans and roles in force.
     SetPolicy(Policy),
     /// Put a pepper in force.
@@ -114,6 +122,9 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::CreateCaller(create) => caller_rules::decide_create(facts, actor, create, now),
         Act::RotateCaller(rotate) => caller_rules::decide_rotate(facts, actor, rotate, now),
         Act::RevokeCaller(revoke) => caller_rules::decide_revoke(facts, actor, revoke, now),
+        Act::RecordUses(uses) => rules::decide_uses(facts, uses),
+        Act::RecordUnknown(unknown) => Ok(rules::decide_unknown(unknown)),
+        Act::RecordGap(gap) => Ok(rules::decide_gap(*gap)),
         Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
         Act::RestoreLog(restored) => log_state::decide_restored(facts, restored),

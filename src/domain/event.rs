@@ -16,6 +16,7 @@ use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
 use crate::domain::tag::{KeyTag, PepperCheck};
 use crate::domain::time::Time;
+use crate::domain::usage::used::{KeyUsed, UnknownKeyTried, UsageGap};
 
 /// What is new about a key that came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +97,12 @@ pub enum Event {
         /// Whether someone who presented its secret reported it.
         leaked: bool,
     },
+    /// A key's secret was presented, so often and in such ways, within one window of time.
+    KeyUsed(Box<KeyUsed>),
+    /// Something was presented that is no key's secret, within one window of time.
+    UnknownKeyTried(Box<UnknownKeyTried>),
+    /// Uses of some span of time are missing from the record.
+    UsageGap(UsageGap),
     /// A caller came to be.
     CallerCreated(CallerCreated),
     /// A caller was given a new secret.
@@ -149,6 +156,9 @@ kinds! {
     KeyEnabled = 33,
     KeyRotated = 34,
     KeyRevoked = 35,
+    KeyUsed = 40,
+    UnknownKeyTried = 41,
+    UsageGap = 42,
     CallerCreated = 50,
     CallerRotated = 51,
     CallerRevoked = 52,
@@ -172,6 +182,9 @@ impl Event {
             Event::KeyEnabled => EventKind::KeyEnabled,
             Event::KeyRotated { .. } => EventKind::KeyRotated,
             Event::KeyRevoked { .. } => EventKind::KeyRevoked,
+            Event::KeyUsed(_) => EventKind::KeyUsed,
+            Event::UnknownKeyTried(_) => EventKind::UnknownKeyTried,
+            Event::UsageGap(_) => EventKind::UsageGap,
             Event::CallerCreated(_) => EventKind::CallerCreated,
             Event::CallerRotated { .. } => EventKind::CallerRotated,
             Event::CallerRevoked => EventKind::CallerRevoked,

@@ -40,7 +40,7 @@ pub trait Facts {
     /// The last record of a subject.
     fn last_record(&self, subject: &Subject) -> Option<Position> {
         match subject {
-            Subject::Key(_, id) => self.key(id).map(|key| key.position()),
+            Subject::Key(_, id) => self.key(id).map(|key| key.last_record()),
             Subject::Account(account) => self.account(account).map(|account| account.position),
             Subject::Caller(id) => self.caller(id).map(|caller| caller.position),
             Subject::Service => self.service_position(),

@@ -8,6 +8,7 @@ use crate::domain::permission::Permissions;
 use crate::domain::source::Sources;
 use crate::domain::tag::Tag;
 use crate::domain::time::Time;
+use crate::domain::usage::Used;
 
 /// A key. What most keys never have is behind a pointer, so that a row stays small.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +21,14 @@ pub struct Key {
     pub create_time: Time,
     /// The record of its creation.
     pub created: Position,
-    /// Its last record.
+    /// The record of its last change.
     pub last: Position,
     /// Scopes, sources and expiry; none if it has none of them.
     pub limits: Option<Arc<Limits>>,
     /// What it replaced and what became of it; none if nothing.
     pub life: Option<Arc<Life>>,
+    /// Its uses on record; none if there are none.
+    pub used: Option<Arc<Used>>,
     /// Who created it.
     pub created_by: Option<CallerId>,
     /// The pepper of its tag.
@@ -142,6 +145,12 @@ impl Key {
     #[must_use]
     pub fn position(&self) -> Position {
         self.last
+    }
+
+    /// The last record, of a change or of uses.
+    #[must_use]
+    pub fn last_record(&self) -> Position {
+        self.used.as_ref().map_or(self.last, |used| used.recorded.max(self.last))
     }
 
     /// The record with the sealed name, metadata and address ranges in force.

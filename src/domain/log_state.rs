@@ -77,11 +77,13 @@ pub struct LogState {
     pub generation: u64,
     /// The losses that are not resolved, oldest first.
     pub losses: Vec<Loss>,
+    /// The highest number of a usage journal that a record names; 0 before the first.
+    pub last_journal: u64,
 }
 
 impl Default for LogState {
     fn default() -> Self {
-        LogState { generation: 1, losses: Vec::new() }
+        LogState { generation: 1, losses: Vec::new(), last_journal: 0 }
     }
 }
 
@@ -106,7 +108,7 @@ impl LogState {
             last: restored.lost_to,
             root: restored.root,
         });
-        Ok(LogState { generation: restored.generation, losses })
+        Ok(LogState { generation: restored.generation, losses, ..*self })
     }
 
     /// The log after a loss, or the first part of it, was resolved.
@@ -136,7 +138,7 @@ impl LogState {
             }
             _ => return Err(OtherLog),
         }
-        Ok(LogState { generation: self.generation, losses })
+        Ok(LogState { losses, ..*self })
     }
 }
 

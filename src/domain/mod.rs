@@ -33,4 +33,5 @@ pub mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
+pub mod usage;
 pub mod verdict;

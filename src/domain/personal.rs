@@ -31,6 +31,10 @@ pub struct Personal {
     pub comment: String,
     /// For whom the caller says it acted.
     pub on_behalf_of: Option<OnBehalfOf>,
+    /// The addresses uses came from.
+    pub sources: Vec<String>,
+    /// The user agents uses came from.
+    pub agents: Vec<String>,
 }
 
 impl Personal {

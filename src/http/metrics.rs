@@ -166,7 +166,7 @@ mod tests {
             sealed: 7,
             waiting_to_seal: 8,
             sealing_failing: true,
-            log_state: Arc::new(LogState { generation: 4, losses: Vec::new() }),
+            log_state: Arc::new(LogState { generation: 4, losses: Vec::new(), last_journal: 0 }),
             scrub: ScrubStatus {
                 runs: true,
                 passes: 9,

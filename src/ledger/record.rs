@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use thiserror::Error;
 

@@ -112,7 +112,7 @@ impl Facts for TableWriter {
     fn last_record(&self, subject: &Subject) -> Option<Position> {
         match subject {
             // Without a copy of the row: asked once for every record.
-            Subject::Key(_, id) => self.table.with_row(id, |row| row.key.position()),
+            Subject::Key(_, id) => self.table.with_row(id, |row| row.key.last_record()),
             Subject::Account(account) => self.account(account).map(|account| account.position),
             Subject::Caller(id) => self.caller(id).map(|caller| caller.position),
             Subject::Service => self.service_position,

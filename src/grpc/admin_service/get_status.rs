@@ -127,7 +127,7 @@ mod tests {
                 damage: 1,
                 findings: vec!["anchor: gone".to_owned()],
             },
-            log_state: Arc::new(LogState { generation: 7, losses: vec![loss] }),
+            log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
         };
         let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };
         let expected = GetStatusResponse {

@@ -28,6 +28,7 @@ use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
+use super::uses::decode as uses;
 use super::{RECORD_FORMAT, RecordError};
 use RecordError::Field;
 
@@ -76,14 +77,19 @@ pub fn decode_personal(bytes: &[u8]) -> Result<Personal, RecordError> {
             ticket: on_behalf_of.ticket,
             note: on_behalf_of.note,
         }),
+        sources: message.sources,
+        agents: message.agents,
     })
 }
 
-fn exact<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], RecordError> {
+pub(super) fn exact<const N: usize>(
+    bytes: &[u8],
+    field: &'static str,
+) -> Result<[u8; N], RecordError> {
     bytes.try_into().map_err(|_| Field(field))
 }
 
-fn optional<const N: usize>(
+pub(super) fn optional<const N: usize>(
     bytes: &[u8],
     field: &'static str,
 ) -> Result<Option<[u8; N]>, RecordError> {
@@ -91,7 +97,7 @@ fn optional<const N: usize>(
 }
 
 /// An enum value that this format knows; an unknown one is refused, not read as its default.
-fn known<E: TryFrom<i32>>(value: i32, field: &'static str) -> Result<E, RecordError> {
+pub(super) fn known<E: TryFrom<i32>>(value: i32, field: &'static str) -> Result<E, RecordError> {
     E::try_from(value).map_err(|_| Field(field))
 }
 
@@ -179,6 +185,11 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
             reason: revoke_reason(known(e.reason, "reason")?),
             leaked: e.leaked,
         },
+        WireEvent::KeyUsed(e) => Event::KeyUsed(Box::new(uses::key_used(e)?)),
+        WireEvent::UnknownKeyTried(e) => {
+            Event::UnknownKeyTried(Box::new(uses::unknown_key_tried(e)?))
+        }
+        WireEvent::UsageGap(e) => Event::UsageGap(uses::usage_gap(&e)?),
         WireEvent::CallerCreated(e) => Event::CallerCreated(CallerCreated {
             roles: roles(&e.roles)?,
             tag: key_tag(e.tag)?,

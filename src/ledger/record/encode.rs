@@ -19,6 +19,7 @@ use crate::domain::tag::KeyTag;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
+use super::uses::encode as uses;
 use super::{RECORD_FORMAT, SALT_BYTES};
 
 /// The record of an event.
@@ -72,6 +73,8 @@ pub fn encode_personal(personal: &Personal, salt: [u8; SALT_BYTES]) -> Zeroizing
             ticket: on_behalf_of.ticket.clone(),
             note: on_behalf_of.note.clone(),
         }),
+        sources: personal.sources.clone(),
+        agents: personal.agents.clone(),
     };
     Zeroizing::new(message.encode_to_vec())
 }
@@ -130,6 +133,9 @@ fn event(event: &Event) -> WireEvent {
             reason: revoke_reason(*reason).into(),
             leaked: *leaked,
         }),
+        Event::KeyUsed(used) => WireEvent::KeyUsed(uses::key_used(used)),
+        Event::UnknownKeyTried(tried) => WireEvent::UnknownKeyTried(uses::unknown_key_tried(tried)),
+        Event::UsageGap(gap) => WireEvent::UsageGap(uses::usage_gap(gap)),
         Event::CallerCreated(created) => WireEvent::CallerCreated(wire::CallerCreated {
             tag: Some(key_tag(&created.tag)),
             roles: created.roles.iter().map(|held| role(held).into()).collect(),

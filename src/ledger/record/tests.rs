@@ -5,6 +5,7 @@ mod bounds;
 mod golden;
 mod hostile;
 mod strategies;
+mod uses;
 
 use proptest::prelude::*;
 

@@ -7,8 +7,9 @@
 //!
 //! Policy: the plans (a count of 4 bytes; each: name; 0, or 1 and the cap of 4 bytes), the roles (a count of
 //! 4 bytes; each: name, list of permissions). Plans and roles are sorted by name. Behind them, if the log
-//! is not of generation 1: the generation (8), the losses that are not resolved (a count of 4 bytes; each:
-//! generation (8), first position, last position or 0, root (32)).
+//! is not of generation 1 or has uses on record: the generation (8), the losses that are not resolved (a
+//! count of 4 bytes; each: generation (8), first position, last position or 0, root (32)), and, if uses are
+//! on record, the highest number of a usage journal they name (8).
 //!
 //! Pepper: version (2), check value (16).
 //!
@@ -130,9 +131,9 @@ pub(super) fn decode_policy(bytes: &[u8]) -> Option<(Policy, LogState)> {
     from.end((policy, log))
 }
 
-/// Nothing for a log that was never restored.
+/// Nothing for a log that was never restored and has no uses; the number of the journal only if it has.
 fn put_log_state(log: &LogState, out: &mut Vec<u8>) {
-    if log.generation == 1 {
+    if *log == LogState::default() {
         return;
     }
     out.extend(log.generation.to_be_bytes());
@@ -142,6 +143,9 @@ fn put_log_state(log: &LogState, out: &mut Vec<u8>) {
         out.put_position(*first);
         out.extend(last.map_or(0, Position::get).to_be_bytes());
         out.extend(root.0);
+    }
+    if log.last_journal > 0 {
+        out.extend(log.last_journal.to_be_bytes());
     }
 }
 
@@ -159,8 +163,11 @@ fn log_state(from: &mut Cursor<'_>) -> Option<LogState> {
         })
     };
     let losses = (0..from.u32()?).map(|_| loss(from)).collect::<Option<_>>()?;
+    let last_journal =
+        if from.0.is_empty() { 0 } else { from.u64().filter(|number| *number > 0)? };
+    let log = LogState { generation, losses, last_journal };
     // There is one way to write each state.
-    (generation > 1).then_some(LogState { generation, losses })
+    (generation > 0 && log != LogState::default()).then_some(log)
 }
 
 pub(super) fn encode_pepper(version: PepperVersion, check: PepperCheck) -> Vec<u8> {

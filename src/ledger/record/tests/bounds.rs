@@ -6,7 +6,7 @@ use super::super::{SALT_BYTES, encode, encode_personal};
 use crate::domain::account_rules::PutAccount;
 use crate::domain::command::{Act, Command, Decision, decide};
 use crate::domain::event::KeyCreated;
-use crate::domain::ids::{AccountId, AccountRef, TenantId, TraceId};
+use crate::domain::ids::{AccountId, AccountRef, CallerId, Position, TenantId, TraceId};
 use crate::domain::key_rules::{CreateKey, RevokeKey, UpdateKey};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
@@ -15,6 +15,10 @@ use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{DataKeyId, Private, Sealed};
 use crate::domain::testing::*;
 use crate::domain::time::Time;
+use crate::domain::usage::rules::RecordUses;
+use crate::domain::usage::used::UsedWindow;
+use crate::domain::usage::window::Window;
+use crate::domain::usage::{MAX_ACTION, MAX_AGENT, Tried, Use, UseOutcome};
 use crate::ledger::frame::MAX_FRAME_BYTES;
 
 /// What the records of one command take at most: a little over half a frame.
@@ -132,6 +136,51 @@ fn bytes(world: &World, act: Act) -> usize {
     proposals.into_iter().map(|proposal| encode(&fact(proposal)).len()).sum()
 }
 
+/// A window as full as what is sent can make it.
+fn record_uses() -> Act {
+    let mut window = Window::new(Time::MAX);
+    // Three outcomes have the most samples.
+    for (n, outcome) in UseOutcome::ALL[..3].iter().cycle().take(2000).enumerate() {
+        let used = Use {
+            tried: Tried::Key(key_id(1), account()),
+            outcome: *outcome,
+            caller: Some(CallerId(std::array::from_fn(|byte| n.to_be_bytes()[byte % 8]))),
+            action: numbered(n, MAX_ACTION),
+            source: Some(
+                [
+                    0xffff,
+                    0xffff,
+                    0xffff,
+                    0xffff,
+                    0xffff,
+                    0xffff,
+                    0xffff,
+                    0x1000 | u16::try_from(n).expect("few"),
+                ]
+                .into(),
+            ),
+            agent: numbered(n, MAX_AGENT),
+            trace_id: Some(TraceId([1; 16])),
+            required: vec!["a".to_owned(); 64],
+            position: Position::new(u64::MAX),
+            time: Time::MAX,
+            cost: 1,
+        };
+        window.add(&used, 1 + n as u64);
+    }
+    let (window, personal) = UsedWindow::of(&window, Duration::from_hours(1));
+    let (journal, part) = (u64::MAX, u32::MAX);
+    let private = Some(seal(&personal));
+    Act::RecordUses(RecordUses {
+        key: key_id(1),
+        account: account(),
+        journal,
+        part,
+        window,
+        private,
+    })
+}
+
 #[test]
 fn the_records_of_every_command_keep_to_their_bound() {
     let mut world = world();
@@ -160,6 +209,8 @@ fn the_records_of_every_command_keep_to_their_bound() {
         Personal { comment: wide(1000), on_behalf_of: on_behalf_of(), ..Personal::default() };
     let revoke = RevokeKey { private: Some(seal(&said)), ..revoke(1) };
     sizes.push(("RevokeKey", bytes(&world, Act::RevokeKey(revoke))));
+
+    sizes.push(("RecordUses", bytes(&world, record_uses())));
 
     for (command, size) in sizes {
         assert!(size <= COMMAND_BOUND, "{command} takes {size} bytes");

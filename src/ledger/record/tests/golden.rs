@@ -72,7 +72,7 @@ fn account() -> Arc<AccountRef> {
 }
 
 /// Record 7 about `subject`, which followed record 5, made by the service.
-fn fact(subject: Subject, event: Event) -> Recorded {
+pub(super) fn fact(subject: Subject, event: Event) -> Recorded {
     Recorded {
         position: Position::new(7).expect("not 0"),
         event_id: EventId([0xe1; 16]),
@@ -116,11 +116,11 @@ pub(super) fn of_service(field: u64, event: &Wire) -> Wire {
     head().message(10, &actor()).message(field, event)
 }
 
-fn key(event: Event) -> Recorded {
+pub(super) fn key(event: Event) -> Recorded {
     fact(Subject::Key(account(), KeyId([0xcc; 12])), event)
 }
 
-fn holds(fact: &Recorded, record: &Wire) {
+pub(super) fn holds(fact: &Recorded, record: &Wire) {
     assert_eq!(encode(fact), record.0, "{:?}", fact.event);
     assert_eq!(decode(&record.0), Ok(without_ranges(fact.clone())));
 }
@@ -371,6 +371,8 @@ fn clear_personal_fields() {
         allowed_cidrs: vec![text("10.0.0.0/8"), text("::1/128")],
         comment: text("c"),
         on_behalf_of: Some(OnBehalfOf { subject: text("s"), ticket: text("t"), note: text("x") }),
+        sources: vec![text("192.0.2.1")],
+        agents: vec![text("curl"), text("go")],
     };
     let clear = wire()
         .bytes(1, [0x5a; 32])
@@ -382,6 +384,9 @@ fn clear_personal_fields() {
         .bytes(6, "10.0.0.0/8")
         .bytes(6, "::1/128")
         .bytes(7, "c")
-        .message(8, &wire().bytes(1, "s").bytes(2, "t").bytes(3, "x"));
+        .message(8, &wire().bytes(1, "s").bytes(2, "t").bytes(3, "x"))
+        .bytes(9, "192.0.2.1")
+        .bytes(10, "curl")
+        .bytes(10, "go");
     assert_eq!(*encode_personal(&personal, [0x5a; 32]), clear.0);
 }

@@ -29,19 +29,21 @@ use crate::domain::tag::KeyTag;
 use crate::domain::tag::{PepperCheck, Tag};
 use crate::domain::time::Time;
 
-fn bytes<const N: usize>() -> impl Strategy<Value = [u8; N]> {
+use super::uses;
+
+pub(super) fn bytes<const N: usize>() -> impl Strategy<Value = [u8; N]> {
     uniform(any::<u8>())
 }
 
-fn time() -> impl Strategy<Value = Time> {
+pub(super) fn time() -> impl Strategy<Value = Time> {
     any::<i64>().prop_map(Time::from_micros)
 }
 
-fn position() -> impl Strategy<Value = Position> {
+pub(super) fn position() -> impl Strategy<Value = Position> {
     (1..=u64::MAX).prop_map(|number| Position::new(number).expect("not 0"))
 }
 
-fn key_id() -> impl Strategy<Value = KeyId> {
+pub(super) fn key_id() -> impl Strategy<Value = KeyId> {
     bytes().prop_map(KeyId)
 }
 
@@ -140,6 +142,7 @@ fn key_event() -> impl Strategy<Value = Event> {
         Just(Event::KeyEnabled),
         rotated,
         (reason(), any::<bool>()).prop_map(|(reason, leaked)| Event::KeyRevoked { reason, leaked }),
+        uses::key_used(),
     ]
 }
 
@@ -170,7 +173,7 @@ fn service_event() -> impl Strategy<Value = Event> {
         check: PepperCheck(check),
     });
     let step = (time(), time()).prop_map(|(wall, expected)| Event::ClockStepped { wall, expected });
-    prop_oneof![policy, pepper, step, log_event()]
+    prop_oneof![policy, pepper, step, log_event(), uses::unknown_key_tried(), uses::usage_gap()]
 }
 
 fn log_event() -> impl Strategy<Value = Event> {
@@ -270,15 +273,20 @@ pub(super) fn personal() -> impl Strategy<Value = Personal> {
     });
     let metadata = btree_map(text(), text(), 0..4);
     let cidrs = vec(text(), 0..3);
-    (text(), text(), text(), metadata, cidrs, text(), option::of(on_behalf_of)).prop_map(
-        |(name, display_name, owner, metadata, allowed_cidrs, comment, on_behalf_of)| Personal {
-            name,
-            display_name,
-            owner,
-            metadata,
-            allowed_cidrs,
-            comment,
-            on_behalf_of,
+    let of_uses = (vec(text(), 0..3), vec(text(), 0..3));
+    (text(), text(), text(), metadata, cidrs, text(), option::of(on_behalf_of), of_uses).prop_map(
+        |(name, display_name, owner, metadata, allowed_cidrs, comment, on_behalf_of, of_uses)| {
+            Personal {
+                name,
+                display_name,
+                owner,
+                metadata,
+                allowed_cidrs,
+                comment,
+                on_behalf_of,
+                sources: of_uses.0,
+                agents: of_uses.1,
+            }
         },
     )
 }

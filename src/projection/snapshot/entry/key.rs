@@ -5,12 +5,13 @@
 //! |---|---|
 //! | 12 | key id |
 //! | 4 | number of its account: its place in the section of accounts, from 0 |
-//! | 1 | flags: a test key, its maker is known, it has limits, it has a life |
+//! | 1 | flags: a test key, its maker is known, it has limits, it has a life, it was used |
 //! | 2 ‖ 32 | pepper and tag |
-//! | 8 ‖ 8 ‖ 8 | create time, position of its creation, position of its last record |
+//! | 8 ‖ 8 ‖ 8 | create time, position of its creation, position of its last change |
 //! | 12 | if known: the caller who made it |
 //! | … | if it has limits: limits |
 //! | … | if it replaced a key or something became of it: life |
+//! | … | if uses of it are on record: uses |
 //!
 //! | limits: bytes | what |
 //! |---|---|
@@ -29,6 +30,13 @@
 //! | 8 | if disabled: position |
 //! | 8 ‖ 12 ‖ 8 | if rotated: position, successor, retire time |
 //! | 8 ‖ 8 ‖ 1 | if revoked: position, time, reason (0 none given, 1 key compromise, 2 superseded, 3 cessation of operation, 4 affiliation changed, 5 privilege withdrawn) |
+//!
+//! | uses: bytes | what |
+//! |---|---|
+//! | 1 | flags: allowed once, denied once |
+//! | 8 ‖ 8 ‖ 8 | position of the last record of uses, how often allowed, how often denied |
+//! | 8 | if allowed once: when last |
+//! | 8 | if denied once: when last |
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -41,6 +49,7 @@ use crate::domain::key_format::Environment;
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::Sources;
 use crate::domain::tag::KeyTag;
+use crate::domain::usage::Used;
 use crate::projection::snapshot::bytes::{Cursor, Put};
 
 /// The reasons in the order of their numbers.
@@ -84,6 +93,7 @@ impl KeyEntry {
             key.created_by.is_some(),
             key.limits.is_some(),
             key.life.is_some(),
+            key.used.is_some(),
         ]));
         put_tag(&KeyTag { pepper: key.pepper, tag: key.tag.clone() }, &mut out);
         out.put_time(key.create_time);
@@ -96,6 +106,9 @@ impl KeyEntry {
         if let Some(life) = &key.life {
             put_life(life, &mut out);
         }
+        if let Some(used) = &key.used {
+            put_used(used, &mut out);
+        }
         out
     }
 
@@ -107,7 +120,7 @@ impl KeyEntry {
         let mut from = Cursor(bytes);
         let id = KeyId(from.array()?);
         let account = account(from.u32()?)?;
-        let [test, maker_known, limited, lived] = flags(from.u8()?)?;
+        let [test, maker_known, limited, lived, used] = flags(from.u8()?)?;
         let KeyTag { pepper, tag } = tag(&mut from)?;
         let mut key = Key {
             tag,
@@ -118,6 +131,7 @@ impl KeyEntry {
             account,
             limits: None,
             life: None,
+            used: None,
             created_by: None,
             environment: if test { Environment::Test } else { Environment::Live },
         };
@@ -132,6 +146,9 @@ impl KeyEntry {
         }
         if lived {
             key.life = Some(Arc::new(life(&mut from)?));
+        }
+        if used {
+            key.used = Some(Arc::new(used_so_far(&mut from)?));
         }
         from.end(KeyEntry { id, key, bound })
     }
@@ -239,4 +256,24 @@ fn life(from: &mut Cursor<'_>) -> Option<Life> {
         life.revocation = Some(Revocation { position, time, reason });
     }
     Some(life)
+}
+
+/// What the log says of the key's uses: nothing that an open usage journal holds.
+fn put_used(used: &Used, out: &mut Vec<u8>) {
+    out.push(byte_of([used.last_use.is_some(), used.last_denied.is_some()]));
+    out.put_position(used.recorded);
+    out.extend(used.allowed.to_be_bytes());
+    out.extend(used.denied.to_be_bytes());
+    [used.last_use, used.last_denied].into_iter().flatten().for_each(|time| out.put_time(time));
+}
+
+fn used_so_far(from: &mut Cursor<'_>) -> Option<Used> {
+    let [allowed_once, denied_once] = flags(from.u8()?)?;
+    Some(Used {
+        recorded: from.position()?,
+        allowed: from.u64()?,
+        denied: from.u64()?,
+        last_use: if allowed_once { Some(from.time()?) } else { None },
+        last_denied: if denied_once { Some(from.time()?) } else { None },
+    })
 }

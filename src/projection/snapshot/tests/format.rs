@@ -1,5 +1,7 @@
 //! The bytes of a snapshot, built by hand from the tables in the documentation.
 
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -82,13 +84,19 @@ fn the_policy_of_a_restored_log_ends_with_what_the_log_is() {
     let at = |number| crate::domain::ids::Position::new(number).unwrap();
     let loss = Loss { generation: 2, first: at(7), last: None, root: TreeRoot([9; 32]) };
     let losses = vec![loss, Loss { generation: 3, last: Some(at(8)), ..loss }];
-    let log = LogState { generation: 3, losses };
+    let log = LogState { generation: 3, losses, last_journal: 0 };
     let nothing = [0; 8];
     let written =
         |generation: u64, last: u64| [&num(generation)[..], &num(7), &num(last), &[9; 32]].concat();
     let expected = [&nothing[..], &num(3), &[0, 0, 0, 2], &written(2, 0), &written(3, 8)].concat();
     assert_eq!(encode_policy(&Policy::default(), &log), expected);
-    assert_eq!(decode_policy(&expected), Some((Policy::default(), log)));
+    assert_eq!(decode_policy(&expected), Some((Policy::default(), log.clone())));
+    let used = LogState { last_journal: 5, ..log };
+    let with_journal = [&expected[..], &num(5)].concat();
+    assert_eq!(encode_policy(&Policy::default(), &used), with_journal);
+    assert_eq!(decode_policy(&with_journal), Some((Policy::default(), used)));
+    let of_none = [&expected[..], &num(0)].concat();
+    assert_eq!(decode_policy(&of_none), None);
     let never = encode_policy(&Policy::default(), &LogState::default());
     assert_eq!(never, nothing);
     let written_out = [&nothing[..], &num(1), &[0; 4]].concat();
@@ -257,4 +265,30 @@ fn a_newer_version_is_refused_as_such() {
     std::fs::write(place.store.path(last), bytes).unwrap();
     let refused = place.store.open(last).unwrap_err();
     assert_eq!(refused, SnapshotError::Newer(2));
+}
+
+#[test]
+fn a_key_in_use_ends_with_what_the_log_says_of_its_uses() {
+    use super::super::entry::key::KeyEntry;
+    use crate::domain::usage::Used;
+    let world = World::with_key();
+    let key = world.keys[&key_id(1)].clone();
+    let owner = Arc::clone(&key.account);
+    let unused = KeyEntry { id: key_id(1), key, bound: None };
+    let written = |last_use, last_denied| {
+        let recorded = Position::new(77).unwrap();
+        let used = Used { recorded, allowed: 5, denied: 6, last_use, last_denied };
+        let mut entry = unused.clone();
+        entry.key.used = Some(Arc::new(used));
+        let bytes = entry.encode(0);
+        assert_eq!(KeyEntry::decode(&bytes, |_| Some(Arc::clone(&owner))), Some(entry));
+        bytes
+    };
+    let mut before = unused.encode(0);
+    before[16] |= 0b1_0000;
+    let counts = [num(77), num(5), num(6)].concat();
+    let both = [&before[..], &[0b11], &counts, &time(3), &time(4)].concat();
+    assert_eq!(written(Some(at(3)), Some(at(4))), both);
+    let denied = [&before[..], &[0b10], &counts, &time(4)].concat();
+    assert_eq!(written(None, Some(at(4))), denied);
 }
