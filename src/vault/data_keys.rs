@@ -10,9 +10,10 @@
 //!
 //! The caller MUST hold the lock of the data directory.
 
+mod durable;
 mod read;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -33,6 +34,7 @@ use crate::vault::kek_ring::KekRing;
 use crate::vault::secret_key::SecretKey;
 use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotHead};
 use crate::vault::snapshot_key::SnapshotKeys;
+use durable::Durable;
 use read::{check_keks, whole_slots};
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
@@ -59,15 +61,6 @@ pub struct DataKeys {
     cache: Cache<DataKeyId, Arc<SecretKey>>,
     /// Bytes at the end of the file, as it was opened, that are no whole slot.
     unfinished: usize,
-}
-
-/// The slots that are on disk.
-#[derive(Default)]
-struct Durable {
-    slots: Vec<Slot>,
-    by_scope: HashMap<ScopeName, DataKeyId>,
-    /// A write or sync has failed: nothing more is answered.
-    poisoned: bool,
 }
 
 /// The slots on their way there. Taken before [`Durable`] where both are held.
@@ -235,17 +228,41 @@ impl DataKeys {
     /// [`VaultError::Io`] if a write or sync fails, [`VaultError::Poisoned`] from then on, whatever
     /// the scope: the caller MUST end the process, for the disk may hold less than memory.
     pub fn ensure(&self, scope: &Scope, random: &dyn Random) -> Result<DataKeyId, VaultError> {
-        let scope = ScopeName::from(scope);
-        if let Some(id) = self.durable().find(&scope)? {
+        let name = ScopeName::from(scope);
+        if let Some(id) = self.durable().find(&name)? {
             return Ok(id);
         }
+        self.make_missing(vec![name], random)?;
+        Ok(self.durable().find(&name)?.expect("what is made stays"))
+    }
+
+    /// As [`DataKeys::ensure`] of each scope, with one write and sync for all that are missing.
+    ///
+    /// # Errors
+    /// As [`DataKeys::ensure`].
+    pub fn ensure_all<'a>(
+        &self,
+        scopes: impl IntoIterator<Item = &'a Scope>,
+        random: &dyn Random,
+    ) -> Result<(), VaultError> {
+        self.make_missing(scopes.into_iter().map(ScopeName::from).collect(), random)
+    }
+
+    fn make_missing(
+        &self,
+        mut scopes: Vec<ScopeName>,
+        random: &dyn Random,
+    ) -> Result<(), VaultError> {
         let mut queue = self.queue();
         loop {
-            if let Some(id) = self.durable().find(&scope)? {
-                return Ok(id);
+            self.durable().retain_missing(&mut scopes)?;
+            if scopes.is_empty() {
+                return Ok(());
             }
-            if !queue.announced.contains(&scope) {
-                self.announce(&mut queue, scope, random);
+            for scope in &scopes {
+                if !queue.announced.contains(scope) {
+                    self.announce(&mut queue, *scope, random);
+                }
             }
             queue = if queue.writing {
                 self.written.wait(queue).unwrap_or_else(PoisonError::into_inner)
@@ -340,35 +357,6 @@ impl fmt::Debug for DataKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.durable().slots.len();
         f.debug_struct("DataKeys").field("keys", &keys).finish_non_exhaustive()
-    }
-}
-
-impl Durable {
-    fn new(slots: Vec<Slot>) -> Result<Self, VaultError> {
-        let mut durable = Durable::default();
-        for slot in slots {
-            if durable.by_scope.contains_key(&slot.scope()) {
-                return Err(VaultError::RepeatedScope { slot: slot.id().0 });
-            }
-            durable.add(slot);
-        }
-        Ok(durable)
-    }
-
-    fn add(&mut self, slot: Slot) {
-        self.by_scope.insert(slot.scope(), slot.id());
-        self.slots.push(slot);
-    }
-
-    fn slot(&self, id: DataKeyId) -> Option<&Slot> {
-        self.slots.get(usize::try_from(id.0.checked_sub(1)?).ok()?)
-    }
-
-    fn find(&self, scope: &ScopeName) -> Result<Option<DataKeyId>, VaultError> {
-        if self.poisoned {
-            return Err(VaultError::Poisoned);
-        }
-        Ok(self.by_scope.get(scope).copied())
     }
 }
 

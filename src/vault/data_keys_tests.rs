@@ -308,6 +308,20 @@ fn calls_that_wait_for_a_write_share_the_next_one() {
 }
 
 #[test]
+fn many_scopes_at_once_share_a_batch_and_those_that_have_a_key_keep_it() {
+    let place = Place::with_keys(1, 3);
+    let keys = place.open().unwrap();
+    let scopes = [account(3), account(8), account(9), account(8)];
+    keys.ensure_all(&scopes, &place.random).unwrap();
+    let ids = [0, 1, 2, 3].map(|n| keys.find(&scopes[n]).unwrap().0);
+    assert_eq!(ids, [3, 4, 5, 4]);
+    let batches: Vec<u64> = keys.durable().slots.iter().map(|slot| slot.batch().0).collect();
+    assert_eq!(batches[3..], [4, 4]);
+    keys.ensure_all(&scopes, &place.random).unwrap();
+    assert_eq!(place.bytes().len(), 5 * SLOT_BYTES);
+}
+
+#[test]
 fn after_a_failed_write_nothing_is_answered_any_more() {
     let place = Place::with_keys(1, 2);
     let before = place.bytes();

@@ -8,13 +8,13 @@
 //! | 0   | 4     | `KLDK` |
 //! | 4   | 1     | format version: 1 |
 //! | 5   | 1     | state: 1 live |
-//! | 6   | 1     | kind of scope: 0 the service, 1 an account |
+//! | 6   | 1     | kind of scope: 0 the service, 1 an account, 2 an account in one month |
 //! | 7   | 1     | 0 |
 //! | 8   | 2     | version of the key-encryption key |
 //! | 10  | 6     | 0 |
 //! | 16  | 8     | data key id |
 //! | 24  | 8     | batch: the lowest data key id that was written together with this one |
-//! | 32  | 32    | scope: SHA-256(kind ‖ length of tenant (2) ‖ tenant ‖ length of account (2) ‖ account), lengths 0 for the service |
+//! | 32  | 32    | scope: SHA-256(kind ‖ length of tenant (2) ‖ tenant ‖ length of account (2) ‖ account), lengths 0 for the service; behind them, of kind 2, the month (4), counted from January 1970 |
 //! | 64  | 12    | nonce |
 //! | 76  | 48    | wrapped key: AES-256-GCM-SIV (RFC 8452) of the 32 bytes under the key-encryption key, the tag last; additional data: bytes 0 to 63 |
 //! | 124 | 4     | CRC-32 (ISO-HDLC) of bytes 0 to 123 |
@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::ids::AccountRef;
 use crate::domain::sealed::{DataKeyId, NONCE_BYTES};
+use crate::domain::time::Month;
 use crate::random::{self, Random};
 use crate::vault::error::VaultError;
 use crate::vault::secret_key::SecretKey;
@@ -48,6 +49,8 @@ pub enum Scope {
     Service,
     /// Facts about one account and its keys.
     Account(AccountRef),
+    /// Where the uses of an account's keys came from in one month.
+    AccountMonth(AccountRef, Month),
 }
 
 /// A scope as a slot holds it: its kind and its hash, which covers the kind.
@@ -59,14 +62,20 @@ pub(super) struct ScopeName {
 
 impl From<&Scope> for ScopeName {
     fn from(scope: &Scope) -> Self {
-        let (kind, tenant, account) = match scope {
-            Scope::Service => (0, "", ""),
-            Scope::Account(of) => (1, of.tenant.as_str(), of.account.as_str()),
+        let (kind, tenant, account, month) = match scope {
+            Scope::Service => (0, "", "", None),
+            Scope::Account(of) => (1, of.tenant.as_str(), of.account.as_str(), None),
+            Scope::AccountMonth(of, month) => {
+                (2, of.tenant.as_str(), of.account.as_str(), Some(month))
+            }
         };
         let mut hash = Sha256::new_with_prefix([kind]);
         for part in [tenant, account] {
             hash.update(id_length(part).to_be_bytes());
             hash.update(part);
+        }
+        if let Some(Month(number)) = month {
+            hash.update(number.to_be_bytes());
         }
         ScopeName { kind, hash: hash.finalize().into() }
     }
@@ -151,7 +160,7 @@ impl Slot {
         if !whole || bytes[0..4] != MAGIC {
             return Err(SlotFault::Damaged);
         }
-        if bytes[4] != VERSION || bytes[5] != LIVE || bytes[6] > 1 {
+        if bytes[4] != VERSION || bytes[5] != LIVE || bytes[6] > 2 {
             return Err(SlotFault::Newer);
         }
         let slot = Slot(*bytes);

@@ -65,6 +65,15 @@ fn the_service_scope_hashes_its_kind_and_two_empty_names() {
 }
 
 #[test]
+fn the_months_of_an_account_are_scopes_of_their_own() {
+    let Scope::Account(name) = account("acme", "bo") else { unreachable!() };
+    let of = |month| ScopeName::from(&Scope::AccountMonth(name.clone(), Month(month)));
+    let hash: [u8; 32] = Sha256::digest(b"\x02\0\x04acme\0\x02bo\0\0\x02\xa6").into();
+    assert_eq!(of(678), ScopeName { kind: 2, hash });
+    assert_ne!(of(678), of(679));
+}
+
+#[test]
 fn scopes_whose_names_run_together_differ() {
     let names =
         [account("ab", "c"), account("a", "bc"), Scope::Service].map(|s| ScopeName::from(&s));
@@ -111,7 +120,7 @@ fn only_a_slot_without_its_end_counts_as_torn() {
 #[test]
 fn unknown_versions_states_and_kinds_are_told_from_damage() {
     let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
-    for (at, value) in [(4, 2), (5, 2), (6, 2)] {
+    for (at, value) in [(4, 2), (5, 2), (6, 3)] {
         let mut bytes = *slot.bytes();
         bytes[at] = value;
         let crc = crc32fast::hash(&bytes[..124]);
