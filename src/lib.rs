@@ -27,4 +27,5 @@ pub mod proto;
 pub mod random;
 pub mod server;
 pub mod telemetry;
+pub mod usage;
 pub mod vault;

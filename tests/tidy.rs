@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("merkle", &[]),
     ("vault", &["domain", "durable_file", "random", "vault"]),
     ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
+    ("usage", &["clock", "domain", "durable_file", "ledger", "proto", "random", "usage"]),
     (
         "projection",
         &["domain", "durable_file", "ledger", "merkle", "progress", "projection", "vault"],
@@ -40,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "progress",
             "projection",
             "random",
+            "usage",
             "vault",
         ],
     ),
@@ -75,8 +77,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("sled::", &["ledger"]),
     ("tonic::", &["grpc", "server", "cli", "proto"]),
-    ("tokio::", &["app", "grpc", "ledger", "server", "cli"]),
-    ("prost::", &["ledger", "proto", "grpc"]),
+    ("tokio::", &["app", "grpc", "ledger", "server", "cli", "usage"]),
+    ("prost::", &["ledger", "proto", "grpc", "usage"]),
 ];
 
 fn root() -> &'static Path {

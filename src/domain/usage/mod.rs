@@ -141,6 +141,8 @@ pub struct Use {
     pub time: Time,
     /// What it was charged to the account's rate.
     pub cost: u32,
+    /// Whether it goes on record by itself, not folded with others.
+    pub alone: bool,
 }
 
 /// Where the window that holds `time` starts: windows of `span` follow each other from the epoch.

@@ -25,6 +25,7 @@ fn window(outcomes: &[UseOutcome], second: i64) -> UsedWindow {
             position: Position::new(3),
             time: at(second),
             cost: 1,
+            alone: false,
         };
         window.add(&used, 1);
     }

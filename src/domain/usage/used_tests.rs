@@ -29,6 +29,7 @@ fn used(caller: u8, action: &str, host: Option<u8>, agent: &str) -> Use {
         position: Position::new(4),
         time: at(1),
         cost: 1,
+        alone: false,
     }
 }
 

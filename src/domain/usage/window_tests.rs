@@ -27,6 +27,7 @@ fn used(outcome: UseOutcome, second: i64) -> Use {
         position: Position::new(9),
         time: at(second),
         cost: 1,
+        alone: false,
     }
 }
 

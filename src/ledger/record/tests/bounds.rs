@@ -165,6 +165,7 @@ fn record_uses() -> Act {
             position: Position::new(u64::MAX),
             time: Time::MAX,
             cost: 1,
+            alone: false,
         };
         window.add(&used, 1 + n as u64);
     }

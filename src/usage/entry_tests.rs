@@ -1,0 +1,118 @@
+//! Uses come back from a journal as they went, and nothing else is taken for uses.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::testing::{account, at, key_id};
+
+fn tried(outcome: UseOutcome) -> impl Strategy<Value = Tried> {
+    let of_key = outcome.is_of_key();
+    (any::<u8>(), any::<bool>(), "[a-c]").prop_map(move |(id, named, name)| {
+        if of_key {
+            Tried::Key(key_id(id), account(&name))
+        } else {
+            Tried::Unknown(named.then_some(key_id(id)))
+        }
+    })
+}
+
+fn any_use() -> impl Strategy<Value = Use> {
+    let outcome = proptest::sample::select(UseOutcome::ALL);
+    let way =
+        (option::of(any::<[u8; 12]>()), "\\PC{0,9}", option::of(any::<IpAddr>()), "\\PC{0,9}");
+    let rest =
+        (option::of(any::<[u8; 16]>()), vec("[a-z:]{1,9}", 0..3), any::<u64>(), any::<i64>());
+    let last = (any::<u32>(), any::<bool>());
+    (outcome.prop_flat_map(|outcome| (Just(outcome), tried(outcome))), way, rest, last).prop_map(
+        |((outcome, tried), (caller, action, source, agent), rest, (cost, alone))| {
+            let (trace, required, position, time) = rest;
+            Use {
+                tried,
+                outcome,
+                caller: caller.map(CallerId),
+                action,
+                source,
+                agent,
+                trace_id: trace.map(TraceId),
+                required,
+                position: Position::new(position),
+                time: Time::from_micros(time),
+                cost,
+                alone,
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn uses_come_back_as_they_went(
+        uses in vec(any_use(), 0..9),
+        span in 1..=3600_u64,
+        shed in option::of((any::<i64>(), any::<i64>(), any::<u64>())),
+    ) {
+        let time = Time::from_micros;
+        let shed = shed.map(|(from, to, lost)| Shed { from: time(from), to: time(to), lost });
+        let flushed = Flushed { span: Duration::from_secs(span), uses, shed };
+        prop_assert_eq!(Decoder::default().decode(&encode(&flushed)), Ok(flushed));
+    }
+
+    #[test]
+    fn no_bytes_end_the_process(bytes in vec(any::<u8>(), 0..99)) {
+        let _ = Decoder::default().decode(&bytes);
+    }
+}
+
+fn message() -> wire::JournaledUse {
+    wire::JournaledUse {
+        outcome: 1,
+        key_id: vec![1; 12],
+        tenant_id: "acme".to_owned(),
+        account_id: "a".to_owned(),
+        time: at(0).as_micros(),
+        ..wire::JournaledUse::default()
+    }
+}
+
+#[test]
+fn what_is_out_of_range_is_refused_by_its_name() {
+    let decode = |used: wire::JournaledUse| {
+        let uses = wire::JournaledUses { span_seconds: 60, uses: vec![used], shed: None };
+        Decoder::default().decode(&uses.encode_to_vec()).map(drop)
+    };
+    assert_eq!(decode(message()), Ok(()));
+    let refused: [(&str, fn(&mut wire::JournaledUse)); 8] = [
+        ("outcome", |used| used.outcome = 0),
+        ("outcome", |used| used.outcome = 300),
+        ("key_id", |used| used.key_id.clear()),
+        ("key_id", |used| used.key_id.truncate(11)),
+        ("tenant_id", |used| used.tenant_id.clear()),
+        ("source", |used| used.source = vec![1; 5]),
+        ("caller_id", |used| used.caller_id = vec![1; 3]),
+        ("trace_id", |used| used.trace_id = vec![1; 8]),
+    ];
+    for (field, spoil) in refused {
+        let mut used = message();
+        spoil(&mut used);
+        assert_eq!(decode(used), Err(NotUses(field)));
+    }
+    let no_span = wire::JournaledUses::default().encode_to_vec();
+    assert_eq!(Decoder::default().decode(&no_span), Err(NotUses("span_seconds")));
+}
+
+#[test]
+fn accounts_that_come_again_share_one_name() {
+    let uses = wire::JournaledUses { span_seconds: 60, uses: vec![message(); 2], shed: None };
+    let flushed = Decoder::default().decode(&uses.encode_to_vec()).expect("uses");
+    let names: Vec<&Arc<AccountRef>> = flushed
+        .uses
+        .iter()
+        .map(|used| match &used.tried {
+            Tried::Key(_, account) => account,
+            Tried::Unknown(_) => unreachable!("of a key"),
+        })
+        .collect();
+    assert!(Arc::ptr_eq(names[0], names[1]));
+}
