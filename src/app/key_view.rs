@@ -10,6 +10,7 @@ use crate::domain::key::{Key, KeyState};
 use crate::domain::key_format::{self, KeyText};
 use crate::domain::personal::Personal;
 use crate::domain::refusal::Refusal;
+use crate::domain::usage::UseCounts;
 
 /// A key, its personal fields and its state at one instant.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct KeyView {
     pub personal: Arc<Personal>,
     /// Its state when it was looked at.
     pub state: KeyState,
+    /// How often it was used, and when last.
+    pub uses: UseCounts,
     /// What may be shown of the key's text: its beginning.
     pub hint: String,
 }
@@ -51,7 +54,8 @@ impl App {
             self.table.witness(now);
         }
         let hint = key_format::hint(&self.prefix, key.environment, &id);
-        Ok(KeyView { id, key, personal, state, hint })
+        let uses = self.table.uses(&id, &key);
+        Ok(KeyView { id, key, personal, state, uses, hint })
     }
 
     /// GetKey.

@@ -12,7 +12,9 @@ use crate::domain::ids::{AccountId, AccountRef, KeyId, TenantId};
 use crate::domain::key::{Key, KeyState};
 use crate::domain::personal::Personal;
 use crate::domain::time::Time;
+use crate::domain::usage::UseCounts;
 use crate::projection::directory::KeyPlace;
+use crate::projection::key_table::Row;
 
 /// The most keys looked at for one page, so that a filter that fits few keys does not hold the
 /// server: the page is then short and its token leads on.
@@ -36,13 +38,16 @@ pub struct KeyFilter {
     pub metadata: BTreeMap<String, String>,
     /// Expiring before this.
     pub expire_before: Option<Time>,
+    /// Not used, that is allowed, since this; whether it was ever used or not.
+    pub unused_since: Option<Time>,
 }
 
 impl KeyFilter {
-    fn fits_row(&self, key: &Key, now: Time) -> bool {
+    fn fits_row(&self, key: &Key, uses: &UseCounts, now: Time) -> bool {
         let in_time = |before| key.expire_time().is_some_and(|time| time < before);
         (self.states.is_empty() || self.states.contains(&key.state_at(now)))
             && self.expire_before.is_none_or(in_time)
+            && self.unused_since.is_none_or(|since| uses.last_use.is_none_or(|last| last < since))
     }
 
     fn reads_personal(&self) -> bool {
@@ -102,9 +107,8 @@ impl App {
         filter: &KeyFilter,
         now: Time,
     ) -> Result<Option<KeyView>, AppError> {
-        let Some(row) = self.table.row(&id).filter(|row| filter.fits_row(&row.key, now)) else {
-            return Ok(None);
-        };
+        let fits = |row: &Row| filter.fits_row(&row.key, &self.table.uses(&id, &row.key), now);
+        let Some(row) = self.table.row(&id).filter(fits) else { return Ok(None) };
         if filter.reads_personal() {
             let personal = self.personal_at(row.key.personal_at()).await?;
             if !filter.fits_personal(&personal) {

@@ -27,6 +27,11 @@ fn or_never(time: Option<&Timestamp>, shown: fn(&Timestamp) -> String) -> String
     time.map_or_else(|| "never".to_owned(), shown)
 }
 
+/// When last, and how often in all.
+fn counted(last: Option<&Timestamp>, count: u64) -> String {
+    last.map_or_else(|| "never".to_owned(), |last| format!("{}  {count} in all", humane(last)))
+}
+
 fn pairs(metadata: &BTreeMap<String, String>) -> String {
     let pairs: Vec<_> = metadata.iter().map(|(name, value)| format!("{name}={value}")).collect();
     joined(&pairs, "—")
@@ -63,6 +68,10 @@ impl Resource for v1::Key {
             "allowed_cidrs": self.allowed_cidrs,
             "metadata": self.metadata,
             "position": self.position,
+            "last_use_time": time(self.last_use_time.as_ref()),
+            "use_count": self.use_count,
+            "last_denied_time": time(self.last_denied_time.as_ref()),
+            "denied_count": self.denied_count,
         })
     }
 
@@ -93,6 +102,11 @@ impl Resource for v1::Key {
             ("created", self.create_time.as_ref().map_or_else(|| "—".to_owned(), humane) + &by),
             ("expires", or_never(self.expire_time.as_ref(), humane)),
         ];
+        fields.push(("last used", counted(self.last_use_time.as_ref(), self.use_count)));
+        if self.denied_count > 0 {
+            let denied = counted(self.last_denied_time.as_ref(), self.denied_count);
+            fields.push(("last denied", denied));
+        }
         if let Some(retires) = &self.retire_time {
             fields.push(("retires", humane(retires)));
         }
@@ -113,7 +127,7 @@ impl Resource for v1::Key {
 
 impl Row for v1::Key {
     const COLUMNS: &'static [&'static str] =
-        &["KEY", "NAME", "ACCOUNT", "ENV", "STATE", "CREATED", "EXPIRES"];
+        &["KEY", "NAME", "ACCOUNT", "ENV", "STATE", "CREATED", "LAST USED", "EXPIRES"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -123,6 +137,7 @@ impl Row for v1::Key {
             or_dash(&self.environment),
             enum_or_dash::<v1::KeyState>(self.state),
             self.create_time.as_ref().map_or_else(|| "—".to_owned(), day),
+            or_never(self.last_use_time.as_ref(), humane),
             or_never(self.expire_time.as_ref(), day),
         ]
     }

@@ -76,6 +76,10 @@ fn a_keys_json_has_every_field_of_the_api_and_null_for_what_is_unset() {
             "allowed_cidrs": [],
             "metadata": {"team": "data"},
             "position": 42,
+            "last_use_time": null,
+            "use_count": 0,
+            "last_denied_time": null,
+            "denied_count": 0,
         })
     );
 }

@@ -35,6 +35,17 @@ impl When {
     }
 }
 
+/// The instant `span` before `now`, for a message.
+///
+/// # Errors
+/// If it is earlier than a timestamp can say.
+pub(super) fn before(now: Timestamp, span: Duration) -> Result<prost_types::Timestamp, String> {
+    let instant = SignedDuration::try_from(span).and_then(|span| now.checked_sub(span));
+    let instant = instant.map_err(|_| "the span is too long".to_owned())?;
+    let (seconds, nanos) = (instant.as_second(), instant.subsec_nanosecond());
+    Ok(prost_types::Timestamp { seconds, nanos }.normalized())
+}
+
 /// The time now, by this machine's clock.
 pub(super) fn now() -> Timestamp {
     Timestamp::from_microsecond(SystemClock::new().wall().as_micros()).unwrap_or(Timestamp::MAX)

@@ -48,7 +48,7 @@ fn words(permissions: &Permissions) -> Vec<String> {
 
 /// A key.
 pub(super) fn key(view: KeyView) -> v1::Key {
-    let KeyView { id, key, personal, state, hint } = view;
+    let KeyView { id, key, personal, state, uses, hint } = view;
     let life = key.life.as_deref();
     let rotation = life.and_then(|life| life.rotation.as_ref());
     let revocation = life.and_then(|life| life.revocation.as_ref());
@@ -74,6 +74,10 @@ pub(super) fn key(view: KeyView) -> v1::Key {
         allowed_cidrs: personal.allowed_cidrs.clone(),
         metadata: personal.metadata.clone(),
         position: key.position().get(),
+        last_use_time: uses.last_use.map(time),
+        use_count: uses.allowed,
+        last_denied_time: uses.last_denied.map(time),
+        denied_count: uses.denied,
     }
 }
 

@@ -17,8 +17,10 @@ use crate::domain::log_state::LogState;
 use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::time::Time;
+use crate::domain::usage::UseCounts;
 use crate::projection::directory::Directory;
 use crate::projection::id_hash::BuildIdHasher;
+use crate::projection::tallies::Tallies;
 
 /// An account and what it holds under the policy in force.
 #[derive(Clone, Debug)]
@@ -67,6 +69,7 @@ pub struct KeyTable {
     policy: ArcSwap<Policy>,
     log_state: ArcSwap<LogState>,
     directory: Directory,
+    tallies: Tallies,
     head: AtomicU64,
     last_time: AtomicI64,
 }
@@ -105,6 +108,18 @@ impl KeyTable {
     #[must_use]
     pub fn row(&self, id: &KeyId) -> Option<Row> {
         self.with_row(id, Row::clone)
+    }
+
+    /// Counts a use of a key. Of a key that is used for the first time since the start, `key` MUST have all
+    /// that the log says: uses that an earlier run left on their way there are counted first.
+    pub fn note_use(&self, id: KeyId, key: &Key, allowed: bool, time: Time) {
+        self.tallies.note(id, key, allowed, time);
+    }
+
+    /// How often a key was used, this instant included.
+    #[must_use]
+    pub fn uses(&self, id: &KeyId, key: &Key) -> UseCounts {
+        self.tallies.of(id, key)
     }
 
     /// The account of that name as it is now.

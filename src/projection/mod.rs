@@ -7,3 +7,4 @@ pub mod key_table;
 mod places;
 pub mod snapshot;
 pub mod table_writer;
+mod tallies;

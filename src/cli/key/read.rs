@@ -1,12 +1,14 @@
 //! `keyledger key get` and `list`.
 
+use std::time::Duration;
+
 use clap::Args;
 use jiff::Timestamp;
 
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::options::{Paging, pairs, parse_pair};
 use crate::cli::session::Session;
-use crate::cli::times::{When, now, parse_when};
+use crate::cli::times::{When, before, now, parse_span, parse_when};
 use crate::cli::words::choice;
 use crate::proto::v1;
 
@@ -36,6 +38,9 @@ pub(in crate::cli) struct ListArgs {
     /// Only keys that expire before: a time such as 2027-01-31T09:00:00Z, or 30d from now
     #[arg(long, value_name = "TIME", value_parser = parse_when)]
     expire_before: Option<When>,
+    /// Only keys that have not been used for a span such as 30d, never used ones too
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    unused_for: Option<Duration>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -50,6 +55,11 @@ impl ListArgs {
             expire_before: self
                 .expire_before
                 .map(|when| when.from(now))
+                .transpose()
+                .map_err(Failure::Usage)?,
+            unused_since: self
+                .unused_for
+                .map(|span| before(now, span))
                 .transpose()
                 .map_err(Failure::Usage)?,
         };
@@ -118,6 +128,8 @@ mod tests {
             "a=b",
             "--expire-before",
             "1h",
+            "--unused-for",
+            "1m",
         ];
         let expected = v1::KeyFilter {
             states: vec![
@@ -128,6 +140,7 @@ mod tests {
             name_prefix: "n".to_owned(),
             metadata: [("a".to_owned(), "b".to_owned())].into(),
             expire_before: Some(prost_types::Timestamp { seconds: 3_600, nanos: 0 }),
+            unused_since: Some(prost_types::Timestamp { seconds: -60, nanos: 0 }),
         };
         assert_eq!(request(&line).filter, Some(expected));
     }

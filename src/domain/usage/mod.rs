@@ -152,11 +152,9 @@ pub fn window_start(time: Time, span: Duration) -> Time {
     Time::from_micros(time.as_micros().div_euclid(span).saturating_mul(span))
 }
 
-/// What is known of a key's uses from the log: a sum of its records, no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// The last record that says so.
-    pub recorded: Position,
+/// How often a key was used, and when last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UseCounts {
     /// How often it was allowed.
     pub allowed: u64,
     /// How often it was denied though its secret was right.
@@ -165,6 +163,15 @@ pub struct Used {
     pub last_use: Option<Time>,
     /// When it was last denied.
     pub last_denied: Option<Time>,
+}
+
+/// What is known of a key's uses from the log: a sum of its records, no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// The last record that says so.
+    pub recorded: Position,
+    /// What all of them say together.
+    pub counts: UseCounts,
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
 use crate::domain::usage::used::{KeyUsed, UnknownKeyTried, UsageGap, UsedWindow};
-use crate::domain::usage::{UseOutcome, Used};
+use crate::domain::usage::{UseCounts, UseOutcome, Used};
 
 /// A key's window to put on record.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct RecordUnknown {
 pub fn decide_uses(facts: &impl Facts, uses: &RecordUses) -> Result<Vec<Proposal>, Refusal> {
     let key = facts.key(&uses.key).filter(|key| key.account == uses.account);
     let before = key.ok_or(Refusal::KeyNotFound)?.used;
-    let (allowed, denied) = before.as_ref().map_or((0, 0), |used| (used.allowed, used.denied));
+    let UseCounts { allowed, denied, .. } = before.map(|used| used.counts).unwrap_or_default();
     let window = uses.window.clone();
     let event = Event::KeyUsed(Box::new(KeyUsed {
         journal: uses.journal,
@@ -75,20 +75,20 @@ pub fn decide_gap(gap: UsageGap) -> Vec<Proposal> {
 /// its totals are not those before and its own together, or it holds what is no use of a key.
 #[must_use]
 pub fn used_after(before: Option<&Used>, used: &KeyUsed, recorded: Position) -> Option<Used> {
-    let (allowed, denied) = before.map_or((0, 0), |used| (used.allowed, used.denied));
+    let before = before.map(|used| used.counts).unwrap_or_default();
     let window = &used.window;
-    let follows = used.total_allowed == allowed.saturating_add(window.allowed())
-        && used.total_denied == denied.saturating_add(window.denied())
+    let follows = used.total_allowed == before.allowed.saturating_add(window.allowed())
+        && used.total_denied == before.denied.saturating_add(window.denied())
         && window.holds_together()
         && window.totals.iter().all(|total| total.outcome.is_of_key());
     let (last_use, last_denied) = window.last_times();
-    follows.then_some(Used {
-        recorded,
+    let counts = UseCounts {
         allowed: used.total_allowed,
         denied: used.total_denied,
-        last_use: before.and_then(|before| before.last_use).max(last_use),
-        last_denied: before.and_then(|before| before.last_denied).max(last_denied),
-    })
+        last_use: before.last_use.max(last_use),
+        last_denied: before.last_denied.max(last_denied),
+    };
+    follows.then_some(Used { recorded, counts })
 }
 
 /// Whether tries of unknown keys can be what a record says of them.

@@ -57,14 +57,9 @@ fn uses_add_up_to_the_running_totals_of_their_key() {
     let last = does(&mut world, uses(2, &[ALLOWED, UseOutcome::Disabled], 3));
     let key = &world.keys[&key_id(1)];
     let used = key.used.as_deref().copied().expect("used");
-    let expected = Used {
-        recorded: last,
-        allowed: 3,
-        denied: 2,
-        last_use: Some(at(5)),
-        last_denied: Some(at(5)),
-    };
-    assert_eq!(used, expected);
+    let counts =
+        UseCounts { allowed: 3, denied: 2, last_use: Some(at(5)), last_denied: Some(at(5)) };
+    assert_eq!(used, Used { recorded: last, counts });
     let Event::KeyUsed(event) = &world.log.last().expect("a record").event else { panic!() };
     assert_eq!((event.total_allowed, event.total_denied), (3, 2));
 }

@@ -55,11 +55,13 @@ fn read_filter(bad: &mut Violations, filter: v1::KeyFilter) -> Option<KeyFilter>
     let name_prefix = bad.line("filter.name_prefix", filter.name_prefix);
     let metadata = bad.metadata("filter.metadata", filter.metadata);
     let expire_before = bad.time("filter.expire_before", filter.expire_before);
+    let unused_since = bad.time("filter.unused_since", filter.unused_since);
     Some(KeyFilter {
         states: states?,
         name_prefix: name_prefix?,
         metadata: metadata?,
         expire_before: expire_before?,
+        unused_since: unused_since?,
     })
 }
 
@@ -95,6 +97,7 @@ mod tests {
             name_prefix: "n".repeat(201),
             metadata: [("m".repeat(65), String::new())].into(),
             expire_before: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+            unused_since: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         };
         let worst = ListKeysRequest {
             tenant_id: String::new(),
@@ -112,6 +115,7 @@ mod tests {
             "filter.name_prefix",
             "filter.metadata",
             "filter.expire_before",
+            "filter.unused_since",
         ];
         assert_eq!(violated(|bad| read(bad, worst)), fields);
     }

@@ -49,7 +49,7 @@ use crate::domain::key_format::Environment;
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::Sources;
 use crate::domain::tag::KeyTag;
-use crate::domain::usage::Used;
+use crate::domain::usage::{UseCounts, Used};
 use crate::projection::snapshot::bytes::{Cursor, Put};
 
 /// The reasons in the order of their numbers.
@@ -260,20 +260,22 @@ fn life(from: &mut Cursor<'_>) -> Option<Life> {
 
 /// What the log says of the key's uses: nothing that an open usage journal holds.
 fn put_used(used: &Used, out: &mut Vec<u8>) {
-    out.push(byte_of([used.last_use.is_some(), used.last_denied.is_some()]));
+    let UseCounts { allowed, denied, last_use, last_denied } = used.counts;
+    out.push(byte_of([last_use.is_some(), last_denied.is_some()]));
     out.put_position(used.recorded);
-    out.extend(used.allowed.to_be_bytes());
-    out.extend(used.denied.to_be_bytes());
-    [used.last_use, used.last_denied].into_iter().flatten().for_each(|time| out.put_time(time));
+    out.extend(allowed.to_be_bytes());
+    out.extend(denied.to_be_bytes());
+    [last_use, last_denied].into_iter().flatten().for_each(|time| out.put_time(time));
 }
 
 fn used_so_far(from: &mut Cursor<'_>) -> Option<Used> {
     let [allowed_once, denied_once] = flags(from.u8()?)?;
-    Some(Used {
-        recorded: from.position()?,
+    let recorded = from.position()?;
+    let counts = UseCounts {
         allowed: from.u64()?,
         denied: from.u64()?,
         last_use: if allowed_once { Some(from.time()?) } else { None },
         last_denied: if denied_once { Some(from.time()?) } else { None },
-    })
+    };
+    Some(Used { recorded, counts })
 }

@@ -270,14 +270,15 @@ fn a_newer_version_is_refused_as_such() {
 #[test]
 fn a_key_in_use_ends_with_what_the_log_says_of_its_uses() {
     use super::super::entry::key::KeyEntry;
-    use crate::domain::usage::Used;
+    use crate::domain::usage::{UseCounts, Used};
     let world = World::with_key();
     let key = world.keys[&key_id(1)].clone();
     let owner = Arc::clone(&key.account);
     let unused = KeyEntry { id: key_id(1), key, bound: None };
     let written = |last_use, last_denied| {
         let recorded = Position::new(77).unwrap();
-        let used = Used { recorded, allowed: 5, denied: 6, last_use, last_denied };
+        let counts = UseCounts { allowed: 5, denied: 6, last_use, last_denied };
+        let used = Used { recorded, counts };
         let mut entry = unused.clone();
         entry.key.used = Some(Arc::new(used));
         let bytes = entry.encode(0);
