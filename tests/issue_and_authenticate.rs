@@ -168,7 +168,10 @@ async fn a_key_bound_to_sources_is_refused_elsewhere_and_where_the_source_is_unk
     let secret = admin.keys.clone().create_key(request).await.expect("created").into_inner().secret;
     let ask = |source: &str| v1::AuthenticateRequest {
         api_key: secret.clone(),
-        context: Some(v1::AuthenticateContext { source_ip: source.to_owned() }),
+        context: Some(v1::AuthenticateContext {
+            source_ip: source.to_owned(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     let cases = [

@@ -165,7 +165,8 @@ async fn must_be_held(story: &Story, server: &Process, last: u64) {
 }
 
 async fn from(client: &Client, api_key: &str, source: &str) -> Result<(), DenialReason> {
-    let context = Some(v1::AuthenticateContext { source_ip: source.to_owned() });
+    let context =
+        Some(v1::AuthenticateContext { source_ip: source.to_owned(), ..Default::default() });
     let api_key = api_key.to_owned();
     let request = v1::AuthenticateRequest { api_key, context, ..Default::default() };
     let answer = client.keys.clone().authenticate(request).await.expect("an answer").into_inner();

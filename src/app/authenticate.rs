@@ -6,14 +6,29 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::domain::ids::{AccountRef, KeyId, Position, TenantId};
+use crate::app::uses::record::Asked;
+use crate::domain::ids::{AccountRef, KeyId, Position, TenantId, TraceId};
 use crate::domain::key_format::{self, Environment, KeyProblem, PresentedKey};
 use crate::domain::permission::{Permissions, PlanName, RoleName};
 use crate::domain::personal::Personal;
 use crate::domain::tag::{Purpose, Tag};
 use crate::domain::time::Time;
+use crate::domain::usage::{Tried, UseOutcome};
 use crate::domain::verdict::{self, Ask, Denial, Denied};
 use crate::projection::key_table::Row;
+
+/// What is known of a use besides the key.
+#[derive(Debug, Default)]
+pub struct UseContext {
+    /// What it is for, in the caller's words; empty if not given.
+    pub action: String,
+    /// Where the request comes from, if that is known and an address.
+    pub source: Option<IpAddr>,
+    /// What the request says it comes from; empty if not given.
+    pub agent: String,
+    /// The trace the call is part of.
+    pub trace_id: Option<TraceId>,
+}
 
 /// What is asked.
 #[derive(Debug)]
@@ -23,9 +38,9 @@ pub struct Question<'a> {
     /// The tenant the request is for, if it is for one.
     pub tenant: Option<&'a TenantId>,
     /// All of these are required; valid permission words.
-    pub required: &'a [String],
-    /// Where the request comes from, if that is known and an address.
-    pub source: Option<IpAddr>,
+    pub required: Vec<String>,
+    /// What is known of the use.
+    pub context: UseContext,
     /// Decide no earlier than this.
     pub min_position: Option<Position>,
 }
@@ -75,6 +90,25 @@ pub struct Decision {
     pub position: Option<Position>,
 }
 
+/// The answer, and what goes on record of it.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    /// The answer to whoever asked.
+    pub(crate) outcome: Outcome,
+    /// What was presented, in truth: a key that is not the asking caller's to know is told here.
+    pub(crate) tried: Tried,
+    /// What was answered, in truth.
+    pub(crate) recorded: UseOutcome,
+}
+
+/// A verdict on a row whose secret has matched.
+enum Judged {
+    /// The caller may not know the key.
+    NotToKnow(Arc<AccountRef>),
+    Denied(Arc<AccountRef>, Denied),
+    Passed(Passed),
+}
+
 /// A key that passed, before its personal fields are at hand.
 struct Passed {
     principal: Principal,
@@ -89,7 +123,7 @@ impl App {
     pub async fn authenticate(
         &self,
         identity: &Identity,
-        question: &Question<'_>,
+        question: Question<'_>,
     ) -> Result<Decision, AppError> {
         self.confirm(identity)?;
         if let Some(tenant) = question.tenant {
@@ -102,9 +136,13 @@ impl App {
             return Err(AppError::BeyondHead { asked, head: position.map_or(0, Position::get) });
         }
         let tenant = question.tenant.or_else(|| identity.only_tenant());
-        let ask = Ask { tenant, required: question.required, source: question.source };
+        let Question { required, context, .. } = question;
+        let ask = Ask { tenant, required: &required, source: context.source };
         let may_know = |row: &Row| identity.may_enter(&row.key.account.tenant);
-        let outcome = self.decide_key(question.api_key, &ask, may_know).await?;
+        let Decided { outcome, tried, recorded } =
+            self.decide_key(question.api_key, &ask, may_know).await?;
+        let asked = Asked { caller: Some(identity.id), required, context, position };
+        self.record_use(tried, recorded, asked).await?;
         Ok(Decision { outcome, position })
     }
 
@@ -130,38 +168,54 @@ impl App {
         api_key: &str,
         ask: &Ask<'_>,
         may_know: impl Fn(&Row) -> bool,
-    ) -> Result<Outcome, AppError> {
+    ) -> Result<Decided, AppError> {
+        let unknown = |outcome, recorded, presented| {
+            Ok(Decided { outcome, tried: Tried::Unknown(presented), recorded })
+        };
         if api_key.is_empty() {
-            return Ok(Outcome::MissingKey);
+            return unknown(Outcome::MissingKey, UseOutcome::MissingKey, None);
         }
         let presented = match self.parse_key(api_key) {
             Ok(presented) => presented,
-            Err(problem) => return Ok(Outcome::MalformedKey(problem)),
+            Err(problem) => {
+                let malformed = Outcome::MalformedKey(problem);
+                return unknown(malformed, UseOutcome::MalformedKey, None);
+            }
         };
         let id = KeyId(presented.id);
         let now = self.now();
         let verdict = self.table.with_row(&id, |row| {
-            if !self.is_secret_of(row, &presented) || !may_know(row) {
+            if !self.is_secret_of(row, &presented) {
                 return None;
+            }
+            if !may_know(row) {
+                return Some(Judged::NotToKnow(Arc::clone(&row.key.account)));
             }
             Some(judge_row(id, row, ask, now))
         });
-        match verdict {
-            // No such key; below, one whose secret is wrong or that the caller may not know.
-            None => {
-                self.spend_a_tag(&presented);
-                Ok(Outcome::UnknownKey)
+        if verdict.is_none() {
+            self.spend_a_tag(&presented);
+        }
+        match verdict.flatten() {
+            // No such key, or its secret is wrong.
+            None => unknown(Outcome::UnknownKey, UseOutcome::UnknownKey, Some(id)),
+            Some(Judged::NotToKnow(account)) => {
+                let (tried, recorded) = (Tried::Key(id, account), UseOutcome::TenantMismatch);
+                Ok(Decided { outcome: Outcome::UnknownKey, tried, recorded })
             }
-            Some(None) => Ok(Outcome::UnknownKey),
-            Some(Some(Err(denied))) => {
+            Some(Judged::Denied(account, denied)) => {
                 if matches!(denied.denial, Denial::Expired | Denial::Superseded) {
                     self.table.witness(now);
                 }
-                Ok(Outcome::Denied(id, denied))
+                let (tried, recorded) = (Tried::Key(id, account), denied.denial.into());
+                Ok(Decided { outcome: Outcome::Denied(id, denied), tried, recorded })
             }
-            Some(Some(Ok(passed))) => {
+            Some(Judged::Passed(passed)) => {
                 let personal = self.personal_at(passed.personal_at).await?;
-                Ok(Outcome::Allowed(Principal { personal, ..passed.principal }))
+                let principal = Principal { personal, ..passed.principal };
+                let tried = Tried::Key(id, Arc::clone(&principal.account));
+                let outcome = Outcome::Allowed(principal);
+                Ok(Decided { outcome, tried, recorded: UseOutcome::Allowed })
             }
         }
     }
@@ -190,10 +244,12 @@ impl App {
     }
 }
 
-fn judge_row(id: KeyId, row: &Row, ask: &Ask<'_>, now: Time) -> Result<Passed, Denied> {
+fn judge_row(id: KeyId, row: &Row, ask: &Ask<'_>, now: Time) -> Judged {
     let standing = row.account.standing();
     let (key, account) = (&row.key, &standing.account);
-    verdict::judge(key, account, &standing.effective, ask, now)?;
+    if let Err(denied) = verdict::judge(key, account, &standing.effective, ask, now) {
+        return Judged::Denied(Arc::clone(&key.account), denied);
+    }
     let principal = Principal {
         key_id: id,
         account: Arc::clone(&key.account),
@@ -204,5 +260,5 @@ fn judge_row(id: KeyId, row: &Row, ask: &Ask<'_>, now: Time) -> Result<Passed, D
         expire_time: key.expire_time(),
         personal: Arc::default(),
     };
-    Ok(Passed { principal, personal_at: key.personal_at() })
+    Judged::Passed(Passed { principal, personal_at: key.personal_at() })
 }

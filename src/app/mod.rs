@@ -32,6 +32,7 @@ pub mod startup;
 pub mod status;
 pub mod switch_key;
 pub mod update_key;
+pub mod uses;
 pub mod who_am_i;
 
 use std::sync::Arc;

@@ -1,14 +1,13 @@
 //! WhoAmI: the holder of a key asks what it is. The key is the credential.
 
-use std::net::IpAddr;
-
 use crate::app::App;
-use crate::app::authenticate::{Outcome, Principal};
+use crate::app::authenticate::{Decided, Outcome, Principal, UseContext};
 use crate::app::error::AppError;
+use crate::app::uses::record::Asked;
 use crate::domain::verdict::{Ask, Denial};
 
 impl App {
-    /// WhoAmI, asked from `source`. What fails is bounded per source, since no caller stands behind it;
+    /// WhoAmI, which is a use of the key like any other. What fails is bounded per source, since no caller stands behind it;
     /// a key that works is never refused for what others try from the same source.
     ///
     /// # Errors
@@ -17,12 +16,18 @@ impl App {
     pub async fn who_am_i(
         &self,
         api_key: &str,
-        source: Option<IpAddr>,
+        context: UseContext,
     ) -> Result<Principal, AppError> {
         self.refuse_if_held()?;
+        let (source, position) = (context.source, self.table.head());
         let ask = Ask { tenant: None, required: &[], source };
-        let error = match self.decide_key(api_key, &ask, |_| true).await? {
-            Outcome::Allowed(principal) => return Ok(principal),
+        let Decided { outcome, tried, recorded } = self.decide_key(api_key, &ask, |_| true).await?;
+        let asked = Asked { caller: None, required: Vec::new(), context, position };
+        let error = match outcome {
+            Outcome::Allowed(principal) => {
+                self.record_use(tried, recorded, asked).await?;
+                return Ok(principal);
+            }
             Outcome::MissingKey | Outcome::MalformedKey(_) | Outcome::UnknownKey => {
                 AppError::ApiKeyInvalid
             }
@@ -36,7 +41,9 @@ impl App {
                 | Denial::SourceNotAllowed => AppError::ApiKeyUnauthorized,
             },
         };
+        // Past the budget of its source an attempt is refused before it is an answer about a key.
         self.who_am_i_budget.spend(source, self.clock.monotonic())?;
+        self.record_use(tried, recorded, asked).await?;
         Err(error)
     }
 }

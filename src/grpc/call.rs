@@ -122,7 +122,7 @@ impl<M: Changing> Incoming<M> {
 
 /// The trace of a call, from `traceparent` as W3C Trace Context has it: `version-trace-parent-flags`
 /// in lower-case hexadecimal. One that breaks the rules counts as none.
-fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
+pub(super) fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
     let mut values = metadata.get_all("traceparent").iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     let mut parts = value.to_str().ok()?.split('-');

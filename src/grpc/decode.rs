@@ -172,6 +172,16 @@ impl Violations {
         Some(text)
     }
 
+    /// Checks a text of one line and at most `most` bytes, which may be empty.
+    pub(super) fn short_text(&mut self, field: &str, text: &str, most: usize) -> Option<()> {
+        if text.len() > most || text.chars().any(char::is_control) {
+            let must =
+                format_args!("must be at most {most} bytes without a control character among them");
+            return self.refuse(field, must);
+        }
+        Some(())
+    }
+
     /// A text of any lines and at most `most` characters, which may be empty.
     pub(super) fn prose(&mut self, field: &str, most: usize, text: String) -> Option<String> {
         if !fits(&text, most, |c| c.is_control() && c != '\n') {

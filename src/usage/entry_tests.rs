@@ -65,6 +65,9 @@ proptest! {
     }
 }
 
+/// The field that is out of range, and how it is made so.
+type Spoilt = (&'static str, fn(&mut wire::JournaledUse));
+
 fn message() -> wire::JournaledUse {
     wire::JournaledUse {
         outcome: 1,
@@ -83,7 +86,7 @@ fn what_is_out_of_range_is_refused_by_its_name() {
         Decoder::default().decode(&uses.encode_to_vec()).map(drop)
     };
     assert_eq!(decode(message()), Ok(()));
-    let refused: [(&str, fn(&mut wire::JournaledUse)); 8] = [
+    let refused: [Spoilt; 8] = [
         ("outcome", |used| used.outcome = 0),
         ("outcome", |used| used.outcome = 300),
         ("key_id", |used| used.key_id.clear()),

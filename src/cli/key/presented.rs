@@ -22,6 +22,12 @@ pub(in crate::cli) struct AuthenticateArgs {
     /// Address the request came from
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<String>,
+    /// What the key is used for, in your words
+    #[arg(long, value_name = "TEXT", default_value_t, hide_default_value = true)]
+    action: String,
+    /// What the request says it came from
+    #[arg(long, value_name = "TEXT", default_value_t, hide_default_value = true)]
+    user_agent: String,
     /// Decide no earlier than at this position
     #[arg(long, value_name = "POSITION", default_value_t, hide_default_value = true)]
     min_position: u64,
@@ -29,11 +35,16 @@ pub(in crate::cli) struct AuthenticateArgs {
 
 impl AuthenticateArgs {
     fn request(self, api_key: String) -> v1::AuthenticateRequest {
+        let context = v1::AuthenticateContext {
+            action: self.action,
+            source_ip: self.source_ip.unwrap_or_default(),
+            user_agent: self.user_agent,
+        };
         v1::AuthenticateRequest {
             api_key,
             tenant_id: self.tenant,
             required_permissions: self.required,
-            context: self.source_ip.map(|source_ip| v1::AuthenticateContext { source_ip }),
+            context: (context != v1::AuthenticateContext::default()).then_some(context),
             min_position: self.min_position,
         }
     }
@@ -134,6 +145,10 @@ mod tests {
             "c",
             "--source-ip",
             "::1",
+            "--action",
+            "read",
+            "--user-agent",
+            "curl",
             "--min-position",
             "9",
         ];
@@ -141,7 +156,11 @@ mod tests {
             api_key: "kl_live_x".to_owned(),
             tenant_id: Some("acme".to_owned()),
             required_permissions: ["a", "b", "c"].map(str::to_owned).into(),
-            context: Some(v1::AuthenticateContext { source_ip: "::1".to_owned() }),
+            context: Some(v1::AuthenticateContext {
+                action: "read".to_owned(),
+                source_ip: "::1".to_owned(),
+                user_agent: "curl".to_owned(),
+            }),
             min_position: 9,
         };
         assert_eq!(request(&line), expected);

@@ -7,15 +7,18 @@ use tonic::Request;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::app::authenticate::{Decision, Outcome, Question};
+use crate::app::authenticate::{Decision, Outcome, Question, UseContext};
 use crate::app::error::AppError;
 use crate::domain::ids::{Position, TenantId};
 use crate::domain::source::parse_source;
+use crate::domain::usage::{MAX_ACTION, MAX_AGENT};
 use crate::domain::verdict::Denied;
-use crate::grpc::call::identity;
+use crate::grpc::call::{identity, trace_id};
 use crate::grpc::decode::{Violations, decode};
 use crate::grpc::{encode, enums};
-use crate::proto::v1::{self, AuthenticateRequest, AuthenticateResponse, DenialReason};
+use crate::proto::v1::{
+    self, AuthenticateContext, AuthenticateRequest, AuthenticateResponse, DenialReason,
+};
 
 /// The most bytes of a source address: any IPv6 address has fewer.
 const MAX_SOURCE_BYTES: usize = 64;
@@ -32,17 +35,24 @@ pub(super) async fn handle(
     request: Request<AuthenticateRequest>,
 ) -> Result<AuthenticateResponse, AppError> {
     let identity = identity(&request)?;
+    let trace_id = trace_id(request.metadata());
     let mut message = request.into_inner();
     let api_key = Zeroizing::new(std::mem::take(&mut message.api_key));
     let asked = decode(|bad| read(bad, &api_key, &message))?;
+    let context = message.context.unwrap_or_default();
     let question = Question {
         api_key: &api_key,
         tenant: asked.tenant.as_ref(),
-        required: &message.required_permissions,
-        source: asked.source,
+        required: message.required_permissions,
+        context: UseContext {
+            action: context.action,
+            source: asked.source,
+            agent: context.user_agent,
+            trace_id,
+        },
         min_position: Position::new(message.min_position),
     };
-    app.authenticate(&identity, &question).await.map(answer)
+    app.authenticate(&identity, question).await.map(answer)
 }
 
 fn read(bad: &mut Violations, api_key: &str, message: &AuthenticateRequest) -> Option<Asked> {
@@ -53,13 +63,23 @@ fn read(bad: &mut Violations, api_key: &str, message: &AuthenticateRequest) -> O
     };
     let words = bad.check_permissions("required_permissions", &message.required_permissions);
     let source = match &message.context {
-        Some(context) if context.source_ip.len() > MAX_SOURCE_BYTES => bad
-            .refuse("context.source_ip", format_args!("must be at most {MAX_SOURCE_BYTES} bytes")),
-        Some(context) => Some(parse_source(&context.source_ip)),
+        Some(context) => read_context(bad, context),
         None => Some(None),
     };
     key.and(words)?;
     Some(Asked { tenant: tenant?, source: source? })
+}
+
+/// Where the use comes from, if that is known.
+fn read_context(bad: &mut Violations, context: &AuthenticateContext) -> Option<Option<IpAddr>> {
+    let action = bad.short_text("context.action", &context.action, MAX_ACTION);
+    let agent = bad.short_text("context.user_agent", &context.user_agent, MAX_AGENT);
+    if context.source_ip.len() > MAX_SOURCE_BYTES {
+        let must = format_args!("must be at most {MAX_SOURCE_BYTES} bytes");
+        return bad.refuse("context.source_ip", must);
+    }
+    action.and(agent)?;
+    Some(parse_source(&context.source_ip))
 }
 
 fn answer(decision: Decision) -> AuthenticateResponse {
@@ -124,7 +144,6 @@ mod tests {
     use crate::domain::personal::Personal;
     use crate::domain::time::Time;
     use crate::domain::verdict::Denial;
-    use crate::proto::v1::AuthenticateContext;
 
     const KEY: KeyId = KeyId([7; 12]);
 
@@ -139,7 +158,8 @@ mod tests {
     }
 
     fn from(source_ip: &str) -> AuthenticateRequest {
-        let context = Some(AuthenticateContext { source_ip: source_ip.to_owned() });
+        let context =
+            Some(AuthenticateContext { source_ip: source_ip.to_owned(), ..Default::default() });
         AuthenticateRequest { context, ..Default::default() }
     }
 
@@ -155,10 +175,21 @@ mod tests {
             api_key: "k".repeat(513),
             tenant_id: Some(String::new()),
             required_permissions: vec!["reports:read".to_owned(), "a b".to_owned()],
-            context: from(&"1".repeat(65)).context,
+            context: Some(AuthenticateContext {
+                action: "é".repeat(65),
+                source_ip: "1".repeat(65),
+                user_agent: "a\nb".to_owned(),
+            }),
             min_position: 0,
         };
-        let fields = ["api_key", "tenant_id", "required_permissions[1]", "context.source_ip"];
+        let fields = [
+            "api_key",
+            "tenant_id",
+            "required_permissions[1]",
+            "context.action",
+            "context.user_agent",
+            "context.source_ip",
+        ];
         assert_eq!(read_all(&worst), Err(fields.map(str::to_owned).to_vec()));
         let many = |n| AuthenticateRequest {
             required_permissions: vec!["a".to_owned(); n],
