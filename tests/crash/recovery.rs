@@ -171,11 +171,11 @@ async fn look(
         let question = Question {
             api_key: &key.secret,
             tenant: None,
-            required: &[],
-            source: None,
+            required: Vec::new(),
+            context: Default::default(),
             min_position: None,
         };
-        let decision = app.authenticate(identity, &question).await;
+        let decision = app.authenticate(identity, question).await;
         let decision = decision.map_err(|error| format!("authenticating {}: {error:?}", key.id))?;
         let verdict = match decision.outcome {
             Outcome::Allowed(_) => None,
