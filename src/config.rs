@@ -2,6 +2,7 @@
 //! never printed.
 
 mod ledger;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -17,6 +18,8 @@ use crate::domain::policy::{Plan, Policy};
 
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
+use usage::FileUsage;
+pub use usage::{Detail, Durability, UsageSettings, WhenBehind};
 
 /// The most bytes of a configuration file.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -44,6 +47,8 @@ pub struct Config {
     pub limits: Limits,
     /// How the log is kept.
     pub ledger: LedgerSettings,
+    /// How uses are recorded.
+    pub usage: UsageSettings,
 }
 
 /// Bounds of the server.
@@ -90,6 +95,7 @@ impl Default for Config {
             policy: shipped_policy(),
             limits: Limits::default(),
             ledger: LedgerSettings::default(),
+            usage: UsageSettings::default(),
         }
     }
 }
@@ -156,6 +162,8 @@ struct FileConfig {
     limits: FileLimits,
     #[serde(default)]
     ledger: FileLedger,
+    #[serde(default)]
+    usage: FileUsage,
 }
 
 #[derive(Debug, Deserialize)]
@@ -222,6 +230,7 @@ impl Config {
         }
         config.limits = limits(&file.limits)?;
         config.ledger = file.ledger.settings()?;
+        config.usage = file.usage.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }

@@ -1,0 +1,265 @@
+//! `[usage]`: how uses are recorded, and in what detail.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{ConfigError, setting};
+use crate::domain::ids::TenantId;
+
+/// The most tenants with a detail of their own.
+const MAX_TENANTS: usize = 10_000;
+
+/// Seconds of the shortest and the longest usage window.
+const WINDOW_SECONDS: (u64, u64) = (60, 3600);
+
+/// Whether an answer may leave before the use it rests on is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// By one flush interval at most, besides the flush under way; what a crash then loses is on record.
+    Bounded,
+    /// Never: the answer waits.
+    BeforeReply,
+}
+
+/// What becomes of a use when the disk has been behind for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenBehind {
+    /// It is refused before it is decided.
+    Refuse,
+    /// It is answered and not recorded; how many were not, and from when to when, is.
+    Shed,
+}
+
+/// How much of each use is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Every use is counted in its window, a few of each kind are kept as samples.
+    Window,
+    /// Besides, every denied use is a record of its own.
+    Denied,
+    /// Besides, every use is a record of its own.
+    Every,
+}
+
+/// How uses are recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageSettings {
+    /// The span whose uses of a key become one record. It divides an hour, so windows begin with the
+    /// hour. Default 1 minute. From 1 minute to 1 hour.
+    pub window: Duration,
+    /// How often uses are made durable. Default 100 ms: ten syncs a second, and at most so much to lose.
+    /// From 1 ms to 10 s.
+    pub flush_interval: Duration,
+    /// How long a use may wait to be durable before the disk counts as behind. Default 1 s. From 100 ms
+    /// to 60 s, and at least two flush intervals.
+    pub max_lag: Duration,
+    /// Whether answers wait. Default: they do not.
+    pub durability: Durability,
+    /// What happens when the disk is behind. Default: uses are refused.
+    pub when_behind: WhenBehind,
+    /// How much of each use is kept. Default: windows.
+    pub detail: Detail,
+    /// Tenants for whom that is different.
+    pub tenants: BTreeMap<TenantId, Detail>,
+}
+
+impl Default for UsageSettings {
+    fn default() -> Self {
+        UsageSettings {
+            window: Duration::from_mins(1),
+            flush_interval: Duration::from_millis(100),
+            max_lag: Duration::from_secs(1),
+            durability: Durability::Bounded,
+            when_behind: WhenBehind::Refuse,
+            detail: Detail::Window,
+            tenants: BTreeMap::new(),
+        }
+    }
+}
+
+impl UsageSettings {
+    /// How much of the uses of a tenant's keys is kept.
+    #[must_use]
+    pub fn detail_of(&self, tenant: &TenantId) -> Detail {
+        self.tenants.get(tenant).copied().unwrap_or(self.detail)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileUsage {
+    window_seconds: Option<u64>,
+    flush_interval_ms: Option<u64>,
+    max_lag_ms: Option<u64>,
+    durability: Option<String>,
+    when_behind: Option<String>,
+    detail: Option<String>,
+    #[serde(default)]
+    tenants: BTreeMap<String, FileTenant>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTenant {
+    detail: String,
+}
+
+impl FileUsage {
+    /// The settings, each within its bounds.
+    pub(super) fn settings(&self) -> Result<UsageSettings, ConfigError> {
+        let default = UsageSettings::default();
+        let window = match self.window_seconds {
+            None => default.window,
+            Some(given) if is_window(given) => Duration::from_secs(given),
+            Some(_) => {
+                let problem = "must be from 60 to 3600 and divide an hour";
+                return Err(setting("usage.window_seconds", problem));
+            }
+        };
+        let flush_interval = match self.flush_interval_ms {
+            None => default.flush_interval,
+            Some(given) if (1..=10_000).contains(&given) => Duration::from_millis(given),
+            Some(_) => return Err(setting("usage.flush_interval_ms", "must be from 1 to 10000")),
+        };
+        let max_lag = match self.max_lag_ms {
+            None => default.max_lag,
+            Some(given) if (100..=60_000).contains(&given) => Duration::from_millis(given),
+            Some(_) => return Err(setting("usage.max_lag_ms", "must be from 100 to 60000")),
+        };
+        // Less would count a disk as behind that is not.
+        if max_lag < flush_interval * 2 {
+            let problem = "must be at least twice usage.flush_interval_ms";
+            return Err(setting("usage.max_lag_ms", problem));
+        }
+        Ok(UsageSettings {
+            window,
+            flush_interval,
+            max_lag,
+            durability: choice("usage.durability", self.durability.as_deref(), &DURABILITIES)?
+                .unwrap_or(default.durability),
+            when_behind: choice("usage.when_behind", self.when_behind.as_deref(), &WHEN_BEHIND)?
+                .unwrap_or(default.when_behind),
+            detail: choice("usage.detail", self.detail.as_deref(), &DETAILS)?
+                .unwrap_or(default.detail),
+            tenants: self.tenants()?,
+        })
+    }
+
+    fn tenants(&self) -> Result<BTreeMap<TenantId, Detail>, ConfigError> {
+        if self.tenants.len() > MAX_TENANTS {
+            return Err(setting("usage.tenants", format!("must be at most {MAX_TENANTS}")));
+        }
+        let mut tenants = BTreeMap::new();
+        for (name, tenant) in &self.tenants {
+            let id = TenantId::parse(name).map_err(|error| setting("usage.tenants", error))?;
+            let at = format!("usage.tenants.{name}.detail");
+            if let Some(detail) = choice(at, Some(&tenant.detail), &DETAILS)? {
+                tenants.insert(id, detail);
+            }
+        }
+        Ok(tenants)
+    }
+}
+
+const DURABILITIES: [(&str, Durability); 2] =
+    [("bounded", Durability::Bounded), ("before_reply", Durability::BeforeReply)];
+const WHEN_BEHIND: [(&str, WhenBehind); 2] =
+    [("refuse", WhenBehind::Refuse), ("shed", WhenBehind::Shed)];
+const DETAILS: [(&str, Detail); 3] =
+    [("window", Detail::Window), ("denied", Detail::Denied), ("every", Detail::Every)];
+
+/// The value that `given` names, if it is given.
+fn choice<T: Copy>(
+    name: impl Into<String>,
+    given: Option<&str>,
+    choices: &[(&str, T)],
+) -> Result<Option<T>, ConfigError> {
+    let Some(given) = given else { return Ok(None) };
+    match choices.iter().find(|(word, _)| *word == given) {
+        Some((_, value)) => Ok(Some(*value)),
+        None => {
+            let words = choices.iter().map(|(word, _)| *word).collect::<Vec<_>>();
+            Err(setting(name, format!("must be {}", words.join(" or "))))
+        }
+    }
+}
+
+fn is_window(seconds: u64) -> bool {
+    (WINDOW_SECONDS.0..=WINDOW_SECONDS.1).contains(&seconds) && 3600 % seconds == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn parsed(text: &str) -> UsageSettings {
+        Config::parse(text).expect("well-formed").usage
+    }
+
+    #[test]
+    fn nothing_set_leaves_it_as_shipped() {
+        assert_eq!(parsed(""), UsageSettings::default());
+        assert_eq!(parsed("[usage]"), UsageSettings::default());
+    }
+
+    #[test]
+    fn every_setting_is_read() {
+        let settings = parsed(
+            "[usage]\nwindow_seconds = 900\nflush_interval_ms = 20\nmax_lag_ms = 5000\n\
+             durability = \"before_reply\"\nwhen_behind = \"shed\"\ndetail = \"denied\"\n\
+             [usage.tenants.acme]\ndetail = \"every\"\n[usage.tenants.\"b.example\"]\ndetail = \"window\"\n",
+        );
+        let tenant = |name| TenantId::parse(name).expect("a tenant");
+        let tenants = [(tenant("acme"), Detail::Every), (tenant("b.example"), Detail::Window)];
+        let expected = UsageSettings {
+            window: Duration::from_mins(15),
+            flush_interval: Duration::from_millis(20),
+            max_lag: Duration::from_secs(5),
+            durability: Durability::BeforeReply,
+            when_behind: WhenBehind::Shed,
+            detail: Detail::Denied,
+            tenants: BTreeMap::from(tenants),
+        };
+        assert_eq!(settings, expected);
+        assert_eq!(settings.detail_of(&tenant("acme")), Detail::Every);
+        assert_eq!(settings.detail_of(&tenant("another")), Detail::Denied);
+    }
+
+    #[test]
+    fn windows_begin_with_the_hour() {
+        for seconds in [60, 72, 600, 1800, 3600] {
+            let text = format!("[usage]\nwindow_seconds = {seconds}");
+            assert_eq!(parsed(&text).window, Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn a_bad_value_names_its_setting_and_is_not_printed() {
+        let cases = [
+            ("window_seconds = 30", "usage.window_seconds"),
+            ("window_seconds = 7200", "usage.window_seconds"),
+            ("window_seconds = 61", "usage.window_seconds"),
+            ("flush_interval_ms = 0", "usage.flush_interval_ms"),
+            ("flush_interval_ms = 10001", "usage.flush_interval_ms"),
+            ("max_lag_ms = 99", "usage.max_lag_ms"),
+            ("max_lag_ms = 60001", "usage.max_lag_ms"),
+            ("max_lag_ms = 1000\nflush_interval_ms = 501", "usage.max_lag_ms"),
+            ("durability = \"s3cret\"", "usage.durability: must be bounded or before_reply"),
+            ("when_behind = \"s3cret\"", "usage.when_behind"),
+            ("detail = \"s3cret\"", "usage.detail: must be window or denied or every"),
+            ("[usage.tenants.acme]\ndetail = \"s3cret\"", "usage.tenants.acme.detail"),
+            ("[usage.tenants.\"s3cret s3cret\"]\ndetail = \"every\"", "usage.tenants"),
+            ("[usage.tenants.acme]\ndetails = \"every\"", "details"),
+            ("[usage.tenants.acme]", "detail"),
+            ("windows = 1", "windows"),
+        ];
+        for (text, name) in cases {
+            let said = Config::parse(&format!("[usage]\n{text}\n")).expect_err(text).to_string();
+            assert!(said.contains(name), "{said}");
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+    }
+}
