@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> the public API
-//! merkle, vault: beside domain     clock, random, config, durable_file, process,
+//! merkle, vault: beside domain     usage: beside projection     clock, random, config, durable_file, process,
 //! progress, proto, telemetry: leaves
 //! ```
 

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "projection",
         &["domain", "durable_file", "ledger", "merkle", "progress", "projection", "vault"],
     ),
+    ("usage", &["clock", "config", "domain", "durable_file", "ledger", "usage"]),
     (
         "app",
         &[

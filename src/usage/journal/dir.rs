@@ -1,0 +1,193 @@
+//! The directory of journals: listing, making, reading and removing them.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::layout::{FrameHead, Header, Kind};
+use super::read::{Found, Frame, JournalReader};
+use super::write::{AppendTo, JournalWriter};
+use super::{Cover, Ending, JournalError, JournalNumber};
+use crate::domain::time::Time;
+use crate::durable_file::{create_private_dir, sync_dir, write_new};
+
+const NAME: (&str, &str) = ("usage-", ".klj");
+const DIGITS: usize = 20;
+const UNFINISHED: &str = ".tmp";
+
+/// Owner reads and writes.
+const MODE: u32 = 0o600;
+
+type Wrap = dyn Fn(File) -> Box<dyn AppendTo> + Send + Sync;
+
+/// The journals of a data directory. The caller MUST hold the directory's lock.
+#[derive(Clone)]
+pub struct Journals {
+    path: PathBuf,
+    cover: Arc<dyn Cover>,
+    wrap: Arc<Wrap>,
+}
+
+impl fmt::Debug for Journals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journals").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Journals {
+    /// The directory `path`, which is made if it is not there. What the making of a journal left, when it
+    /// was interrupted, is removed.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`], or [`JournalError::Foreign`] if it holds something else.
+    pub fn open(path: &Path, cover: Arc<dyn Cover>) -> Result<Self, JournalError> {
+        create_private_dir(path).map_err(JournalError::io("make the directory of"))?;
+        let wrap = Arc::new(|file| Box::new(file) as Box<dyn AppendTo>);
+        let journals = Journals { path: path.to_owned(), cover, wrap };
+        for name in journals.names()? {
+            if name.strip_suffix(UNFINISHED).and_then(number_of).is_some() {
+                fs::remove_file(path.join(name)).map_err(JournalError::io("tidy away"))?;
+            }
+        }
+        journals.list()?;
+        Ok(journals)
+    }
+
+    /// As it is, but what is written goes through what `wrap` makes of each file.
+    #[cfg(test)]
+    pub(in crate::usage) fn through(
+        mut self,
+        wrap: impl Fn(File) -> Box<dyn AppendTo> + Send + Sync + 'static,
+    ) -> Self {
+        self.wrap = Arc::new(wrap);
+        self
+    }
+
+    /// The numbers of the journals that are there, the lowest first.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`] or [`JournalError::Foreign`].
+    pub fn list(&self) -> Result<Vec<JournalNumber>, JournalError> {
+        let mut numbers = Vec::new();
+        for name in self.names()? {
+            match number_of(&name) {
+                Some(number) => numbers.push(number),
+                // Made at this moment by the recorder.
+                None if name.strip_suffix(UNFINISHED).and_then(number_of).is_some() => {}
+                None => return Err(JournalError::Foreign { name }),
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Makes a journal. When this returns, the empty journal survives loss of power.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]; with `AlreadyExists` if there is one of that number, which is not touched.
+    pub fn create(&self, header: &Header) -> Result<JournalWriter, JournalError> {
+        let path = self.path_of(header.number);
+        let open = || {
+            write_new(&path, &header.encode(), MODE)?;
+            OpenOptions::new().append(true).open(&path)
+        };
+        let file = open().map_err(JournalError::io("make"))?;
+        Ok(JournalWriter::new(header.number, (self.wrap)(file), Arc::clone(&self.cover)))
+    }
+
+    /// Reads a journal from the disk. What is read survives loss of power.
+    ///
+    /// # Errors
+    /// [`JournalError`] if there is no such journal or its header is not as it was written.
+    pub fn read(&self, number: JournalNumber) -> Result<JournalReader, JournalError> {
+        JournalReader::open(&self.path_of(number), number, Arc::clone(&self.cover))
+    }
+
+    /// Reads all journals, the lowest number first, and hands each frame to `each`. Damage does not end it:
+    /// what is behind is read, and the place is in the answer, for the caller to judge.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the file system fails, a header is not as it was written, or a frame cannot be
+    /// unsealed.
+    pub fn read_all(
+        &self,
+        mut each: impl FnMut(&Header, Frame),
+    ) -> Result<Vec<Found>, JournalError> {
+        let mut all: Vec<Found> = Vec::new();
+        for number in self.list()? {
+            let mut reader = self.read(number)?;
+            let found = reader.read_rest(&mut each)?;
+            if found.frames > 0 {
+                all.iter_mut().for_each(Found::is_followed);
+            }
+            all.push(found);
+        }
+        Ok(all)
+    }
+
+    /// Puts an end to a journal that has none, as [`Journals::read_all`] found it, and cuts off what was
+    /// being appended. Done to each before the first frame of a new journal, so that from then on a
+    /// journal without an end is known to be damaged.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn put_end(&self, found: &Found, wall: Time) -> Result<(), JournalError> {
+        if !matches!(found.ending, Ending::Unfinished { .. }) {
+            return Ok(());
+        }
+        let file = OpenOptions::new().append(true).open(self.path_of(found.header.number));
+        let file = file.map_err(JournalError::io("open"))?;
+        file.set_len(found.whole).map_err(JournalError::io("shorten"))?;
+        let window = found.window.unwrap_or(wall);
+        let end = FrameHead {
+            payload_bytes: 0,
+            kind: Kind::Recovered,
+            number: found.header.number,
+            sequence: found.next,
+            wall,
+            window,
+        };
+        let mut bytes = Vec::new();
+        end.encode(&[], &mut bytes);
+        let mut file = (self.wrap)(file);
+        file.append(&bytes).and_then(|()| file.sync()).map_err(JournalError::io("end"))
+    }
+
+    /// Removes journals, durably. One that is not there is fine.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn remove(&self, numbers: &[JournalNumber]) -> Result<(), JournalError> {
+        for number in numbers {
+            match fs::remove_file(self.path_of(*number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(JournalError::io("remove")(error));
+                }
+                _ => {}
+            }
+        }
+        sync_dir(&self.path).map_err(JournalError::io("sync the directory of"))
+    }
+
+    fn path_of(&self, number: JournalNumber) -> PathBuf {
+        self.path.join(format!("{}{:020}{}", NAME.0, number.get(), NAME.1))
+    }
+
+    fn names(&self) -> Result<Vec<String>, JournalError> {
+        let failed = JournalError::io("list");
+        let entries = fs::read_dir(&self.path).map_err(&failed)?;
+        let name = |entry: io::Result<fs::DirEntry>| {
+            Ok(entry.map_err(&failed)?.file_name().to_string_lossy().into_owned())
+        };
+        entries.map(name).collect()
+    }
+}
+
+/// The number in a journal's name.
+fn number_of(name: &str) -> Option<JournalNumber> {
+    let digits = name.strip_prefix(NAME.0)?.strip_suffix(NAME.1)?;
+    let plain = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    JournalNumber::new(plain.then(|| digits.parse().ok())??)
+}
