@@ -24,6 +24,7 @@ pub mod overlay;
 pub mod permission;
 pub mod personal;
 pub mod policy;
+pub mod rate_window;
 pub mod refusal;
 pub mod requests;
 pub mod sealed;
