@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::permission::{MAX_PERMISSIONS, Permission, Permissions, PlanName, RoleName};
-use crate::domain::policy::{Plan, Policy};
+use crate::domain::policy::{MAX_REQUESTS_PER_MINUTE, Plan, Policy};
 
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
@@ -100,13 +100,15 @@ impl Default for Config {
     }
 }
 
-/// The plans as shipped: `standard`, 5 active keys; `enterprise`, no cap.
+/// The plans as shipped: `standard`, 5 active keys and 100 requests a minute; `enterprise`, no cap on keys
+/// and 60,000 requests a minute.
 #[must_use]
 pub fn shipped_policy() -> Policy {
-    let plan = |name, active_keys| {
-        (PlanName::parse(name).expect("a constant of the right form"), Plan { active_keys })
+    let plan = |name, active_keys, requests| {
+        let name = PlanName::parse(name).expect("a constant of the right form");
+        (name, Plan { active_keys, requests_per_minute: Some(requests) })
     };
-    let plans = BTreeMap::from([plan("standard", Some(5)), plan("enterprise", None)]);
+    let plans = BTreeMap::from([plan("standard", Some(5), 100), plan("enterprise", None, 60_000)]);
     Policy { plans, roles: BTreeMap::new() }
 }
 
@@ -170,6 +172,7 @@ struct FileConfig {
 #[serde(deny_unknown_fields)]
 struct FilePlan {
     active_keys: Option<u32>,
+    requests_per_minute: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -293,7 +296,13 @@ fn add_policy(
 ) -> Result<(), ConfigError> {
     for (name, plan) in plans {
         let name = PlanName::parse(name).map_err(|error| setting("plans", error))?;
-        policy.plans.insert(name, Plan { active_keys: plan.active_keys });
+        let &FilePlan { active_keys, requests_per_minute } = plan;
+        let plan = Plan { active_keys, requests_per_minute };
+        if !plan.is_in_bounds() {
+            let at = format!("plans.{name}.requests_per_minute");
+            return Err(setting(at, format!("must be from 1 to {MAX_REQUESTS_PER_MINUTE}")));
+        }
+        policy.plans.insert(name, plan);
     }
     for (name, role) in roles {
         let at = format!("roles.{name}.permissions");
@@ -340,11 +349,16 @@ mod tests {
 
     #[test]
     fn plans_and_roles_are_added_to_those_as_shipped() {
-        let text = "key_prefix = \"acme\"\n[plans.tiny]\nactive_keys = 1\n[plans.standard]\nactive_keys = 7\n\
+        let text = "key_prefix = \"acme\"\n[plans.tiny]\nactive_keys = 1\nrequests_per_minute = 2\n[plans.standard]\nactive_keys = 7\n\
                     [roles.reader]\npermissions = [\"reports:read\", \"a:*\"]\n[limits]\ndrain_seconds = 3\n";
         let config = Config::parse(text).expect("well-formed");
-        let cap = |name| config.policy.plans[&PlanName::parse(name).expect("a name")].active_keys;
-        assert_eq!((cap("tiny"), cap("standard"), cap("enterprise")), (Some(1), Some(7), None));
+        let limits = |name| {
+            let plan = config.policy.plans[&PlanName::parse(name).expect("a name")];
+            (plan.active_keys, plan.requests_per_minute)
+        };
+        assert_eq!(limits("tiny"), (Some(1), Some(2)));
+        assert_eq!(limits("standard"), (Some(7), None), "the whole plan is replaced");
+        assert_eq!(limits("enterprise"), (None, Some(60_000)));
         let reader = &config.policy.roles[&RoleName::parse("reader").expect("a name")];
         assert_eq!(reader.len(), 2);
         assert_eq!(config.limits.drain, Duration::from_secs(3));
@@ -362,6 +376,8 @@ mod tests {
             ("[ledger]\nscrub_interval_hours = 0", "ledger.scrub_interval_hours"),
             ("[roles.r]\npermissions = [\"s3cret s3cret\"]", "roles.r.permissions"),
             ("[plans.\"S3CRET\"]\nactive_keys = 1", "plans"),
+            ("[plans.p]\nrequests_per_minute = 0", "plans.p.requests_per_minute"),
+            ("[plans.p]\nrequests_per_minute = 1000000001", "plans.p.requests_per_minute"),
         ];
         for (text, name) in cases {
             let said = Config::parse(text).expect_err(text).to_string();

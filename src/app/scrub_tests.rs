@@ -50,7 +50,7 @@ impl Service {
     fn changes(&self, count: u32) {
         for cap in 0..count {
             let mut policy = shipped_policy();
-            let plan = Plan { active_keys: Some(cap) };
+            let plan = Plan { active_keys: Some(cap), ..Plan::default() };
             policy.plans.insert(PlanName::parse("changing").unwrap(), plan);
             let act = Act::SetPolicy(policy);
             own_command::commit(&self.opened.app, Lane::Commands, Mechanism::Service, act).unwrap();

@@ -219,7 +219,7 @@ fn a_changed_policy_goes_on_record_once_and_an_unchanged_one_does_not() {
     let mut place = Place::new();
     place.start().close();
     let gold = PlanName::parse("gold").unwrap();
-    place.config.policy.plans.insert(gold, Plan { active_keys: Some(1) });
+    place.config.policy.plans.insert(gold, Plan { active_keys: Some(1), ..Plan::default() });
     place.start().close();
     let facts = place.facts();
     let last = facts.last().unwrap();

@@ -154,7 +154,7 @@ fn a_plan_without_a_cap_has_none_and_a_changed_cap_holds_at_once() {
         world.does(Act::CreateKey(create("a", key)));
     }
     let mut capped = policy();
-    capped.plans.insert(plan_name("enterprise"), Plan { active_keys: Some(40) });
+    capped.plans.insert(plan_name("enterprise"), Plan { active_keys: Some(40), ..Plan::default() });
     world.does(Act::SetPolicy(capped));
     assert_eq!(refused(&world, Act::CreateKey(create("a", 41))), at_cap(40, 40));
 }

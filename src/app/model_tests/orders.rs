@@ -48,7 +48,8 @@ pub(super) fn position(place: Place) -> Position {
 
 fn policy_of(n: usize) -> Policy {
     let (plans, reader) = POLICIES[n];
-    let plans = plans.iter().map(|(name, cap)| (plan_name(name), Plan { active_keys: *cap }));
+    let plan = |cap| Plan { active_keys: cap, ..Plan::default() };
+    let plans = plans.iter().map(|(name, cap)| (plan_name(name), plan(*cap)));
     let roles = reader.iter().map(|words| (role_name("reader"), permissions(words)));
     Policy { plans: plans.collect(), roles: roles.collect() }
 }

@@ -31,12 +31,19 @@ pub(crate) fn at(seconds: i64) -> Time {
     Time::from_micros((1_000_000_000 + seconds) * 1_000_000)
 }
 
-/// The plans `standard` (5 keys), `tiny` (1) and `enterprise` (any number); the role `reader`
-/// (`reports:read`).
+/// The plans `standard` (5 keys), `tiny` (1, and 2 requests a minute) and `enterprise` (any number, and 60,000);
+/// the role `reader` (`reports:read`).
 pub(crate) fn policy() -> Policy {
-    let plan = |name, active_keys| (plan_name(name), Plan { active_keys });
+    let plan = |name, active_keys, requests_per_minute| {
+        (plan_name(name), Plan { active_keys, requests_per_minute })
+    };
     Policy {
-        plans: [plan("standard", Some(5)), plan("tiny", Some(1)), plan("enterprise", None)].into(),
+        plans: [
+            plan("standard", Some(5), None),
+            plan("tiny", Some(1), Some(2)),
+            plan("enterprise", None, Some(60_000)),
+        ]
+        .into(),
         roles: [(role_name("reader"), permissions(&["reports:read"]))].into(),
     }
 }

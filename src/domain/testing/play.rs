@@ -182,7 +182,8 @@ impl Play {
             Step::Revoke(key) => Act::RevokeKey(revoke(self.pick(*key))),
             Step::SetCap(cap) => {
                 let mut policy = policy();
-                policy.plans.insert(plan_name("standard"), Plan { active_keys: Some(*cap) });
+                let plan = Plan { active_keys: Some(*cap), ..Plan::default() };
+                policy.plans.insert(plan_name("standard"), plan);
                 Act::SetPolicy(policy)
             }
             Step::CreateCaller { admin } => {

@@ -278,7 +278,12 @@ fn policy(changed: &wire::PolicyChanged) -> Result<Policy, RecordError> {
     let mut policy = Policy::default();
     for plan in &changed.plans {
         let name = PlanName::parse(&plan.name).map_err(|_| Field("plans"))?;
-        policy.plans.insert(name, Plan { active_keys: plan.active_keys });
+        let &wire::Plan { active_keys, requests_per_minute, .. } = plan;
+        let plan = Plan { active_keys, requests_per_minute };
+        if !plan.is_in_bounds() {
+            return Err(Field("plans"));
+        }
+        policy.plans.insert(name, plan);
     }
     for role in &changed.roles {
         let name = RoleName::parse(&role.name).map_err(|_| Field("roles"))?;

@@ -205,6 +205,7 @@ fn policy_changed(policy: &Policy) -> wire::PolicyChanged {
     let plans = policy.plans.iter().map(|(name, plan)| wire::Plan {
         name: name.as_str().to_owned(),
         active_keys: plan.active_keys,
+        requests_per_minute: plan.requests_per_minute,
     });
     let roles = policy.roles.iter().map(|(name, granted)| wire::RoleDefinition {
         name: name.as_str().to_owned(),

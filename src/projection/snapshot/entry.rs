@@ -5,11 +5,11 @@
 //! byte, the first being 1; what a flag announces follows in the order of the flags, in its table. A bit
 //! or number without a meaning makes the entry damaged.
 //!
-//! Policy: the plans (a count of 4 bytes; each: name; 0, or 1 and the cap of 4 bytes), the roles (a count of
-//! 4 bytes; each: name, list of permissions). Plans and roles are sorted by name. Behind them, if the log
-//! is not of generation 1 or has uses on record: the generation (8), the losses that are not resolved (a
-//! count of 4 bytes; each: generation (8), first position, last position or 0, root (32)), and, if uses are
-//! on record, the highest number of a usage journal they name (8).
+//! Policy: the plans (a count of 4 bytes; each: name; flags: cap on keys, requests a minute; each is 4 bytes),
+//! the roles (a count of 4 bytes; each: name, list of permissions). Plans and roles are sorted by name. Behind
+//! them, if the log is not of generation 1 or has uses on record: the generation (8), the losses that are not
+//! resolved (a count of 4 bytes; each: generation (8), first position, last position or 0, root (32)), and, if
+//! uses are on record, the highest number of a usage journal they name (8).
 //!
 //! Pepper: version (2), check value (16).
 //!
@@ -102,8 +102,9 @@ pub(super) fn encode_policy(policy: &Policy, log: &LogState) -> Vec<u8> {
     out.put_length(policy.plans.len());
     for (name, plan) in &policy.plans {
         out.put_text(name.as_str());
-        out.push(u8::from(plan.active_keys.is_some()));
-        out.extend(plan.active_keys.iter().flat_map(|cap| cap.to_be_bytes()));
+        let limits = [plan.active_keys, plan.requests_per_minute];
+        out.push(byte_of(limits.map(|limit| limit.is_some())));
+        out.extend(limits.into_iter().flatten().flat_map(u32::to_be_bytes));
     }
     out.put_length(policy.roles.len());
     for (name, granted) in &policy.roles {
@@ -119,9 +120,11 @@ pub(super) fn decode_policy(bytes: &[u8]) -> Option<(Policy, LogState)> {
     let mut policy = Policy::default();
     for _ in 0..from.u32()? {
         let name = PlanName::parse(from.text()?).ok()?;
-        let [capped] = flags(from.u8()?)?;
+        let [capped, limited] = flags(from.u8()?)?;
         let active_keys = if capped { Some(from.u32()?) } else { None };
-        policy.plans.insert(name, Plan { active_keys });
+        let requests_per_minute = if limited { Some(from.u32()?) } else { None };
+        let plan = Plan { active_keys, requests_per_minute };
+        policy.plans.insert(name, plan.is_in_bounds().then_some(plan)?);
     }
     for _ in 0..from.u32()? {
         let name = RoleName::parse(from.text()?).ok()?;

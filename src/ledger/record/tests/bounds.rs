@@ -10,7 +10,7 @@ use crate::domain::ids::{AccountId, AccountRef, CallerId, Position, TenantId, Tr
 use crate::domain::key_rules::{CreateKey, RevokeKey, UpdateKey};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
-use crate::domain::policy::{Plan, Policy};
+use crate::domain::policy::{MAX_REQUESTS_PER_MINUTE, Plan, Policy};
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{DataKeyId, Private, Sealed};
 use crate::domain::testing::*;
@@ -77,7 +77,10 @@ fn world() -> World {
     let plan = |n| {
         (
             PlanName::parse(&format!("p{}", numbered(n, 63))).expect("valid"),
-            Plan { active_keys: None },
+            Plan {
+                active_keys: Some(u32::MAX),
+                requests_per_minute: Some(MAX_REQUESTS_PER_MINUTE),
+            },
         )
     };
     let role =

@@ -310,13 +310,13 @@ fn caller_records() {
 fn service_records() {
     let service = |event| fact(Subject::Service, event);
     let plans = [
-        (plan_name("a"), Plan { active_keys: Some(0) }),
-        (plan_name("b"), Plan { active_keys: None }),
+        (plan_name("a"), Plan { active_keys: Some(0), requests_per_minute: Some(300) }),
+        (plan_name("b"), Plan::default()),
     ];
     let roles = [(role_name("r"), permissions(&["x", "y:*"]))];
     let policy = Policy { plans: plans.into(), roles: roles.into() };
     let event = wire()
-        .message(1, &wire().bytes(1, "a").number(2, 0))
+        .message(1, &wire().bytes(1, "a").number(2, 0).number(3, 300))
         .message(1, &wire().bytes(1, "b"))
         .message(2, &wire().bytes(1, "r").bytes(2, "x").bytes(2, "y:*"));
     holds(&service(Event::PolicyChanged(policy)), &of_service(60, &event));

@@ -136,6 +136,10 @@ fn an_event_without_a_field_it_needs_or_with_a_bad_one_is_refused() {
     refused(&of_caller(50, &bound), Field("tenants"));
     refused(&of_caller(51, &wire()), Field("tag"));
     refused(&of_service(60, &wire().message(1, &wire().bytes(1, "A"))), Field("plans"));
+    for limit in [0, 1_000_000_001] {
+        let plan = wire().bytes(1, "a").number(3, limit);
+        refused(&of_service(60, &wire().message(1, &plan)), Field("plans"));
+    }
     refused(&of_service(60, &wire().message(2, &wire())), Field("roles"));
     refused(&of_service(61, &wire().number(1, 1).bytes(2, [1; 15])), Field("check"));
     refused(&of_service(61, &wire().bytes(2, [1; 16])), Field("pepper"));

@@ -20,7 +20,7 @@ use crate::domain::key_format::Environment;
 use crate::domain::log_state::{LogRestored, LossResolved, Resolution, TreeRoot};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
-use crate::domain::policy::{Plan, Policy};
+use crate::domain::policy::{MAX_REQUESTS_PER_MINUTE, Plan, Policy};
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::source::{SourceRange, Sources};
@@ -163,7 +163,9 @@ fn caller_event() -> impl Strategy<Value = Event> {
 fn service_event() -> impl Strategy<Value = Event> {
     let plans = btree_map(
         plan_name(),
-        option::of(any::<u32>()).prop_map(|active_keys| Plan { active_keys }),
+        (option::of(any::<u32>()), option::of(1..=MAX_REQUESTS_PER_MINUTE)).prop_map(
+            |(active_keys, requests_per_minute)| Plan { active_keys, requests_per_minute },
+        ),
         0..4,
     );
     let policy = (plans, btree_map(role_name(), permissions(), 0..4))

@@ -105,15 +105,15 @@ fn the_policy_of_a_restored_log_ends_with_what_the_log_is() {
 
 /// The entries of each section.
 fn entries() -> [Vec<Vec<u8>>; 6] {
-    let plan = |name, cap: Option<u32>| match cap {
-        Some(cap) => [text(name), vec![1], cap.to_be_bytes().to_vec()].concat(),
-        None => [text(name), vec![0]].concat(),
+    let plan = |name, flags, limits: &[u32]| {
+        let limits: Vec<u8> = limits.iter().flat_map(|limit| limit.to_be_bytes()).collect();
+        [text(name), vec![flags], limits].concat()
     };
     let policy = [
         vec![0, 0, 0, 3],
-        plan("enterprise", None),
-        plan("standard", Some(5)),
-        plan("tiny", Some(1)),
+        plan("enterprise", 0b10, &[60_000]),
+        plan("standard", 0b1, &[5]),
+        plan("tiny", 0b11, &[1, 2]),
         vec![0, 0, 0, 1],
         text("reader"),
         list(&["reports:read"]),
