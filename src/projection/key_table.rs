@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use papaya::HashMap;
@@ -20,15 +21,26 @@ use crate::domain::time::Time;
 use crate::domain::usage::UseCounts;
 use crate::projection::directory::Directory;
 use crate::projection::id_hash::BuildIdHasher;
+use crate::projection::rate_windows::{RateWindows, WindowCell};
 use crate::projection::tallies::Tallies;
 
-/// An account and what it holds under the policy in force.
+/// An account, and what it holds and may use under the policy in force.
 #[derive(Clone, Debug)]
 pub struct Standing {
     /// The account.
     pub account: Arc<Account>,
     /// Its own permissions and those of its roles.
     pub effective: Permissions,
+    /// The limit of its plan on the uses of all its keys; none: no limit.
+    pub requests_per_minute: Option<u32>,
+}
+
+impl Standing {
+    fn under(policy: &Policy, account: Arc<Account>) -> Self {
+        let effective = policy.effective(&account.state.permissions, &account.state.roles);
+        let requests_per_minute = policy.requests_per_minute(&account.state.plan);
+        Standing { account, effective, requests_per_minute }
+    }
 }
 
 /// The place of an account in the table: its keys point to it, so that they inherit live.
@@ -37,6 +49,7 @@ pub struct AccountCell {
     /// The one copy of its name that all its keys share.
     name: Arc<AccountRef>,
     standing: ArcSwap<Standing>,
+    window: WindowCell,
 }
 
 impl AccountCell {
@@ -48,6 +61,10 @@ impl AccountCell {
 
     pub(super) fn replace(&self, standing: Standing) {
         self.standing.store(Arc::new(standing));
+    }
+
+    pub(super) fn window(&self) -> &WindowCell {
+        &self.window
     }
 }
 
@@ -70,6 +87,7 @@ pub struct KeyTable {
     log_state: ArcSwap<LogState>,
     directory: Directory,
     tallies: Tallies,
+    rate_windows: RateWindows,
     head: AtomicU64,
     last_time: AtomicI64,
 }
@@ -167,6 +185,28 @@ impl KeyTable {
         &self.directory
     }
 
+    /// What the keys of each account have used lately.
+    #[must_use]
+    pub fn rate_windows(&self) -> &RateWindows {
+        &self.rate_windows
+    }
+
+    /// Charges to an account, if there is one of that name, what its keys used before this process began:
+    /// in the second of the wall clock that began at `second`, while that clock now shows `wall`. A second
+    /// that is still to come, since the clock was set back, counts as now.
+    pub fn restore_cost(
+        &self,
+        account: &AccountRef,
+        second: Time,
+        wall: Time,
+        now: Duration,
+        cost: u32,
+    ) {
+        if let Some(cell) = self.cell(account) {
+            self.rate_windows.restore(&cell, now, wall.since(second), cost);
+        }
+    }
+
     /// How many keys there are, revoked ones included.
     #[must_use]
     pub fn key_count(&self) -> usize {
@@ -205,16 +245,15 @@ impl KeyTable {
     }
 
     pub(super) fn put_account(&self, name: &Arc<AccountRef>, account: Account) {
-        let effective =
-            self.policy.load().effective(&account.state.permissions, &account.state.roles);
-        let standing = Standing { account: Arc::new(account), effective };
+        let standing = Standing::under(&self.policy.load(), Arc::new(account));
         let pinned = self.accounts.pin();
         match pinned.get(name) {
             Some(cell) => cell.replace(standing),
             None => {
                 self.directory.add_account(name);
                 let (name, standing) = (Arc::clone(name), ArcSwap::from_pointee(standing));
-                let cell = AccountCell { name: Arc::clone(&name), standing };
+                let window = WindowCell::default();
+                let cell = AccountCell { name: Arc::clone(&name), standing, window };
                 pinned.insert(name, Arc::new(cell));
             }
         }
@@ -229,8 +268,7 @@ impl KeyTable {
         let policy = self.policy.load();
         for (_, cell) in &self.accounts.pin() {
             let account = Arc::clone(&cell.standing().account);
-            let effective = policy.effective(&account.state.permissions, &account.state.roles);
-            cell.replace(Standing { account, effective });
+            cell.replace(Standing::under(&policy, account));
         }
     }
 

@@ -5,6 +5,7 @@ pub mod directory;
 mod id_hash;
 pub mod key_table;
 mod places;
+pub mod rate_windows;
 pub mod snapshot;
 pub mod table_writer;
 mod tallies;
