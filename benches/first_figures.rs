@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use keyledger::clock::SystemClock;
 use keyledger::config::{Config, Limits};
+use keyledger::domain::permission::PlanName;
+use keyledger::domain::policy::Plan;
 use keyledger::proto::v1;
 use keyledger::proto::v1::key_service_client::KeyServiceClient;
 use keyledger::random::SystemRandom;
@@ -39,6 +41,10 @@ const CONNECTIONS: usize = 4;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(3);
 const REVOCATIONS: usize = 1000;
+
+/// The plan of the one account, whose limit is judged and never reached.
+const PLAN: &str = "bench";
+const LIMITS: Plan = Plan { active_keys: None, requests_per_minute: Some(1_000_000_000) };
 
 /// Answers every call with an empty AuthenticateResponse: the least a unary RPC can do.
 #[derive(Clone)]
@@ -87,7 +93,8 @@ struct Running {
 }
 
 async fn start(data_dir: &Path) -> Running {
-    let config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
+    let mut config = Config { data_dir: data_dir.to_owned(), ..Config::default() };
+    config.policy.plans.insert(PlanName::parse(PLAN).expect("a name"), LIMITS);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -143,7 +150,7 @@ async fn put_account(address: &str, bearer: &Bearer) {
     let account = v1::Account {
         tenant_id: "acme".to_owned(),
         account_id: "bench".to_owned(),
-        plan: "enterprise".to_owned(),
+        plan: PLAN.to_owned(),
         permissions: vec!["reports:*".to_owned()],
         ..Default::default()
     };

@@ -49,7 +49,7 @@ macro_rules! redact {
     };
 }
 
-redact!(AuthenticateRequest, api_key, tenant_id, required_permissions, context, min_position);
+redact!(AuthenticateRequest, api_key, tenant_id, required_permissions, cost, context, min_position);
 redact!(CreateKeyResponse, secret, key, position, replayed);
 redact!(RotateKeyResponse, secret, new_key, old_key, position, replayed);
 redact!(ReportLeakedKeyRequest, api_key, source, request_id, on_behalf_of);

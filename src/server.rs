@@ -154,6 +154,9 @@ pub async fn run_telling(
     let drain = app.drain();
     drop(access);
     operations.ready(&app);
+    // Ended when this is dropped.
+    let mut sweeping = JoinSet::new();
+    sweeping.spawn(app.sweep_rate_windows());
     drop(app);
 
     let connections = Connections::new(service, limits, random);
@@ -175,6 +178,7 @@ pub async fn run_telling(
     };
     connections.serve(grpc, not_serving, end_watches).await;
     probed.shutdown().await;
+    sweeping.shutdown().await;
     operations.let_go();
     tokio::task::spawn_blocking(move || closing.close()).await??;
     Ok(())

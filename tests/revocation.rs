@@ -79,16 +79,21 @@ fn billing() -> v1::Account {
     }
 }
 
+/// A server with a plan that has no limit: a burst is to be denied for nothing but the change.
+async fn start() -> TestServer {
+    TestServer::builder().config("[plans.unlimited]\nactive_keys = 5\n").start().await
+}
+
 async fn key_of_billing(server: &TestServer) -> (Client, v1::Key, String) {
     let admin = server.admin().await;
-    admin.put_account("billing", "standard", &["reports:*"]).await;
+    admin.put_account("billing", "unlimited", &["reports:*"]).await;
     let (key, secret) = admin.create_key("billing", "ci").await;
     (admin, key, secret)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_success_starts_after_revoke_returned_while_a_burst_is_in_flight() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, key, secret) = key_of_billing(&server).await;
     nobody_outruns(&admin, &secret, &[], async {
         admin.revoke(&key.key_id).await.expect("revoked");
@@ -99,7 +104,7 @@ async fn no_success_starts_after_revoke_returned_while_a_burst_is_in_flight() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_success_starts_after_a_suspension_returned() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, _, secret) = key_of_billing(&server).await;
     nobody_outruns(&admin, &secret, &[], async {
         let account = v1::Account { status: v1::AccountStatus::Suspended.into(), ..billing() };
@@ -111,7 +116,7 @@ async fn no_success_starts_after_a_suspension_returned() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_success_starts_after_disable_returned() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, key, secret) = key_of_billing(&server).await;
     nobody_outruns(&admin, &secret, &[], async {
         let request = v1::DisableKeyRequest { key_id: key.key_id.clone(), ..Default::default() };
@@ -126,7 +131,7 @@ async fn no_success_starts_after_disable_returned() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_success_starts_after_a_permission_was_taken_away() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, _, secret) = key_of_billing(&server).await;
     nobody_outruns(&admin, &secret, &["reports:read"], async {
         let account = v1::Account { permissions: vec!["jobs:run".to_owned()], ..billing() };
@@ -141,7 +146,7 @@ async fn no_success_starts_after_a_permission_was_taken_away() {
 
 #[tokio::test]
 async fn a_revoked_key_stays_revoked_and_says_why_and_by_which_event() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, key, secret) = key_of_billing(&server).await;
     let request = v1::RevokeKeyRequest {
         key_id: key.key_id.clone(),
@@ -180,7 +185,7 @@ async fn a_revoked_key_stays_revoked_and_says_why_and_by_which_event() {
 
 #[tokio::test]
 async fn whoever_finds_a_key_can_have_it_revoked_and_a_guess_revokes_nothing() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, key, secret) = key_of_billing(&server).await;
     let (_, other) = admin.create_key("billing", "other").await;
     let report = |api_key: &str| v1::ReportLeakedKeyRequest {
@@ -206,7 +211,7 @@ async fn whoever_finds_a_key_can_have_it_revoked_and_a_guess_revokes_nothing() {
 
 #[tokio::test]
 async fn rotation_lets_both_keys_work_until_the_overlap_ends() {
-    let server = TestServer::start().await;
+    let server = start().await;
     let (admin, key, old) = key_of_billing(&server).await;
     let rotate = |key_id: &str, seconds| v1::RotateKeyRequest {
         key_id: key_id.to_owned(),

@@ -67,9 +67,9 @@ impl Parked {
 }
 
 async fn started() -> (TestServer, Client) {
-    let server = TestServer::start().await;
+    let server = TestServer::builder().config("[plans.unlimited]\n").start().await;
     let admin = server.admin().await;
-    admin.put_account("billing", "standard", &[]).await;
+    admin.put_account("billing", "unlimited", &[]).await;
     (server, admin)
 }
 

@@ -1,4 +1,5 @@
-//! Authenticate: from the key table alone. No I/O once a key's name has been read, and no lock.
+//! Authenticate: from the key table alone. No I/O once a key's name has been read, and no lock but that of
+//! the account's rate window, for a few additions.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use crate::domain::ids::{AccountRef, KeyId, Position, TenantId, TraceId};
 use crate::domain::key_format::{self, Environment, KeyProblem, PresentedKey};
 use crate::domain::permission::{Permissions, PlanName, RoleName};
 use crate::domain::personal::Personal;
+use crate::domain::rate_window::RateLimit;
 use crate::domain::tag::{Purpose, Tag};
 use crate::domain::time::Time;
 use crate::domain::usage::{Tried, UseOutcome};
 use crate::domain::verdict::{self, Ask, Denial, Denied};
-use crate::projection::key_table::Row;
+use crate::projection::key_table::{Row, Standing};
 
 /// What is known of a use besides the key.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub struct Question<'a> {
     pub required: Vec<String>,
     /// What is known of the use.
     pub context: UseContext,
+    /// What the use costs of the account's limit.
+    pub cost: u32,
     /// Decide no earlier than this.
     pub min_position: Option<Position>,
 }
@@ -86,6 +90,8 @@ pub enum Outcome {
 pub struct Decision {
     /// The answer.
     pub outcome: Outcome,
+    /// What is left of the account's limit; none if the secret has not matched, or there is no limit.
+    pub rate_limit: Option<RateLimit>,
     /// The head when deciding began: everything up to it was taken into account.
     pub position: Option<Position>,
 }
@@ -99,6 +105,10 @@ pub(crate) struct Decided {
     pub(crate) tried: Tried,
     /// What was answered, in truth.
     pub(crate) recorded: UseOutcome,
+    /// What is left of the account's limit, if it has one and the asking caller may know of it.
+    pub(crate) rate_limit: Option<RateLimit>,
+    /// What the use was charged to that limit.
+    pub(crate) charged: u32,
 }
 
 /// A verdict on a row whose secret has matched.
@@ -139,11 +149,11 @@ impl App {
         let Question { required, context, .. } = question;
         let ask = Ask { tenant, required: &required, source: context.source };
         let may_know = |row: &Row| identity.may_enter(&row.key.account.tenant);
-        let Decided { outcome, tried, recorded } =
-            self.decide_key(question.api_key, &ask, may_know).await?;
-        let asked = Asked { caller: Some(identity.id), required, context, position };
+        let decided = self.decide_key(question.api_key, &ask, question.cost, may_know).await?;
+        let Decided { outcome, tried, recorded, rate_limit, charged } = decided;
+        let asked = Asked { caller: Some(identity.id), required, context, position, charged };
         self.record_use(tried, recorded, asked).await?;
-        Ok(Decision { outcome, position })
+        Ok(Decision { outcome, rate_limit, position })
     }
 
     /// Refuses to authenticate while it is not known what a restore lost: a key may have been revoked there.
@@ -162,15 +172,17 @@ impl App {
         }
     }
 
-    /// Decides on a presented key. Keys that `may_know` refuses are unknown keys.
+    /// Decides on a presented key, and charges `cost` to its account if it is allowed. Keys that `may_know` refuses are unknown keys.
     pub(crate) async fn decide_key(
         &self,
         api_key: &str,
         ask: &Ask<'_>,
+        cost: u32,
         may_know: impl Fn(&Row) -> bool,
     ) -> Result<Decided, AppError> {
         let unknown = |outcome, recorded, presented| {
-            Ok(Decided { outcome, tried: Tried::Unknown(presented), recorded })
+            let tried = Tried::Unknown(presented);
+            Ok(Decided { outcome, tried, recorded, rate_limit: None, charged: 0 })
         };
         if api_key.is_empty() {
             return unknown(Outcome::MissingKey, UseOutcome::MissingKey, None);
@@ -184,40 +196,78 @@ impl App {
         };
         let id = KeyId(presented.id);
         let now = self.now();
-        let verdict = self.table.with_row(&id, |row| {
+        let judged = self.table.with_row(&id, |row| {
             if !self.is_secret_of(row, &presented) {
                 return None;
             }
             if !may_know(row) {
-                return Some(Judged::NotToKnow(Arc::clone(&row.key.account)));
+                return Some(Ok((Judged::NotToKnow(Arc::clone(&row.key.account)), None)));
             }
-            Some(judge_row(id, row, ask, now))
+            Some(self.judge_row(id, row, ask, cost, now))
         });
-        if verdict.is_none() {
+        if judged.is_none() {
             self.spend_a_tag(&presented);
         }
-        match verdict.flatten() {
+        let Some((judged, rate_limit)) = judged.flatten().transpose()? else {
             // No such key, or its secret is wrong.
-            None => unknown(Outcome::UnknownKey, UseOutcome::UnknownKey, Some(id)),
-            Some(Judged::NotToKnow(account)) => {
-                let (tried, recorded) = (Tried::Key(id, account), UseOutcome::TenantMismatch);
-                Ok(Decided { outcome: Outcome::UnknownKey, tried, recorded })
+            return unknown(Outcome::UnknownKey, UseOutcome::UnknownKey, Some(id));
+        };
+        let mut charged = 0;
+        let (outcome, account, recorded) = match judged {
+            Judged::NotToKnow(account) => {
+                (Outcome::UnknownKey, account, UseOutcome::TenantMismatch)
             }
-            Some(Judged::Denied(account, denied)) => {
+            Judged::Denied(account, denied) => {
                 if matches!(denied.denial, Denial::Expired | Denial::Superseded) {
                     self.table.witness(now);
                 }
-                let (tried, recorded) = (Tried::Key(id, account), denied.denial.into());
-                Ok(Decided { outcome: Outcome::Denied(id, denied), tried, recorded })
+                (Outcome::Denied(id, denied), account, denied.denial.into())
             }
-            Some(Judged::Passed(passed)) => {
+            Judged::Passed(passed) => {
+                charged = if rate_limit.is_some() { cost } else { 0 };
                 let personal = self.personal_at(passed.personal_at).await?;
                 let principal = Principal { personal, ..passed.principal };
-                let tried = Tried::Key(id, Arc::clone(&principal.account));
-                let outcome = Outcome::Allowed(principal);
-                Ok(Decided { outcome, tried, recorded: UseOutcome::Allowed })
+                let account = Arc::clone(&principal.account);
+                (Outcome::Allowed(principal), account, UseOutcome::Allowed)
             }
+        };
+        Ok(Decided { outcome, tried: Tried::Key(id, account), recorded, rate_limit, charged })
+    }
+
+    /// Judges a key whose secret has matched; its account's limit last, for what is denied costs nothing.
+    fn judge_row(
+        &self,
+        id: KeyId,
+        row: &Row,
+        ask: &Ask<'_>,
+        cost: u32,
+        now: Time,
+    ) -> Result<(Judged, Option<RateLimit>), AppError> {
+        let standing = row.account.standing();
+        let (key, account) = (&row.key, &standing.account);
+        let mut verdict = verdict::judge(key, account, &standing.effective, ask, now);
+        let cost = if verdict.is_ok() { cost } else { 0 };
+        let charge = |limit| self.charge(row, cost, limit);
+        let rate_limit = standing.requests_per_minute.map(charge).transpose()?;
+        if rate_limit.is_some_and(|left| left.retry_after.is_some()) {
+            verdict = Err(Denied { denial: Denial::RateLimited, evidence: None });
         }
+        let judged = match verdict {
+            Err(denied) => Judged::Denied(Arc::clone(&key.account), denied),
+            Ok(()) => Judged::Passed(passed(id, row, &standing)),
+        };
+        Ok((judged, rate_limit))
+    }
+
+    /// Charges a use of a key to its account.
+    fn charge(&self, row: &Row, cost: u32, limit: u32) -> Result<RateLimit, AppError> {
+        if cost > limit {
+            let must =
+                format!("must be at most {limit}, the requests a minute of the account's plan");
+            return Err(AppError::field("cost", must));
+        }
+        let now = self.clock.monotonic();
+        Ok(self.table.rate_windows().charge(&row.account, now, cost, limit))
     }
 
     /// Parses the text of a key. A caller's credential is never a key.
@@ -244,12 +294,8 @@ impl App {
     }
 }
 
-fn judge_row(id: KeyId, row: &Row, ask: &Ask<'_>, now: Time) -> Judged {
-    let standing = row.account.standing();
+fn passed(id: KeyId, row: &Row, standing: &Standing) -> Passed {
     let (key, account) = (&row.key, &standing.account);
-    if let Err(denied) = verdict::judge(key, account, &standing.effective, ask, now) {
-        return Judged::Denied(Arc::clone(&key.account), denied);
-    }
     let principal = Principal {
         key_id: id,
         account: Arc::clone(&key.account),
@@ -260,5 +306,5 @@ fn judge_row(id: KeyId, row: &Row, ask: &Ask<'_>, now: Time) -> Judged {
         expire_time: key.expire_time(),
         personal: Arc::default(),
     };
-    Judged::Passed(Passed { principal, personal_at: key.personal_at() })
+    Passed { principal, personal_at: key.personal_at() }
 }

@@ -109,6 +109,12 @@ pub enum AppError {
     /// The presented key is the credential of the call and may not be used now or from here.
     #[error("Unauthorized")]
     ApiKeyUnauthorized,
+    /// The presented key is the credential of the call, and its account has used up its limit.
+    #[error("Rate limit exceeded")]
+    RateLimited {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// A record fails its check.
     #[error("a stored record is damaged")]
     Damaged {

@@ -18,6 +18,7 @@ mod model_tests;
 pub mod own_command;
 pub mod page;
 pub mod put_account;
+pub mod rate_sweep;
 pub mod rebuild;
 pub mod recovery;
 pub mod report_leaked_key;

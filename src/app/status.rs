@@ -40,6 +40,15 @@ pub struct Status {
     pub figures: Figures,
 }
 
+/// How the limits of accounts are used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RateFigures {
+    /// How many accounts have used something of their limit lately.
+    pub windows: usize,
+    /// How many uses were refused for the limit of their account since the start.
+    pub refused: u64,
+}
+
 /// Figures of the whole service.
 #[derive(Clone, Debug)]
 pub struct Figures {
@@ -57,6 +66,8 @@ pub struct Figures {
     pub keys: usize,
     /// How many callers there are, revoked ones included.
     pub callers: usize,
+    /// How the limits of accounts are used.
+    pub rates: RateFigures,
     /// The pepper that new tags are made under.
     pub pepper: PepperVersion,
     /// Bytes of the log on disk, all its volumes.
@@ -137,6 +148,10 @@ impl App {
             accounts: self.table.account_count(),
             keys: self.table.key_count(),
             callers: self.table.callers().len(),
+            rates: RateFigures {
+                windows: self.table.rate_windows().count(),
+                refused: self.table.rate_windows().refused(),
+            },
             pepper: self.vault.peppers.current().version(),
             disk_bytes: bytes_below(&self.vitals.ledger),
             snapshot: self.vitals.snapshots.newest(),

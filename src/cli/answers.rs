@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::output::{Fields, Resource};
 use super::resources::enum_or_null;
 use super::text::{or_dash, plain};
+use super::times::{humane_wait, span};
 use super::words::word;
 use crate::proto::v1;
 
@@ -62,6 +63,45 @@ impl Resource for v1::ReportLeakedKeyResponse {
     }
 }
 
+/// What is left of a limit, for programs.
+fn rate_limit(left: Option<&v1::RateLimit>) -> Value {
+    let Some(left) = left else { return Value::Null };
+    json!({
+        "limit": left.limit,
+        "remaining": left.remaining,
+        "reset_after": left.reset_after.as_ref().map(span),
+        "retry_after": left.retry_after.as_ref().map(span),
+    })
+}
+
+/// What is left of a limit, for people; none if there is no limit.
+fn rate_limit_field(left: Option<&v1::RateLimit>) -> Option<(&'static str, String)> {
+    let left = left?;
+    let then = match (&left.retry_after, &left.reset_after) {
+        (Some(retry), _) => format!(", try again in {}", humane_wait(retry)),
+        (None, Some(reset)) if left.remaining < left.limit => {
+            format!(", all in {}", humane_wait(reset))
+        }
+        _ => String::new(),
+    };
+    Some(("rate limit", format!("{} of {} left{then}", left.remaining, left.limit)))
+}
+
+/// As the principal itself is shown, with its account's limit behind it.
+impl Resource for v1::WhoAmIResponse {
+    fn json(&self) -> Value {
+        let mut json = self.principal.clone().unwrap_or_default().json();
+        json["rate_limit"] = rate_limit(self.rate_limit.as_ref());
+        json
+    }
+
+    fn fields(&self) -> Fields {
+        let mut fields = self.principal.clone().unwrap_or_default().fields();
+        fields.extend(rate_limit_field(self.rate_limit.as_ref()));
+        fields
+    }
+}
+
 impl Resource for v1::AuthenticateResponse {
     fn json(&self) -> Value {
         json!({
@@ -71,6 +111,7 @@ impl Resource for v1::AuthenticateResponse {
             "public_message": self.public_message,
             "principal": self.principal.as_ref().map(Resource::json),
             "key_id": self.key_id,
+            "rate_limit": rate_limit(self.rate_limit.as_ref()),
             "position": self.position,
             "evidence_position": self.evidence_position,
         })
@@ -90,6 +131,7 @@ impl Resource for v1::AuthenticateResponse {
             fields.push(("key", or_dash(&self.key_id)));
             fields.push(("tell the holder", or_dash(&self.public_message)));
         }
+        fields.extend(rate_limit_field(self.rate_limit.as_ref()));
         fields.push(("decided at", self.position.to_string()));
         if self.evidence_position > 0 {
             fields.push(("because of", format!("event {}", self.evidence_position)));
@@ -142,6 +184,7 @@ mod tests {
                 "public_message": "Invalid API Key",
                 "principal": null,
                 "key_id": "key_1",
+                "rate_limit": null,
                 "position": 9,
                 "evidence_position": 8,
             })
@@ -152,6 +195,47 @@ mod tests {
             "outcome          DENIED  REVOKED\nkey              key_1\ntell the holder  Invalid API Key\n\
              decided at       9\nbecause of       event 8\n"
         );
+    }
+
+    fn left(remaining: u32, retry_after: Option<i64>) -> Option<v1::RateLimit> {
+        let span = |seconds| prost_types::Duration { seconds, nanos: 250_000_000 };
+        Some(v1::RateLimit {
+            limit: 100,
+            remaining,
+            reset_after: Some(if remaining == 100 { Default::default() } else { span(58) }),
+            retry_after: retry_after.map(span),
+        })
+    }
+
+    #[test]
+    fn what_is_left_of_a_limit_is_shown_with_when_there_is_more() {
+        let shown_of = |rate_limit| {
+            let answer = v1::AuthenticateResponse { rate_limit, ..Default::default() };
+            let text = shown(Format::Table, &answer);
+            let line = text.lines().find_map(|line| line.strip_prefix("rate limit"));
+            line.map(|line| line.trim().to_owned())
+        };
+        assert_eq!(shown_of(None), None);
+        assert_eq!(shown_of(left(100, None)).as_deref(), Some("100 of 100 left"));
+        assert_eq!(shown_of(left(97, None)).as_deref(), Some("97 of 100 left, all in 59 s"));
+        let refused = shown_of(left(0, Some(11)));
+        assert_eq!(refused.as_deref(), Some("0 of 100 left, try again in 12 s"));
+        let answer = v1::AuthenticateResponse { rate_limit: left(97, None), ..Default::default() };
+        let json = &answer.json()["rate_limit"];
+        assert_fields_of_message("RateLimit", json);
+        assert_eq!((&json["remaining"], &json["reset_after"]), (&json!(97), &json!("58.25s")));
+        assert_eq!(json["retry_after"], json!(null));
+    }
+
+    #[test]
+    fn who_a_key_is_is_shown_as_its_principal_and_what_is_left() {
+        let principal = v1::Principal { key_id: "key_1".to_owned(), ..Default::default() };
+        let answer = v1::WhoAmIResponse { principal: Some(principal), rate_limit: left(3, None) };
+        assert_eq!(answer.json()["key_id"], "key_1");
+        assert_eq!(answer.json()["rate_limit"]["remaining"], 3);
+        let text = shown(Format::Table, &answer);
+        assert!(text.starts_with("key          key_1\n"), "{text}");
+        assert!(text.ends_with("\nrate limit   3 of 100 left, all in 59 s\n"), "{text}");
     }
 
     #[test]

@@ -127,6 +127,21 @@ pub(super) fn humane_span(span: Duration) -> String {
     if span.is_zero() { "0 s".to_owned() } else { "under 1 s".to_owned() }
 }
 
+/// A message's span for people who wait for its end: whole seconds, rounded up.
+pub(super) fn humane_wait(span: &prost_types::Duration) -> String {
+    let seconds = span.seconds.saturating_add(i64::from(span.nanos > 0));
+    humane_span(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+/// A message's span for programs, as protobuf writes it in JSON: `58.25s`.
+pub(super) fn span(span: &prost_types::Duration) -> String {
+    let below = format!("{:09}", span.nanos);
+    match below.trim_end_matches('0') {
+        "" => format!("{}s", span.seconds),
+        below => format!("{}.{below}s", span.seconds),
+    }
+}
+
 fn instant(time: &prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
@@ -142,7 +157,9 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{When, day, humane, humane_span, parse_span, parse_when, rfc3339};
+    use super::{
+        When, day, humane, humane_span, humane_wait, parse_span, parse_when, rfc3339, span,
+    };
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
@@ -218,6 +235,15 @@ mod tests {
             humane(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
             "9223372036854775807 s after 1970"
         );
+    }
+
+    #[test]
+    fn a_span_of_a_message_is_written_whole_and_waited_for_to_its_end() {
+        let message = |seconds, nanos| prost_types::Duration { seconds, nanos };
+        let both = |span_of| (span(&span_of), humane_wait(&span_of));
+        assert_eq!(both(message(0, 0)), ("0s".to_owned(), "0 s".to_owned()));
+        assert_eq!(both(message(58, 1000)), ("58.000001s".to_owned(), "59 s".to_owned()));
+        assert_eq!(both(message(60, 500_000_000)), ("60.5s".to_owned(), "1 min 1 s".to_owned()));
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub enum Denial {
     PermissionMissing,
     /// The key may not be used from that source.
     SourceNotAllowed,
+    /// The keys of its account have used what its plan allows for a minute. Judged last, by
+    /// [`crate::domain::rate_window`], of keys that [`judge`] allows.
+    RateLimited,
 }
 
 /// What is asked of a key.

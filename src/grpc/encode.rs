@@ -11,6 +11,7 @@ use crate::app::key_view::KeyView;
 use crate::domain::ids::Position;
 use crate::domain::key_format::KeyText;
 use crate::domain::permission::Permissions;
+use crate::domain::rate_window::RateLimit;
 use crate::domain::time::Time;
 use crate::grpc::enums;
 use crate::proto::v1;
@@ -128,5 +129,15 @@ pub(super) fn principal(principal: &Principal) -> v1::Principal {
         plan: principal.plan.as_str().to_owned(),
         expire_time: principal.expire_time.map(time),
         metadata: principal.personal.metadata.clone(),
+    }
+}
+
+/// What an account has left of its limit.
+pub(super) fn rate_limit(left: &RateLimit) -> v1::RateLimit {
+    v1::RateLimit {
+        limit: left.limit,
+        remaining: left.remaining,
+        reset_after: Some(span(left.reset_after)),
+        retry_after: left.retry_after.map(span),
     }
 }

@@ -134,6 +134,7 @@ pub(super) fn denial_reason(denial: Denial) -> v1::DenialReason {
         Denial::AccountInactive => v1::DenialReason::AccountInactive,
         Denial::PermissionMissing => v1::DenialReason::PermissionMissing,
         Denial::SourceNotAllowed => v1::DenialReason::SourceNotAllowed,
+        Denial::RateLimited => v1::DenialReason::RateLimited,
     }
 }
 

@@ -125,6 +125,10 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),
         AppError::ApiKeyUnauthorized => fault(Code::PermissionDenied, Reason::ApiKeyUnauthorized),
+        AppError::RateLimited { retry_after } => {
+            let fault = fault(Code::ResourceExhausted, Reason::RateLimited);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
         AppError::Damaged { position } => {
             let fault = fault(Code::DataLoss, Reason::DataDamaged);
             match position {

@@ -65,6 +65,7 @@ fn every_status() -> Vec<Status> {
         AppError::Draining,
         AppError::ApiKeyInvalid,
         AppError::ApiKeyUnauthorized,
+        AppError::RateLimited { retry_after: SOON },
         AppError::Damaged { position: Position::new(42) },
         AppError::Internal,
     ];
@@ -221,10 +222,11 @@ fn all_violations_are_told_and_the_first_is_in_the_text() {
 }
 
 #[test]
-fn a_server_that_sheds_load_says_when_to_try_again() {
+fn who_is_refused_for_too_much_is_told_when_to_try_again() {
     for error in [
         AppError::Overloaded { retry_after: SOON },
         AppError::SourceOverloaded { retry_after: SOON },
+        AppError::RateLimited { retry_after: SOON },
     ] {
         let retry = of(&error, None).get_details_retry_info().expect("a RetryInfo");
         assert_eq!(retry.retry_delay, Some(SOON));

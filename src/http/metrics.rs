@@ -75,8 +75,22 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         "What restores lost and nobody has resolved: over 0, no key is authenticated.",
         figures.log_state.losses.len(),
     );
+    rates(&mut page, figures);
     scrub(&mut page, figures);
     page.0
+}
+
+fn rates(page: &mut Page, figures: &Figures) {
+    page.gauge(
+        "keyledger_rate_windows",
+        "Accounts whose recent uses are counted against a limit.",
+        figures.rates.windows,
+    );
+    page.counter(
+        "keyledger_rate_limited_total",
+        "Uses refused because their account had used up its limit.",
+        figures.rates.refused,
+    );
 }
 
 fn scrub(page: &mut Page, figures: &Figures) {
@@ -143,6 +157,7 @@ impl Page {
 mod tests {
     use super::*;
     use crate::app::scrub::ScrubStatus;
+    use crate::app::status::RateFigures;
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::LogState;
     use crate::domain::time::Time;
@@ -158,6 +173,7 @@ mod tests {
             accounts: 1,
             keys: 2,
             callers: 3,
+            rates: RateFigures { windows: 12, refused: 13 },
             pepper: PepperVersion(1),
             disk_bytes: 5,
             snapshot: Position::new(30),
@@ -204,6 +220,8 @@ mod tests {
             "keyledger_snapshots_failing 1",
             "keyledger_log_generation 4",
             "keyledger_unresolved_losses 0",
+            "keyledger_rate_windows 12",
+            "keyledger_rate_limited_total 13",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",

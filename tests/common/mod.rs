@@ -47,6 +47,7 @@ pub struct TestServer {
     pub ops: Option<String>,
     pub clock: Arc<ManualClock>,
     pub dir: Arc<TempDir>,
+    config: String,
     stop: oneshot::Sender<()>,
     running: JoinHandle<Result<(), ServeError>>,
 }
@@ -106,7 +107,8 @@ impl Builder {
             Ok(up) => {
                 let address = format!("http://{}", up.grpc_addr);
                 let ops = up.ops_addr.map(|address| address.to_string());
-                Ok(TestServer { address, ops, clock, dir, stop, running })
+                let config = self.config;
+                Ok(TestServer { address, ops, clock, dir, config, stop, running })
             }
             Err(_) => Err(running.await.expect("no panic").expect_err("it did not start")),
         }
@@ -134,11 +136,11 @@ impl TestServer {
         self.dir
     }
 
-    /// Stops the server and starts it again where it was.
+    /// Stops the server and starts it again where it was, with the configuration it had.
     pub async fn restart(self) -> TestServer {
-        let clock = Arc::clone(&self.clock);
+        let (clock, config) = (Arc::clone(&self.clock), self.config.clone());
         let dir = self.stop().await;
-        TestServer::builder().dir(&dir).clock(&clock).start().await
+        TestServer::builder().dir(&dir).clock(&clock).config(&config).start().await
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -173,6 +173,7 @@ async fn look(
             tenant: None,
             required: Vec::new(),
             context: Default::default(),
+            cost: 0,
             min_position: None,
         };
         let decision = app.authenticate(identity, question).await;

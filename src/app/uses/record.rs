@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) context: UseContext,
     /// The position it was decided at.
     pub(crate) position: Option<Position>,
+    /// What it was charged to the account's limit.
+    pub(crate) charged: u32,
 }
 
 impl App {
@@ -30,7 +32,7 @@ impl App {
         outcome: UseOutcome,
         asked: Asked,
     ) -> Result<(), AppError> {
-        let Asked { caller, required, context, position } = asked;
+        let Asked { caller, required, context, position, charged } = asked;
         let UseContext { action, source, agent, trace_id } = context;
         // The wall clock, not the time that rules judge by: a clock that repeats a minute repeats it here.
         let time = self.clock.wall();
@@ -45,7 +47,7 @@ impl App {
             required,
             position,
             time,
-            cost: 1,
+            cost: charged,
             alone: false,
         };
         if let Tried::Key(id, _) = &used.tried {

@@ -19,6 +19,9 @@ pub(in crate::cli) struct AuthenticateArgs {
     /// What the key must be allowed to do: all of them; repeated or separated by commas
     #[arg(long = "require", value_name = "PERMISSION", value_delimiter = ',')]
     required: Vec<String>,
+    /// What the use costs of its account's requests a minute; 0: nothing [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    cost: Option<u32>,
     /// Address the request came from
     #[arg(long, value_name = "ADDRESS")]
     source_ip: Option<String>,
@@ -45,6 +48,7 @@ impl AuthenticateArgs {
             tenant_id: self.tenant,
             required_permissions: self.required,
             context: (context != v1::AuthenticateContext::default()).then_some(context),
+            cost: self.cost,
             min_position: self.min_position,
         }
     }
@@ -89,7 +93,7 @@ pub(super) async fn whoami(args: WhoamiArgs, session: &mut Session) -> Result<Ex
     let key = args.key.read()?;
     let mut keys = session.client.connect(&key).await?.keys();
     let answer = keys.who_am_i(v1::WhoAmIRequest {}).await?.into_inner();
-    session.output.one(&answer.principal.unwrap_or_default())?;
+    session.output.one(&answer)?;
     Ok(Exit::Done)
 }
 
@@ -149,6 +153,8 @@ mod tests {
             "read",
             "--user-agent",
             "curl",
+            "--cost",
+            "0",
             "--min-position",
             "9",
         ];
@@ -161,6 +167,7 @@ mod tests {
                 source_ip: "::1".to_owned(),
                 user_agent: "curl".to_owned(),
             }),
+            cost: Some(0),
             min_position: 9,
         };
         assert_eq!(request(&line), expected);

@@ -103,6 +103,7 @@ impl From<Denial> for UseOutcome {
             Denial::AccountInactive => Self::AccountInactive,
             Denial::PermissionMissing => Self::PermissionMissing,
             Denial::SourceNotAllowed => Self::SourceNotAllowed,
+            Denial::RateLimited => Self::RateLimited,
         }
     }
 }

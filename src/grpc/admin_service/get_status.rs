@@ -110,6 +110,7 @@ mod tests {
             accounts: 1,
             keys: 2,
             callers: 3,
+            rates: crate::app::status::RateFigures::default(),
             pepper: PepperVersion(4),
             disk_bytes: 5,
             waiting: 6,

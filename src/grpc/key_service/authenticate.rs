@@ -23,6 +23,9 @@ use crate::proto::v1::{
 /// The most bytes of a source address: any IPv6 address has fewer.
 const MAX_SOURCE_BYTES: usize = 64;
 
+/// What a use costs of the account's limit if the question does not say.
+const DEFAULT_COST: u32 = 1;
+
 /// What is parsed of a question.
 #[derive(Debug, PartialEq)]
 struct Asked {
@@ -50,6 +53,7 @@ pub(super) async fn handle(
             agent: context.user_agent,
             trace_id,
         },
+        cost: message.cost.unwrap_or(DEFAULT_COST),
         min_position: Position::new(message.min_position),
     };
     app.authenticate(&identity, question).await.map(answer)
@@ -102,7 +106,11 @@ fn answer(decision: Decision) -> AuthenticateResponse {
             ..denied(enums::denial_reason(denial))
         },
     };
-    AuthenticateResponse { position: encode::position(decision.position), ..answer }
+    AuthenticateResponse {
+        rate_limit: decision.rate_limit.as_ref().map(encode::rate_limit),
+        position: encode::position(decision.position),
+        ..answer
+    }
 }
 
 fn denied(reason: DenialReason) -> AuthenticateResponse {
@@ -129,6 +137,7 @@ fn public_message(reason: DenialReason) -> &'static str {
         | DenialReason::AccountInactive
         | DenialReason::PermissionMissing
         | DenialReason::SourceNotAllowed => "Unauthorized",
+        DenialReason::RateLimited => "Rate limit exceeded",
     }
 }
 
@@ -164,7 +173,7 @@ mod tests {
     }
 
     fn answered(outcome: Outcome, at: u64) -> AuthenticateResponse {
-        answer(Decision { outcome, position: Position::new(at) })
+        answer(Decision { outcome, rate_limit: None, position: Position::new(at) })
     }
 
     #[test]
@@ -180,7 +189,7 @@ mod tests {
                 source_ip: "1".repeat(65),
                 user_agent: "a\nb".to_owned(),
             }),
-            min_position: 0,
+            ..Default::default()
         };
         let fields = [
             "api_key",

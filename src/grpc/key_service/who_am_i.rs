@@ -24,8 +24,11 @@ pub(super) async fn handle(
         agent: agent(request.metadata()),
         trace_id: trace_id(request.metadata()),
     };
-    let principal = app.who_am_i(api_key, context).await?;
-    Ok(WhoAmIResponse { principal: Some(encode::principal(&principal)) })
+    let (principal, rate_limit) = app.who_am_i(api_key, context).await?;
+    Ok(WhoAmIResponse {
+        principal: Some(encode::principal(&principal)),
+        rate_limit: rate_limit.as_ref().map(encode::rate_limit),
+    })
 }
 
 /// What the holder's program calls itself; as much of it as is kept.
