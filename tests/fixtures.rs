@@ -40,6 +40,9 @@ async fn check_keys(server: &Process, data_dir: &Path, expected: &str) {
         assert_eq!(found, outcome, "{id}");
         assert!(id == "-" || answer.key_id == id, "{id}");
         if let Some(principal) = answer.principal {
+            // The policy it was written under knew no limit; the start puts the one as shipped in force.
+            let limit = answer.rate_limit.map(|left| left.limit);
+            assert_eq!(limit, Some(60_000), "{id} is on the plan {}", principal.plan);
             assert!(!principal.key_name.is_empty(), "the sealed name of {id} opens");
         }
     }
