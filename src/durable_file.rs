@@ -27,6 +27,14 @@ impl From<&io::Error> for Cause {
     }
 }
 
+impl Cause {
+    /// Whether there was no room: on the disk, or in what the process may use of it.
+    #[must_use]
+    pub fn is_no_room(&self) -> bool {
+        matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.code {
@@ -130,6 +138,15 @@ pub fn forget_cached(file: &File) -> io::Result<()> {
     Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
+/// How many bytes this process may still write to the disk that `path` is on.
+///
+/// # Errors
+/// If the file system cannot tell.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// The directory `path` stands in.
 fn parent_of(path: &Path) -> &Path {
     match path.parent() {
@@ -229,6 +246,17 @@ mod tests {
         fs::write(keys.join("a"), b"").unwrap();
         create_private_dir(&keys).unwrap();
         assert!(keys.join("a").exists());
+    }
+
+    #[test]
+    fn a_disk_has_a_bound_and_what_is_on_none_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let free = free_bytes(dir.path()).unwrap();
+        assert!(free > 0 && free < u64::MAX, "{free}");
+        assert!(free_bytes(&dir.path().join("none")).is_err());
+        let full = Cause::from(&io::Error::from(io::ErrorKind::StorageFull));
+        assert!(full.is_no_room());
+        assert!(!Cause::from(&io::Error::from(io::ErrorKind::NotFound)).is_no_room());
     }
 
     #[test]

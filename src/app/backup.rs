@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::domain::ids::Position;
-use crate::ledger::backup::{DigestCheck, origin, pack_tail, tail_path, tree_at};
+use crate::ledger::backup::{DigestCheck, origin, pack_tail, tree_at};
 use crate::ledger::engine::LedgerError;
 use crate::ledger::volumes::Sealed;
 use crate::merkle::Hash;
@@ -109,7 +109,7 @@ impl App {
     /// Backup.
     ///
     /// # Errors
-    /// [`AppError`]: a caller bound to tenants; another backup; one of another log.
+    /// [`AppError`]: a caller bound to tenants; another backup; one of another log; no room to pack.
     pub async fn backup(
         self: &Arc<Self>,
         identity: &Arc<Identity>,
@@ -178,6 +178,8 @@ impl App {
         if have.after_volume > volumes.len() as u64 {
             return Err(AppError::BackupOfOtherLog);
         }
+        // Told at once, and not when all volumes have been sent.
+        self.vitals.packing.require(&*self.reader, volumes.last(), position)?;
         let generation = self.table.log_state().generation;
         let count = volumes.len() as u64;
         let to_come = volumes.iter().filter(|volume| volume.number > have.after_volume);
@@ -239,8 +241,8 @@ impl Sending {
             }
         }
         let reader = &*self.app.reader;
-        let scratch = tail_path(&self.app.vitals.ledger);
-        let tail = pack_tail(reader, volumes.last(), position, &scratch, || self.may_go_on())?;
+        let packing = &self.app.vitals.packing;
+        let tail = pack_tail(reader, volumes.last(), position, packing, || self.may_go_on())?;
         if let Some(tail) = tail {
             self.send(Part::File(BackupFile::Tail(tail.sealed)))?;
             self.send_bytes(tail.file, tail.sealed.bytes, |_| {})?;

@@ -22,8 +22,12 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
+        Service::start_with(Config::default()).await
+    }
+
+    async fn start_with(config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: dir.path().join("data"), ..Config::default() };
+        let config = Config { data_dir: dir.path().join("data"), ..config };
         let clock = Arc::new(ManualClock::new(at(0)));
         let open = move || open(&config, clock, Arc::new(SystemRandom), &Silent).unwrap();
         let opened = tokio::task::spawn_blocking(open).await.unwrap();
@@ -171,17 +175,37 @@ async fn a_backup_of_another_log_is_not_continued() {
 async fn a_tail_that_was_not_finished_leaves_no_file() {
     let service = Service::start().await;
     let (reader, head) = (&*service.app().reader, service.app().table.head().unwrap());
-    let ledger = &service.app().vitals.ledger;
+    let (ledger, packing) = (&service.app().vitals.ledger, &service.app().vitals.packing);
     let files = || std::fs::read_dir(ledger).unwrap().count();
     let before = files();
     let mut asked = 0;
-    let stopped = pack_tail(reader, None, head, &tail_path(ledger), || {
+    let stopped = pack_tail(reader, None, head, packing, || {
         asked += 1;
         if asked > 1 { Err(AppError::Draining) } else { Ok(()) }
     });
     assert!(matches!(stopped, Err(AppError::Draining)), "{stopped:?}");
-    let beyond = pack_tail(reader, None, head.next(), &tail_path(ledger), || Ok::<_, AppError>(()));
+    let beyond = pack_tail(reader, None, head.next(), packing, || Ok::<_, AppError>(()));
     assert!(beyond.is_err(), "{beyond:?}");
+    assert_eq!(files(), before);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_would_take_what_the_log_needs_of_its_disk_is_refused_before_it_begins() {
+    // Volumes that no disk has room for.
+    let mut config = Config::default();
+    config.ledger.volume_bytes = 1 << 60;
+    let service = Service::start_with(config).await;
+    let (app, ledger) = (service.app(), &service.app().vitals.ledger);
+    let files = || std::fs::read_dir(ledger).unwrap().count();
+    let before = files();
+    let refused = app.backup(&service.admin(), Have::default()).await;
+    let Err(AppError::NoRoomForBackup { needed, free }) = refused else { panic!("{refused:?}") };
+    assert!(needed > 3 << 60 && free < 1 << 60, "{needed} {free}");
+    // The same if the room is gone when the tail's turn comes.
+    let head = app.table.head().unwrap();
+    let packed = pack_tail(&*app.reader, None, head, &app.vitals.packing, || Ok::<_, AppError>(()));
+    assert!(matches!(packed, Err(AppError::NoRoomForBackup { .. })), "{packed:?}");
     assert_eq!(files(), before);
     service.stop().await;
 }

@@ -11,6 +11,9 @@ use crate::ledger::engine::LedgerError;
 use crate::ledger::lanes::NotTaken;
 use crate::vault::VaultError;
 
+/// Bytes of what sizes are told in.
+const MIB: u64 = 1024 * 1024;
+
 /// A field of a request that is not as it must be. Never repeats what the field held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldViolation {
@@ -100,6 +103,18 @@ pub enum AppError {
     /// What who asks for a backup has is not the beginning of this log.
     #[error("the backup there is, is not the beginning of this log")]
     BackupOfOtherLog,
+    /// The newest records cannot be packed without taking what the log needs of its disk.
+    #[error(
+        "the ledger's disk has too little room for a backup: {} MiB are free; {} MiB are needed, to pack the \
+         newest records and leave the log what it needs next",
+        .free / MIB, .needed.div_ceil(MIB)
+    )]
+    NoRoomForBackup {
+        /// Bytes that must be free.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,
@@ -154,6 +169,9 @@ impl From<LedgerError> for AppError {
             LedgerError::DamagedFrame { position, .. }
             | LedgerError::MissingFrame { position }
             | LedgerError::Unreadable { position } => Some(position),
+            LedgerError::NoRoom { needed, free } => {
+                return AppError::NoRoomForBackup { needed, free };
+            }
             _ => return AppError::internal("reading the ledger", &error),
         };
         tracing::error!(cause = %error, "a stored record fails its check");

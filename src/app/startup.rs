@@ -28,6 +28,7 @@ use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
+use crate::ledger::backup::PackingRoom;
 use crate::ledger::data_dir::{DataDir, DataDirError};
 pub use crate::ledger::durable::stop_on_engine_panic;
 use crate::ledger::engine::{Ledger, LedgerError};
@@ -239,6 +240,7 @@ pub(crate) fn open_existing(
             start_time: clock.wall(),
             started: clock.monotonic(),
             ledger: data_dir.ledger(),
+            packing: PackingRoom::new(&data_dir.ledger(), config.ledger.volume_bytes),
             anchor: data_dir.anchor(),
             snapshots: snapshots.state(),
         },

@@ -13,6 +13,7 @@ use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
 use crate::domain::time::Time;
 use crate::ledger::anchor::Anchor;
+use crate::ledger::backup::PackingRoom;
 use crate::merkle::Hash;
 
 /// The engine that stores the log.
@@ -27,6 +28,7 @@ pub(crate) struct Vitals {
     pub(crate) start_time: Time,
     pub(crate) started: Duration,
     pub(crate) ledger: PathBuf,
+    pub(crate) packing: PackingRoom,
     pub(crate) anchor: PathBuf,
     pub(crate) snapshots: Arc<SnapshotState>,
 }

@@ -121,6 +121,11 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             Fault { retry_after: Some(*retry_after), ..fault }
         }
         AppError::BackupOfOtherLog => fault(Code::FailedPrecondition, Reason::BackupOfOtherLog),
+        AppError::NoRoomForBackup { needed, free } => {
+            let fault = fault(Code::FailedPrecondition, Reason::NoRoomForBackup);
+            let metadata = vec![("needed", needed.to_string()), ("free", free.to_string())];
+            Fault { metadata, ..fault }
+        }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::domain::ids::Position;
-use crate::durable_file::unfinished_name;
+use crate::durable_file::{free_bytes, unfinished_name};
 use crate::ledger::engine::{LedgerError, LedgerReader, io_failed};
-use crate::ledger::volume::{DIGEST_AT, FOOTER_BYTES, Sealed, VolumeWriter};
+use crate::ledger::volume::{DIGEST_AT, FOOTER_BYTES, Sealed, VolumeWriter, most_bytes};
 use crate::merkle::{Frontier, HASH_BYTES, Hash};
 
 /// Where the tail is written, in the ledger's directory: an open throws away what ends like this.
 const TAIL_NAME: &str = "backup-tail.tmp";
+
+/// What the log needs next, in volumes: the engine takes up to twice what it holds, and a full volume is
+/// sealed into a file before the engine lets go of it.
+const RESERVED_VOLUMES: u64 = 3;
 
 /// The records behind the last sealed volume, in the form of one. Its file has no name any more.
 #[derive(Debug)]
@@ -24,22 +28,71 @@ pub struct Tail {
     pub file: File,
 }
 
-/// Where the tail of a backup is written while the ledger in `dir` is in use.
-#[must_use]
-pub fn tail_path(dir: &Path) -> PathBuf {
-    dir.join(TAIL_NAME)
+/// Where tails are packed: in the ledger's directory, whose disk the log needs itself.
+#[derive(Clone, Debug)]
+pub struct PackingRoom {
+    scratch: PathBuf,
+    /// Bytes that must be left for the log.
+    reserve: u64,
 }
 
-/// Packs the records behind the volume `after`, up to `head`, into a file that is written at `scratch`;
-/// none if there are none. `go_on` is asked before each frame. `head` MUST be where a frame ends.
+impl PackingRoom {
+    /// In the directory `dir` of a ledger that is in use and whose volumes are full with `volume_bytes`.
+    #[must_use]
+    pub fn new(dir: &Path, volume_bytes: u64) -> Self {
+        let reserve = volume_bytes.saturating_mul(RESERVED_VOLUMES);
+        PackingRoom { scratch: dir.join(TAIL_NAME), reserve }
+    }
+
+    /// Where a tail is written.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// Looks whether the records behind the volume `after`, up to `head`, can be packed without taking what
+    /// the log needs.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoRoom`] if not; [`LedgerError::Io`] if the file system cannot tell.
+    pub fn require(
+        &self,
+        reader: &dyn LedgerReader,
+        after: Option<&Sealed>,
+        head: Position,
+    ) -> Result<(), LedgerError> {
+        let needed = self.needed(reader, after, head);
+        let free = self.free()?;
+        if free < needed { Err(LedgerError::NoRoom { needed, free }) } else { Ok(()) }
+    }
+
+    fn needed(&self, reader: &dyn LedgerReader, after: Option<&Sealed>, head: Position) -> u64 {
+        let number = after.map_or(0, |volume| volume.number);
+        let before = after.map_or(0, |volume| volume.last.get());
+        // What has been sealed since is packed once more: all files of a backup follow one another.
+        let sealed = reader.sealed().into_iter().filter(|volume| volume.number > number);
+        let frames = sealed.map(|volume| volume.bytes).sum::<u64>() + reader.unsealed_bytes();
+        let tail = most_bytes(frames, head.get().saturating_sub(before));
+        tail.saturating_add(self.reserve)
+    }
+
+    fn free(&self) -> Result<u64, LedgerError> {
+        let dir = self.scratch.parent().unwrap_or(Path::new("."));
+        free_bytes(dir).map_err(|error| io_failed("backing up", &error))
+    }
+}
+
+/// Packs the records behind the volume `after`, up to `head`, into a file in `room`; none if there are
+/// none. `go_on` is asked before each frame. `head` MUST be where a frame ends.
 ///
 /// # Errors
-/// What `go_on` answers; [`LedgerError`] if a frame is missing or damaged, or the file cannot be made.
+/// What `go_on` answers; [`LedgerError`] if there is no room for it, a frame is missing or damaged, or the
+/// file cannot be made.
 pub fn pack_tail<E: From<LedgerError>>(
     reader: &dyn LedgerReader,
     after: Option<&Sealed>,
     head: Position,
-    scratch: &Path,
+    room: &PackingRoom,
     mut go_on: impl FnMut() -> Result<(), E>,
 ) -> Result<Option<Tail>, E> {
     let (number, before) = match after {
@@ -50,13 +103,23 @@ pub fn pack_tail<E: From<LedgerError>>(
     if first > head {
         return Ok(None);
     }
+    room.require(reader, after, head)?;
+    let scratch = room.scratch();
+    // Others may have taken the room since it was looked for.
+    let no_room = |error: LedgerError| match error {
+        LedgerError::Io { cause, .. } if cause.is_no_room() => {
+            let needed = room.needed(reader, after, head);
+            LedgerError::NoRoom { needed, free: room.free().unwrap_or_default() }
+        }
+        error => error,
+    };
     let mut write = || -> Result<Tail, E> {
-        let mut writer = VolumeWriter::begin(scratch, number, &before)?;
+        let mut writer = VolumeWriter::begin(scratch, number, &before).map_err(no_room)?;
         let mut written = None;
         for frame in reader.frames_from(first) {
             go_on()?;
             let frame = frame?;
-            writer.push(&frame)?;
+            writer.push(&frame).map_err(no_room)?;
             written = Some(frame.last());
             if written >= Some(head) {
                 break;
@@ -65,7 +128,7 @@ pub fn pack_tail<E: From<LedgerError>>(
         if written != Some(head) {
             return Err(LedgerError::MissingFrame { position: head }.into());
         }
-        let sealed = writer.finish()?;
+        let sealed = writer.finish().map_err(no_room)?;
         let file = File::open(scratch).and_then(|file| fs::remove_file(scratch).map(|()| file));
         let file = file.map_err(|error| io_failed("reading", &error))?;
         Ok(Tail { sealed, file })

@@ -125,6 +125,12 @@ pub trait LedgerReader: Send + Sync {
         Vec::new()
     }
 
+    /// How many bytes the frames take that are in no sealed volume.
+    fn unsealed_bytes(&self) -> u64 {
+        let first = self.sealed().last().map_or(Position::FIRST, |volume| volume.last.next());
+        self.frames_from(first).flatten().map(|frame| frame.as_bytes().len() as u64).sum()
+    }
+
     /// The file of a sealed volume, in the format of [`crate::ledger::volume`].
     ///
     /// # Errors
@@ -257,6 +263,14 @@ pub enum LedgerError {
     /// An earlier append failed.
     #[error("an earlier write failed, nothing more is taken")]
     Poisoned,
+    /// The ledger's disk has not the room for what is to be written besides the log.
+    #[error("the ledger's disk has {free} bytes free, and {needed} are needed")]
+    NoRoom {
+        /// Bytes to be written, and those that must then be left.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The engine failed.
     #[error("the storage engine failed while {doing} the ledger")]
     Engine {

@@ -68,7 +68,7 @@ use crate::domain::time::Time;
 use crate::merkle::Hash;
 
 pub(in crate::ledger) use check::{Seen, check_file, check_watched};
-pub(in crate::ledger) use layout::{DIGEST_AT, FOOTER_BYTES};
+pub(in crate::ledger) use layout::{DIGEST_AT, FOOTER_BYTES, most_bytes};
 pub(in crate::ledger) use read::{SealedFrames, SealedVolume};
 pub(in crate::ledger) use write::VolumeWriter;
 

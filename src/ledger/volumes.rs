@@ -102,7 +102,8 @@ impl VolumeLedger {
         };
         let current = live.pop().ok_or(LedgerError::Missing)?;
         let parts = live.iter().chain([&current]);
-        let parts = parts.map(|volume| LivePart::of(volume.number, &volume.volume)).collect();
+        let part = |live: &open::Live| LivePart::of(live.number, &live.volume, live.bytes);
+        let parts = parts.map(part).collect();
         // The current volume may be empty though one before it waits to be sealed: what counts is the
         // end of the tree, not what that volume holds.
         let head = Position::new(current.after.size());
@@ -175,7 +176,7 @@ impl VolumeLedger {
         let Some(head) = self.live.head() else { return };
         let Some((number, mut next)) = self.sealer.take_prepared() else { return };
         next.begin_at(head.next());
-        self.shared.add_live(&LivePart::of(number, &next));
+        self.shared.add_live(&LivePart::of(number, &next, 0));
         let volume = std::mem::replace(&mut self.live, next);
         let before = std::mem::replace(&mut self.before_live, self.frontier.clone());
         let retired = Retired { number: self.live_number, volume, before };

@@ -162,6 +162,13 @@ impl Footer {
     }
 }
 
+/// The most bytes that a volume's file has, of so many bytes of frames with so many records: a record may
+/// have a frame and a subject of its own.
+pub(in crate::ledger) fn most_bytes(frame_bytes: u64, records: u64) -> u64 {
+    let tables = pages(records).saturating_mul(2 * PAGE_BYTES as u64);
+    frame_bytes.saturating_add(tables).saturating_add((MAX_HEADER_BYTES + FOOTER_BYTES) as u64)
+}
+
 /// How many pages so many entries take.
 pub(super) fn pages(entries: u64) -> u64 {
     entries.div_ceil(ENTRIES_A_PAGE)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::layout::{FOOTER_BYTES, PAGE_BYTES};
+use super::layout::{FOOTER_BYTES, MAX_HEADER_BYTES, PAGE_BYTES};
 use super::*;
 use crate::domain::command::Act;
 use crate::domain::event::Recorded;
@@ -240,4 +240,16 @@ fn a_frame_that_does_not_follow_is_refused_and_an_unfinished_file_is_replaced() 
     writer.finish().unwrap();
     assert!(check_file(&path, 1).is_ok());
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn no_volume_is_longer_than_it_may_be_expected_to_be() {
+    for (keys, each) in [(1, 1), (200, 1), (200, 7)] {
+        let facts = facts(keys);
+        let written = Written::new(&facts, each);
+        let frames = written.frames.iter().map(|frame| frame.as_bytes().len() as u64).sum();
+        let most = most_bytes(frames, facts.len() as u64);
+        let spare = MAX_HEADER_BYTES + 2 * PAGE_BYTES;
+        assert!((most - spare as u64..=most).contains(&written.sealed.bytes), "{keys} by {each}");
+    }
 }

@@ -20,11 +20,13 @@ use crate::ledger::volume::{Sealed, SealedFrames, SealedVolume};
 pub(super) struct LivePart {
     number: u64,
     reader: SledReader,
+    /// Bytes of its frames.
+    bytes: Arc<AtomicU64>,
 }
 
 impl LivePart {
-    pub(super) fn of(number: u64, volume: &SledVolume) -> Self {
-        LivePart { number, reader: volume.reader() }
+    pub(super) fn of(number: u64, volume: &SledVolume, bytes: u64) -> Self {
+        LivePart { number, reader: volume.reader(), bytes: Arc::new(AtomicU64::new(bytes)) }
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -70,6 +72,9 @@ impl Shared {
 
     /// Shows a frame that has become durable.
     pub(super) fn appended(&self, frame: &Frame) {
+        if let Some(part) = self.parts.load().live.last() {
+            part.bytes.fetch_add(frame.as_bytes().len() as u64, Ordering::Relaxed);
+        }
         self.ring.write().unwrap_or_else(PoisonError::into_inner).push(frame.clone());
         self.durable.store(frame.last().get(), Ordering::Release);
     }
@@ -240,6 +245,11 @@ impl LedgerReader for VolumeReader {
 
     fn sealed(&self) -> Vec<Sealed> {
         self.shared.parts.load().sealed.iter().map(SealedVolume::sealed).collect()
+    }
+
+    fn unsealed_bytes(&self) -> u64 {
+        let parts = self.shared.parts.load();
+        parts.live.iter().map(|part| part.bytes.load(Ordering::Relaxed)).sum()
     }
 
     fn sealed_file(&self, number: u64) -> Result<File, LedgerError> {

@@ -64,7 +64,24 @@ impl Log {
         sealed
     }
 
+    /// That the count of unsealed bytes is right, also while a volume is being sealed.
+    fn check_unsealed_bytes(&self) {
+        let reader = self.ledger.reader();
+        loop {
+            let sealed = reader.sealed();
+            let told = reader.unsealed_bytes();
+            let first = Position::new(sealed.last().map_or(1, |volume| volume.last.get() + 1));
+            let frames = reader.frames_from(first.unwrap()).map(Result::unwrap);
+            let bytes: usize = frames.map(|frame| frame.as_bytes().len()).sum();
+            if sealed == reader.sealed() {
+                assert_eq!(told, bytes as u64);
+                return;
+            }
+        }
+    }
+
     fn check(&self) {
+        self.check_unsealed_bytes();
         let reader = self.ledger.reader();
         for start in (1..=self.appended.len()).step_by(11) {
             let position = Position::new(start as u64).unwrap();
