@@ -197,6 +197,7 @@ struct Plan {
 }
 
 /// Why a backup ended before it was whole.
+#[derive(Debug)]
 enum Ended {
     ClientGone,
     With(AppError),
@@ -306,8 +307,11 @@ impl Sending {
         })
     }
 
-    /// Looks whether who asked may still have it, and is there.
+    /// Looks whether who asked may still have it and is there, and the server goes on.
     fn may_go_on(&self) -> Result<(), Ended> {
+        if self.app.drain.has_begun() {
+            return Err(Ended::With(AppError::Draining));
+        }
         if self.parts.is_closed() {
             return Err(Ended::ClientGone);
         }

@@ -124,6 +124,34 @@ async fn a_stop_ends_a_backup_whose_client_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_until_a_tail_is_packed() {
+    let service = Service::start().await;
+    let app = service.app();
+    let (parts, _receiver) = channel(1);
+    let sending = Sending {
+        app: Arc::clone(app),
+        identity: service.admin(),
+        runtime: Handle::current(),
+        parts,
+        patience: LONG,
+        _room: Arc::clone(&app.backup_room).try_acquire_owned().unwrap(),
+    };
+    let mut asked = 0;
+    let head = app.table.head().unwrap();
+    let packed = pack_tail(&*app.reader, None, head, &app.vitals.packing, || {
+        asked += 1;
+        if asked == 2 {
+            app.drain().begin();
+        }
+        sending.may_go_on()
+    });
+    assert!(matches!(packed, Err(Ended::With(AppError::Draining))), "{packed:?}");
+    assert_eq!(asked, 2);
+    drop(sending);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn there_is_one_backup_at_a_time_and_a_client_that_goes_makes_room() {
     let service = Service::start().await;
     let app = service.app();

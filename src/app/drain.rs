@@ -18,6 +18,12 @@ impl Drain {
         self.0.send_replace(true);
     }
 
+    /// Whether the server is about to end.
+    #[must_use]
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Resolves when the server is about to end.
     pub(crate) async fn begun(&self) {
         // Fails only if there is no sender, and this is one.
