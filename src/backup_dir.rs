@@ -32,15 +32,16 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::durable_file::{create_private_dir, sync_dir, write_replacing};
+use crate::durable_file::{
+    create_private_dir, open_lock, open_regular, read_bounded, sync_dir, write_replacing,
+};
 
 pub use manifest::{Content, Digest32, Manifest, ManifestError, Volume};
 
@@ -53,6 +54,10 @@ const LOST_AND_FOUND: &str = "lost+found";
 
 /// What a name ends with while its file is being received.
 const PART: &str = ".part";
+
+/// The most bytes of a manifest, and of the list of what was received: a line has about 200 bytes, so that
+/// is a million volumes.
+const MOST_TEXT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -109,6 +114,18 @@ pub struct BackupDir {
 }
 
 impl BackupDir {
+    /// Opens the directory to go on with what is in it; none if it is not there or is empty.
+    ///
+    /// # Errors
+    /// As [`BackupDir::open_or_make`].
+    pub fn open_if_used(path: &Path) -> Result<Option<Self>, BackupDirError> {
+        let mut entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(failed(path))?,
+        };
+        if entries.next().is_none() { Ok(None) } else { Self::open_or_make(path).map(Some) }
+    }
+
     /// Opens the directory to make a backup in it or go on with one; makes it (0700) if it is not there.
     ///
     /// # Errors
@@ -122,9 +139,7 @@ impl BackupDir {
             }
         }
         let lock_path = path.join(LOCK);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&lock_path).map_err(failed(&lock_path))?;
+        let lock = open_lock(&lock_path).map_err(failed(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => Ok(BackupDir { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(BackupDirError::InUse(path.to_owned())),
@@ -156,11 +171,11 @@ impl BackupDir {
     /// [`BackupDirError::Io`].
     pub fn received(&self, after: Option<&Volume>) -> Result<Vec<Volume>, BackupDirError> {
         let path = self.path.join(RECEIVED);
-        let text = match fs::read_to_string(&path) {
+        let bytes = match read_bounded(&path, MOST_TEXT_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(Vec::new()),
             read => read.map_err(failed(&path))?,
         };
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         let mut found: Vec<Volume> = Vec::new();
         // The last line may be torn; one from before the manifest may be there no more.
         for line in text.split_inclusive('\n') {
@@ -202,10 +217,15 @@ impl BackupDir {
     /// The files MUST be durable under their names.
     ///
     /// # Errors
-    /// [`BackupDirError::Io`]. Whether the manifest is the new one is then not known: either is whole.
+    /// [`BackupDirError::Manifest`] if there are too many volumes; the backup before is then still there.
+    /// [`BackupDirError::Io`]: whether the manifest is the new one is then not known: either is whole.
     pub fn finish(&self, manifest: &Manifest) -> Result<(), BackupDirError> {
         let path = self.path.join(MANIFEST);
-        write_replacing(&path, manifest.render().as_bytes(), 0o600).map_err(failed(&path))?;
+        let text = manifest.render();
+        if text.len() as u64 > MOST_TEXT_BYTES {
+            return Err(BackupDirError::Manifest { path, reason: ManifestError::TooLong });
+        }
+        write_replacing(&path, text.as_bytes(), 0o600).map_err(failed(&path))?;
         let named = manifest.names();
         for entry in fs::read_dir(&self.path).map_err(failed(&self.path))? {
             let entry = entry.map_err(failed(&self.path))?;
@@ -226,13 +246,14 @@ impl BackupDir {
 /// [`BackupDirError::NoBackup`] if there is none; [`BackupDirError::Manifest`] if it is damaged.
 pub fn read_manifest(path: &Path) -> Result<Manifest, BackupDirError> {
     let file = path.join(MANIFEST);
-    let bytes = match fs::read(&file) {
+    let bytes = match read_bounded(&file, MOST_TEXT_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(BackupDirError::NoBackup(path.to_owned()));
         }
         read => read.map_err(failed(&file))?,
     };
-    Manifest::parse(&bytes).map_err(|reason| BackupDirError::Manifest { path: file, reason })
+    let parsed = bytes.ok_or(ManifestError::TooLong).and_then(|bytes| Manifest::parse(&bytes));
+    parsed.map_err(|reason| BackupDirError::Manifest { path: file, reason })
 }
 
 /// Reads the file `name` of the backup in `path`, hands its bytes to `each`, and holds it to what the
@@ -247,7 +268,7 @@ pub fn read_content(
     mut each: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), BackupDirError> {
     let path = path.join(name);
-    let mut file = match File::open(&path) {
+    let mut file = match open_regular(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(BackupDirError::Missing(path));
         }

@@ -5,11 +5,11 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Advice;
+use rustix::fs::{Advice, OFlags};
 
 /// What is added to a name while its file is being written.
 const UNFINISHED: &str = ".tmp";
@@ -86,6 +86,42 @@ pub fn write_replacing(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     sync_parent(path)
+}
+
+/// Opens the regular file `path` to read. What is none, such as a FIFO that nobody writes to, is not waited
+/// for.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] if it is no regular file; or it cannot be opened.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    }
+}
+
+/// Opens the file `path` to lock it (`flock`); makes it if it is not there.
+///
+/// # Errors
+/// If it cannot be opened to write at once, as a FIFO cannot.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
+}
+
+/// Reads all of the regular file `path`; none if it is longer than `most` bytes.
+///
+/// # Errors
+/// As [`open_regular`]; or it cannot be read.
+pub fn read_bounded(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((read as u64 <= most).then_some(bytes))
 }
 
 /// Makes the names in the directory `path` durable.
@@ -257,6 +293,22 @@ mod tests {
         let full = Cause::from(&io::Error::from(io::ErrorKind::StorageFull));
         assert!(full.is_no_room());
         assert!(!Cause::from(&io::Error::from(io::ErrorKind::NotFound)).is_no_room());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once_and_one_that_is_too_long_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fifo, file) = (dir.path().join("fifo"), dir.path().join("file"));
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        for other in [&fifo, dir.path(), Path::new("/dev/zero")] {
+            let refused = open_regular(other).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{}", other.display());
+        }
+        assert!(open_lock(&fifo).is_err());
+        fs::write(&file, b"four").unwrap();
+        assert_eq!(read_bounded(&file, 4).unwrap().as_deref(), Some(&b"four"[..]));
+        assert_eq!(read_bounded(&file, 3).unwrap(), None);
     }
 
     #[test]

@@ -131,6 +131,9 @@ pub enum ManifestError {
     /// Altered or truncated.
     #[error("the manifest is truncated or altered")]
     Damaged,
+    /// Longer than any may be.
+    #[error("the manifest is too long: over 256 MiB")]
+    TooLong,
     /// Written by a newer program.
     #[error("the manifest has format {0}, newer than this program: use a newer keyledger")]
     Newer(u32),

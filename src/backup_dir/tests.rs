@@ -216,3 +216,39 @@ fn a_directory_of_something_else_and_one_in_use_are_refused() {
     let refused = BackupDir::open_or_make(dir.path());
     assert!(matches!(refused, Err(BackupDirError::InUse(_))), "{refused:?}");
 }
+
+fn make_fifo(path: &Path) {
+    let _ = fs::remove_file(path);
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn what_is_no_file_where_one_should_be_is_refused_by_name_and_not_waited_for() {
+    for name in [MANIFEST, "volume-00000001"] {
+        let (_home, dir) = finished();
+        make_fifo(&dir.path().join(name));
+        let text = check(&dir).unwrap_err().to_string();
+        assert!(text.contains(name) && text.contains("not a regular file"), "{text}");
+    }
+    let (_home, dir) = finished();
+    make_fifo(&dir.path().join(RECEIVED));
+    assert!(dir.received(None).is_err());
+    let path = dir.path().to_owned();
+    drop(dir);
+    make_fifo(&path.join(LOCK));
+    let refused = BackupDir::open_or_make(&path).unwrap_err().to_string();
+    assert!(refused.contains(LOCK), "{refused}");
+}
+
+#[test]
+fn a_manifest_longer_than_any_is_not_read() {
+    let (_home, dir) = finished();
+    let file = fs::File::options().write(true).open(dir.path().join(MANIFEST)).unwrap();
+    // A hole: takes no room.
+    file.set_len(MOST_TEXT_BYTES + 1).unwrap();
+    let refused = dir.manifest();
+    assert!(
+        matches!(refused, Err(BackupDirError::Manifest { reason: ManifestError::TooLong, .. })),
+        "{refused:?}"
+    );
+}

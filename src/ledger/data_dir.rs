@@ -17,12 +17,11 @@ mod restoring;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable_file::{create_private_dir, is_there, sync_parent, write_new};
+use crate::durable_file::{create_private_dir, is_there, open_lock, sync_parent, write_new};
 use crate::ledger::anchor::{Anchor, AnchorError};
 use restoring::{RESTORING, refuse_restoring};
 
@@ -240,9 +239,7 @@ impl DataDir {
 /// Takes the lock of the directory at `path`, whose file is made if it is not there.
 fn lock_file(path: &Path) -> Result<File, DataDirError> {
     let lock_path = path.join("LOCK");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    let lock = options.open(&lock_path).map_err(io_error(&lock_path))?;
+    let lock = open_lock(&lock_path).map_err(io_error(&lock_path))?;
     take_lock(&lock, path)?;
     Ok(lock)
 }

@@ -1,12 +1,12 @@
 //! Events from elsewhere: sealed volumes that lie in some directory, read behind a tree that is known.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::domain::ids::Position;
+use crate::durable_file::open_regular;
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::volume::{SealedVolume, check_file};
 use crate::merkle::{Hash, leaf_hash};
@@ -135,7 +135,7 @@ fn read_behind<E: std::error::Error + 'static>(
 /// The number that the header of the file names; the whole header is checked when it is opened.
 fn number_of(path: &Path) -> Result<u64, LedgerError> {
     let failed = |error: std::io::Error| io_failed("reading", &error);
-    let file = File::open(path).map_err(failed)?;
+    let file = open_regular(path).map_err(failed)?;
     let mut number = [0; 8];
     match file.read_exact_at(&mut number, 8) {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {

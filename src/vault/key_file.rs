@@ -11,7 +11,7 @@
 //! CRC-32 (ISO-HDLC, as in zip) of all that stands before the last space, big-endian, in base62.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -108,7 +108,7 @@ fn parse_version(text: &str) -> Option<u16> {
 /// The key `name` from its file in `dir`.
 fn read(dir: &Path, name: KeyName) -> Result<SecretKey, VaultError> {
     let path = dir.join(name.file_name());
-    let mut file = File::open(&path).map_err(VaultError::io("open", &path))?;
+    let mut file = durable_file::open_regular(&path).map_err(VaultError::io("open", &path))?;
     let about = file.metadata().map_err(VaultError::io("read", &path))?;
     if about.permissions().mode() & 0o077 != 0 {
         return Err(VaultError::LooseKeyFile { key: name });
