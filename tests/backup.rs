@@ -306,6 +306,31 @@ async fn a_damaged_volume_is_not_passed_on_as_a_backup() {
     server.terminate();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_refused_leaves_no_directory_and_an_empty_one_empty() {
+    let place = Place::new();
+    let server = place.serve("data");
+    let admin = server.admin(&place.path("data")).await;
+    let credential = admin.create_caller(&[v1::Role::Authenticator], &[]).await.1;
+    fs::create_dir(place.path("other")).expect("made");
+    fs::write(place.path("other/admin.credential"), format!("{credential}\n")).expect("written");
+    fs::create_dir(place.path("empty")).expect("made");
+    for to in ["absent", "empty"] {
+        let ran = place.backup(&server.address, "other", to).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.said.contains("ROLE_MISSING"), "{ran:?}");
+    }
+    assert!(!place.path("absent").exists() && contents(&place.path("empty")).is_empty());
+    let address = server.address.clone();
+    let made = place.must_backup(&server, "empty").await;
+    let head = verify(&place.path("empty"), &Silent).expect("whole").head;
+    assert_eq!(made["head"], head);
+    server.terminate();
+    let ran = place.backup(&address, "data", "absent").await;
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(!place.path("absent").exists());
+}
+
 /// Waits until the server cuts a connection that was made now because of its age.
 async fn outlive_a_connection(server: &TestServer) {
     let address = server.address.strip_prefix("http://").expect("a scheme");

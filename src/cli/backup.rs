@@ -2,7 +2,7 @@
 
 mod receive;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -31,6 +31,7 @@ pub(super) struct BackupArgs {
 }
 
 /// What is there of this log, held to its digests.
+#[derive(Default)]
 struct Present {
     manifest: Option<Manifest>,
     /// Sealed volumes that are whole, from 1 without a gap.
@@ -41,13 +42,16 @@ struct Present {
 pub(super) async fn run(args: BackupArgs, session: &mut Session) -> Result<Exit, Failure> {
     // Where there is no terminal the log tells how far it is. A bad filter is no reason not to back up.
     let _ = telemetry::start(std::env::var(telemetry::LOG_VARIABLE).ok().as_deref());
-    let dir = BackupDir::open_or_make(&args.to)?;
     let progress = Shown::new();
-    let present = present(&dir, &progress)?;
+    let used = BackupDir::open_if_used(&args.to)?;
+    let present = used.as_ref().map_or(Ok(Present::default()), |dir| present(dir, &progress))?;
     let request = ask(&present)?;
     let mut admin = session.connect().await?.admin();
     let parts = admin.backup(request).await?.into_inner();
-    let received = receive::receive(&dir, present, parts, &progress).await?;
+    let (head, parts) = receive::begin(parts).await?;
+    // Not before: a backup that is refused leaves no directory behind.
+    let dir = used.map_or_else(|| begin(&args.to), Ok)?;
+    let received = receive::receive(&dir, present, &head, parts, &progress).await?;
     dir.finish(&received.manifest)?;
     session.output.one(&received)?;
     Ok(Exit::Done)
@@ -57,6 +61,16 @@ impl From<BackupDirError> for Failure {
     fn from(error: BackupDirError) -> Self {
         Failure::Local(error.to_string())
     }
+}
+
+/// Makes the directory of a first backup.
+fn begin(path: &Path) -> Result<BackupDir, Failure> {
+    let dir = BackupDir::open_or_make(path)?;
+    if dir.manifest()?.is_some() || !dir.received(None)?.is_empty() {
+        let text = "another backup has been made there meanwhile: run it again to go on with that";
+        return Err(Failure::Local(text.to_owned()));
+    }
+    Ok(dir)
 }
 
 /// Looks what is there already. A volume that is damaged is fetched anew, and all behind it.
@@ -146,5 +160,33 @@ impl Received {
     fn bytes(&self) -> u64 {
         let volumes = self.manifest.all_volumes().map(|volume| volume.content.bytes);
         volumes.sum::<u64>() + self.manifest.data_keys.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup_dir::{Content, Digest32};
+
+    #[test]
+    fn a_backup_that_was_made_there_meanwhile_is_not_replaced() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("b");
+        drop(begin(&path).expect("made"));
+        let content = Content { bytes: 1, sha256: Digest32([1; 32]) };
+        let root = Digest32([2; 32]);
+        let volume = Volume { number: 1, first: 1, last: 2, root, content };
+        let made = BackupDir::open_or_make(&path).expect("opened");
+        made.note_received(&[volume]).expect("noted");
+        drop(made);
+        assert!(begin(&path).is_err(), "another run has begun one");
+        let made = BackupDir::open_or_make(&path).expect("opened");
+        let (volumes, tail, data_keys) = (vec![volume], None, content);
+        let (origin, generation, head) = (root, 1, 2);
+        let manifest = Manifest { origin, generation, head, root, volumes, tail, data_keys };
+        made.finish(&manifest).expect("finished");
+        drop(made);
+        let Err(Failure::Local(text)) = begin(&path) else { panic!("another run has made one") };
+        assert!(text.contains("meanwhile"), "{text}");
     }
 }

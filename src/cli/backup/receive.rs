@@ -19,13 +19,10 @@ use crate::proto::v1::{BackupFile, BackupFileKind, BackupHead, BackupResponse};
 /// The form of backup this program knows.
 const FORMAT: u32 = 1;
 
-/// Receives all parts; answers the manifest of the whole, which is still to be written.
-pub(super) async fn receive(
-    dir: &BackupDir,
-    present: Present,
+/// Waits for the first part, which says what is to come.
+pub(super) async fn begin(
     parts: Streaming<BackupResponse>,
-    progress: &dyn Progress,
-) -> Result<Received, Failure> {
+) -> Result<(BackupHead, Parts), Failure> {
     let mut parts = Parts(parts);
     let Part::Head(head) = parts.next().await? else { return Err(unexpected()) };
     if head.format != FORMAT {
@@ -34,6 +31,17 @@ pub(super) async fn receive(
             head.format
         )));
     }
+    Ok((head, parts))
+}
+
+/// Receives all other parts; answers the manifest of the whole, which is still to be written.
+pub(super) async fn receive(
+    dir: &BackupDir,
+    present: Present,
+    head: &BackupHead,
+    mut parts: Parts,
+    progress: &dyn Progress,
+) -> Result<Received, Failure> {
     let mut receiver = Receiver {
         dir,
         progress,
@@ -57,11 +65,11 @@ pub(super) async fn receive(
     if (end.files, end.bytes) != (receiver.files, receiver.bytes) {
         return Err(incomplete());
     }
-    receiver.into_received(&head)
+    receiver.into_received(head)
 }
 
 /// The stream, part by part.
-struct Parts(Streaming<BackupResponse>);
+pub(super) struct Parts(Streaming<BackupResponse>);
 
 impl Parts {
     async fn next(&mut self) -> Result<Part, Failure> {
