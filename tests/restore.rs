@@ -10,8 +10,10 @@ use common::place::{Place, grow, hex, status};
 use common::process::contents;
 use common::{Client, credential_in};
 use keyledger::app::check::check_files;
+use keyledger::app::restore::verify;
 use keyledger::backup_dir::{Digest32, Manifest, read_manifest};
 use keyledger::domain::key_format::KeyPrefix;
+use keyledger::progress::Silent;
 use keyledger::proto::v1;
 use serde_json::{Value, json};
 
@@ -60,6 +62,10 @@ async fn missing_wrong_and_open_keys_are_refused_by_name_and_a_later_run_succeed
     let format: Vec<_> = told("FORMAT").map(|finding| &finding.what).collect();
     assert!(format.len() == 1 && format[0].contains("interrupted"), "{format:?}");
     assert_eq!(told("RESTORING").count(), 0, "it is ours: {report:?}");
+
+    let ran = place.restore("new", &["--from", "b", "--keys", "nokeys"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.said.contains("in nokeys") && ran.said.contains("pepper-1.key"), "{ran:?}");
 
     let other = backed_up().await.0;
     for file in ["pepper-1.key", "kek-1.key"] {
@@ -163,6 +169,8 @@ async fn a_manifest_that_names_another_origin_or_generation_is_refused_and_nothi
     let file = place.path("b/manifest");
     for other in [origin, generation] {
         fs::write(&file, other.render()).expect("written");
+        let checked = verify(&place.path("b"), &Silent).expect_err("a check finds it too");
+        assert!(checked.to_string().contains("another origin or generation"), "{checked}");
         let ran = place.restore("new", &["--from", "b", "--keys", "data/keys"]).await;
         assert_eq!(ran.code, Some(1), "{ran:?}");
         assert!(ran.said.contains("another origin or generation"), "{ran:?}");
@@ -232,6 +240,7 @@ async fn a_log_restored_twice_holds_two_losses() {
     let copy = place.backup(&restored.address, "data", "c").await;
     assert_eq!(copy.code, Some(0), "{copy:?}");
     restored.terminate();
+    assert_eq!(verify(&place.path("c"), &Silent).expect("whole").generation, 2);
     let last = (head + 9).to_string();
     let arguments = ["--from", "c", "--keys", "data/keys", "--last-known", &last];
     let ran = place.restore("again", &arguments).await;

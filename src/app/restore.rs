@@ -65,6 +65,14 @@ pub enum RestoreError {
         "{0}\n  put the key files into keys/ of the new directory, or name their copy by --keys"
     )]
     Vault(#[from] VaultError),
+    /// A key of the copy that is named is missing or unfit, or cannot be put into the new directory.
+    #[error("the keys in {}: {reason}", .path.display())]
+    Keys {
+        /// Where they were looked for.
+        path: PathBuf,
+        /// What is wrong.
+        reason: VaultError,
+    },
     /// The ledger cannot be put together.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -203,9 +211,7 @@ pub fn restore(
         }
         let generation = app.table.log_state().generation;
         let origin = ledger::backup::origin(&*app.reader)?;
-        if (origin, generation) != (Some(Hash(manifest.origin.0)), manifest.generation) {
-            return Err(RestoreError::OtherOrigin);
-        }
+        files::hold_to_records(&manifest, origin, generation)?;
         if let Some(lost_to) = lost_to {
             let restored = LogRestored {
                 origin: TreeRoot(manifest.origin.0),

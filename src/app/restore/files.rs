@@ -2,36 +2,96 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{Restore, RestoreError};
+use crate::app::recovery::BadRecord;
+use crate::app::startup::StartError;
 use crate::backup_dir::{Content, Manifest, Volume, read_content, read_manifest};
+use crate::domain::apply::DoesNotFollow;
+use crate::domain::event::Event;
+use crate::domain::ids::Position;
+use crate::domain::log_state::{LogState, OtherLog};
 use crate::durable_file::{create_private_dir, sync_parent, unfinished_name};
 use crate::ledger::anchor::Anchor;
 use crate::ledger::data_dir::DataDir;
 use crate::ledger::engine::LedgerError;
+use crate::ledger::record;
+use crate::ledger::replay::ReplayError;
 use crate::ledger::volumes::{End, Restoring, Sealed, check_volume};
+use crate::merkle::{Hash, leaf_hash};
 use crate::progress::Progress;
 use crate::vault::{self, Vault};
 
 /// Reads all of a backup and holds it to its manifest, without keys; restores nothing.
 ///
 /// # Errors
-/// [`RestoreError`] that names the first file that is damaged.
+/// [`RestoreError`] that names the first file that is damaged, or says that the records are of another
+/// log than the manifest.
 pub fn verify(from: &Path, progress: &dyn Progress) -> Result<Manifest, RestoreError> {
     let manifest = read_manifest(from)?;
     let mut copied = Copied::begin("reading the backup", &manifest, progress);
     let mut before: Option<Sealed> = None;
+    let mut log = Log::default();
     for (volume, name) in manifest.volume_files() {
         read_content(from, &name, &volume.content, |bytes| copied.note(bytes))?;
-        let sealed = check_volume(&from.join(&name), volume.number, before.as_ref());
+        let mut each = |position, record: &[u8]| match log.note(position, record) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(reason) => ControlFlow::Break(ReplayError::Refused { position, reason }),
+        };
+        let checked = check_volume(&from.join(&name), volume.number, before.as_ref(), &mut each);
+        let sealed = match checked {
+            Ok(ControlFlow::Continue(sealed)) => Ok(sealed),
+            Ok(ControlFlow::Break(refused)) => {
+                return Err(StartError::Recovery(refused.into()).into());
+            }
+            Err(error) => Err(error),
+        };
         before = Some(as_named(sealed, volume, name)?);
     }
     let name = manifest.data_keys_name();
     read_content(from, &name, &manifest.data_keys, |bytes| copied.note(bytes))?;
     progress.end();
+    hold_to_records(&manifest, log.origin, log.state.generation)?;
     Ok(manifest)
+}
+
+/// Holds what the manifest says of the log to what its records say.
+pub(super) fn hold_to_records(
+    manifest: &Manifest,
+    origin: Option<Hash>,
+    generation: u64,
+) -> Result<(), RestoreError> {
+    if (origin, generation) == (Some(Hash(manifest.origin.0)), manifest.generation) {
+        Ok(())
+    } else {
+        Err(RestoreError::OtherOrigin)
+    }
+}
+
+/// What the records say of the log itself. That the others follow from one another is for the restore
+/// to see, which has the memory for it.
+#[derive(Default)]
+struct Log {
+    origin: Option<Hash>,
+    state: LogState,
+}
+
+impl Log {
+    fn note(&mut self, position: Position, bytes: &[u8]) -> Result<(), BadRecord> {
+        if position == Position::FIRST {
+            self.origin = Some(leaf_hash(bytes));
+        }
+        let state = match record::decode(bytes)?.event {
+            Event::LogRestored(restored) => self.state.restored(&restored),
+            Event::LossResolved(resolved) => self.state.resolved(&resolved),
+            _ => return Ok(()),
+        };
+        self.state = state.map_err(|OtherLog| DoesNotFollow { position })?;
+        Ok(())
+    }
 }
 
 /// Puts everything but `FORMAT` into the directory, keys first: without the right ones there is no use
@@ -43,7 +103,8 @@ pub(super) fn fill(
     progress: &dyn Progress,
 ) -> Result<End, RestoreError> {
     if let Some(keys) = &restore.keys {
-        vault::copy_keys(keys, &data_dir.keys())?;
+        vault::copy_keys(keys, &data_dir.keys())
+            .map_err(|reason| RestoreError::Keys { path: keys.clone(), reason })?;
     }
     let mut copied = Copied::begin("restoring", manifest, progress);
     let name = manifest.data_keys_name();

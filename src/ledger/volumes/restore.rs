@@ -1,7 +1,9 @@
 //! Putting a ledger together from sealed volumes: each is read whole before it gets its name, and held
 //! to the one before. Behind the last one an empty volume is made, in which the log goes on.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::{live_name, sealed_name};
@@ -10,20 +12,28 @@ use crate::domain::time::Time;
 use crate::durable_file::{settle, sync_dir, unfinished_name};
 use crate::ledger::engine::{LedgerError, io_failed};
 use crate::ledger::sled_engine::SledVolume;
-use crate::ledger::volume::{Sealed, check_file};
+use crate::ledger::volume::{Sealed, Seen, check_watched};
 use crate::merkle::{Frontier, Hash};
 
 /// Reads all of a sealed volume's file, wherever it lies, and holds it to the volume before, if that is
-/// named.
+/// named. `each` gets every whole record in order, and can end it.
 ///
 /// # Errors
 /// [`LedgerError`] at the first damage; [`LedgerError::OtherVolume`] if it does not continue `before`.
-pub fn check_volume(
+pub fn check_volume<B>(
     path: &Path,
     number: u64,
     before: Option<&Sealed>,
-) -> Result<Sealed, LedgerError> {
-    let checked = check_file(path, number)?;
+    each: &mut dyn FnMut(Position, &[u8]) -> ControlFlow<B>,
+) -> Result<ControlFlow<B, Sealed>, LedgerError> {
+    let mut watch = |seen: Seen<'_>| match seen {
+        Seen::Frame(frame) => frame.records().try_for_each(|(at, record)| each(at, record)),
+        Seen::Bytes(_) => ControlFlow::Continue(()),
+    };
+    let checked = match check_watched(path, number, &mut watch)? {
+        ControlFlow::Continue(checked) => checked,
+        ControlFlow::Break(why) => return Ok(ControlFlow::Break(why)),
+    };
     let (size, root) = match before {
         None => (0, Frontier::new().root()),
         Some(before) => (before.last.get(), before.root),
@@ -32,7 +42,7 @@ pub fn check_volume(
     if !continues || checked.sealed.number != number {
         return Err(LedgerError::OtherVolume { number });
     }
-    Ok(checked.sealed)
+    Ok(ControlFlow::Continue(checked.sealed))
 }
 
 /// A ledger that is being put together in a directory of its own, which holds nothing else.
@@ -75,7 +85,9 @@ impl Restoring {
         let (number, place) = (self.next_number(), self.place());
         let failed = |error: std::io::Error| io_failed("restoring", &error);
         File::open(&place).and_then(|file| settle(&file)).map_err(failed)?;
-        let sealed = check_volume(&place, number, self.last.as_ref())?;
+        let mut each = |_, _: &[u8]| ControlFlow::<Infallible>::Continue(());
+        let checked = check_volume(&place, number, self.last.as_ref(), &mut each)?;
+        let ControlFlow::Continue(sealed) = checked;
         let named = fs::rename(&place, sealed_name(&self.dir, number));
         named.and_then(|()| sync_dir(&self.dir)).map_err(failed)?;
         self.last = Some(sealed);
