@@ -31,6 +31,9 @@ use crate::random::Random;
 pub(in crate::app) use files::anchor_slot;
 use fold::Fold;
 use scratch::Scratch;
+pub(in crate::app) use snapshots::{
+    missing_data_key, read_snapshot, snapshot_damaged, snapshot_place,
+};
 
 /// The most findings that are kept; more are only counted.
 const MAX_FINDINGS: usize = 1000;

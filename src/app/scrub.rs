@@ -1,8 +1,8 @@
 //! The scrub: while the service runs, what lies on disk is read again, slowly, so that damage is found
 //! before the day it is needed.
 //!
-//! A pass reads the anchor, the data key file, every sealed volume whole, and every frame of the volumes in
-//! sled. It repairs nothing. What it finds it tells once: in the log, in GetStatus, and to the metrics.
+//! A pass reads the anchor, the data key file, every snapshot, every sealed volume whole, and every frame of
+//! the volumes in sled. It repairs nothing. What it finds it tells once: in the log, in GetStatus, and to the metrics.
 //! It has a thread of its own, waits so that it reads no faster than it may, and ends at once when told.
 
 use std::collections::BTreeSet;
@@ -15,12 +15,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::app::check::anchor_slot;
+use crate::app::check::{
+    anchor_slot, missing_data_key, read_snapshot, snapshot_damaged, snapshot_place,
+};
+use crate::app::recovery::RecoveryError;
 use crate::clock::Clock;
+use crate::domain::ids::Position;
 use crate::domain::time::Time;
 use crate::ledger::anchor::{Anchor, AnchorError, Found};
-use crate::ledger::engine::LedgerError;
+use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::volumes::examine::{Examiner, Watch};
+use crate::projection::snapshot::SnapshotError;
+use crate::projection::snapshot::store::SnapshotStore;
 use crate::vault::Vault;
 
 /// The most findings that are told. Where there are more, the offline check lists them.
@@ -100,6 +106,8 @@ impl ScrubState {
 /// What a scrub reads.
 pub(crate) struct Target {
     pub(crate) examiner: Examiner,
+    pub(crate) reader: Arc<dyn LedgerReader>,
+    pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) anchor: PathBuf,
 }
@@ -200,13 +208,15 @@ impl Pass {
     /// Reads everything once. Breaks if it must stop.
     fn run(&mut self) -> ControlFlow<()> {
         self.state.read.store(0, Ordering::Relaxed);
-        self.state.total.store(self.target.examiner.bytes(), Ordering::Relaxed);
+        let total = self.target.examiner.bytes() + self.target.snapshots.bytes();
+        self.state.total.store(total, Ordering::Relaxed);
         self.examine_anchor()?;
         let vault = Arc::clone(&self.target.vault);
         match vault.data_keys.examine(&mut |bytes| self.pace(bytes)) {
             Ok(examined) => examined?,
             Err(error) => self.state.find("datakeys", &error.to_string()),
         }
+        self.examine_snapshots()?;
         let examiner = self.target.examiner.clone();
         examiner.run(self)?;
         // What was expected may have grown or been sealed meanwhile.
@@ -230,6 +240,42 @@ impl Pass {
         }
         if let Some(what) = last {
             self.state.find("anchor", &what);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Reads the snapshots there are, beside their keeper.
+    fn examine_snapshots(&mut self) -> ControlFlow<()> {
+        let positions = match self.target.snapshots.positions() {
+            Ok(positions) => positions,
+            Err(error) => {
+                self.state.find("snapshots", &error.to_string());
+                return ControlFlow::Continue(());
+            }
+        };
+        for position in positions {
+            self.examine_snapshot(position)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn examine_snapshot(&mut self, position: Position) -> ControlFlow<()> {
+        let (place, store) = (snapshot_place(position), Arc::clone(&self.target.snapshots));
+        let snapshot = match read_snapshot(&store, position, &mut |bytes| self.pace(bytes)) {
+            Ok(read) => read?,
+            // Too old to be kept: the keeper has removed it meanwhile.
+            Err(SnapshotError::Io(io::ErrorKind::NotFound)) => return ControlFlow::Continue(()),
+            Err(error) => {
+                self.state.find(&place, &snapshot_damaged(&error));
+                return ControlFlow::Continue(());
+            }
+        };
+        if let Some(what) = missing_data_key(&snapshot, &self.target.vault.data_keys) {
+            self.state.find("datakeys", &what.to_string());
+        }
+        // A frame that cannot be read is found where it is.
+        if let Ok(false) = snapshot.standpoint().head().is_of(&*self.target.reader) {
+            self.state.find(&place, &RecoveryError::OtherThanSnapshot(position).to_string());
         }
         ControlFlow::Continue(())
     }

@@ -62,13 +62,25 @@ impl Service {
     }
 
     fn pass(&self) -> Pass {
+        let keys = self.opened.app.vault.data_keys.snapshot_keys();
         let target = Target {
             examiner: self.examiner.clone(),
+            reader: Arc::clone(&self.opened.app.reader),
+            snapshots: Arc::new(SnapshotStore::new(self.path("snapshots"), keys)),
             vault: Arc::clone(&self.opened.app.vault),
             anchor: self.path("anchor"),
         };
         let rate = NonZeroU64::new(1 << 40).unwrap();
         Pass { target, rate, owed: 0, brake: Arc::default(), state: Arc::default() }
+    }
+
+    /// The newest snapshot, once all that is sealed is in it: so the keeper rests.
+    fn snapshot(&self) -> Position {
+        let sealed = self.opened.app.reader.sealed().last().map(|volume| volume.last);
+        while self.opened.app.vitals.snapshots.newest() != sealed {
+            std::thread::yield_now();
+        }
+        sealed.unwrap()
     }
 
     /// What a pass finds.
@@ -176,6 +188,41 @@ fn an_altered_byte_of_the_anchor_or_of_the_data_keys_is_found() {
         }
     }
     assert_eq!(service.findings(), Vec::<String>::new());
+    service.close();
+}
+
+#[test]
+fn an_altered_byte_of_a_snapshot_is_found_while_it_is_in_use() {
+    let service = Service::new();
+    let name = snapshot_place(service.snapshot());
+    let path = service.path(&name);
+    let length = fs::metadata(&path).unwrap().len();
+    for offset in (0..length).step_by(61).chain([length - 1]) {
+        flip(&path, offset);
+        let findings = service.findings();
+        assert!(findings.len() == 1 && findings[0].starts_with(&name), "{offset}: {findings:?}");
+        flip(&path, offset);
+    }
+    // Not the end of a start, so not damage: the log has everything.
+    fs::rename(&path, service.path("aside")).unwrap();
+    assert_eq!(service.findings(), Vec::<String>::new());
+    fs::rename(service.path("aside"), &path).unwrap();
+    service.close();
+}
+
+#[test]
+fn a_whole_snapshot_of_another_log_is_found() {
+    let (service, other) = (Service::new(), Service::new());
+    let position = service.snapshot();
+    let mut pass = service.pass();
+    pass.target.reader = Arc::clone(&other.opened.app.reader);
+    assert!(pass.run().is_continue());
+    let told = RecoveryError::OtherThanSnapshot(position);
+    let told = format!("{}: {told}", snapshot_place(position));
+    let findings = pass.state.status().findings;
+    assert!(findings.contains(&told), "{findings:?}");
+    drop(pass);
+    other.close();
     service.close();
 }
 

@@ -156,7 +156,10 @@ fn start_scrub(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
     let (app, closing) = (&opened.app, &mut opened.closing);
     let Some(examiner) = closing.take_examiner() else { return Ok(()) };
     let (vault, anchor) = (Arc::clone(&app.vault), closing.data_dir.anchor());
-    let target = Target { examiner, vault, anchor };
+    let snapshots =
+        SnapshotStore::new(closing.data_dir.snapshots(), vault.data_keys.snapshot_keys());
+    let (reader, snapshots) = (Arc::clone(&app.reader), Arc::new(snapshots));
+    let target = Target { examiner, reader, snapshots, vault, anchor };
     let (clock, state) = (Arc::clone(&app.clock), Arc::clone(&app.scrub));
     closing.scrub = Some(Scrub::start(target, rate, config.ledger.scrub_interval, clock, state)?);
     Ok(())

@@ -1,6 +1,8 @@
 //! The snapshots of a data directory: each is what this installation wrote, and of this log.
 
+use std::convert::Infallible;
 use std::fs::File;
+use std::ops::ControlFlow;
 
 use super::files::names_in;
 use super::fold::{FOREIGN, LEFTOVER};
@@ -25,7 +27,7 @@ impl Standing {
     /// That the log is not the one it was made of.
     pub(super) fn not_of_this_log(self) -> Finding {
         let what = RecoveryError::OtherThanSnapshot(self.position);
-        Finding::new(Severity::Damage, place(self.position), what).at(Some(self.position))
+        Finding::new(Severity::Damage, snapshot_place(self.position), what).at(Some(self.position))
     }
 }
 
@@ -58,34 +60,56 @@ pub(super) fn check(
     };
     let mut standing = Vec::new();
     for position in positions {
-        match read(&store, position) {
-            Ok(snapshot) => {
-                let found = snapshot.standpoint();
-                let missing = found.highest_data_key.filter(|key| !data_keys.is_known(*key));
-                if let Some(key) = missing {
-                    let what = RecoveryError::DataKeyMissing { key: key.0, position };
+        let mut on = |_| ControlFlow::<Infallible>::Continue(());
+        match read_snapshot(&store, position, &mut on) {
+            Ok(ControlFlow::Continue(snapshot)) => {
+                if let Some(what) = missing_data_key(&snapshot, data_keys) {
                     report.add(Finding::new(Severity::Damage, "datakeys", what).at(Some(position)));
                 }
-                standing.push(Standing { position, root: found.root() });
+                standing.push(Standing { position, root: snapshot.standpoint().root() });
             }
             Err(error) => {
-                let what = format!("{error}; the log has all that is in it");
-                report.add(Finding::new(Severity::Damage, place(position), what));
+                let (place, what) = (snapshot_place(position), snapshot_damaged(&error));
+                report.add(Finding::new(Severity::Damage, place, what));
             }
         }
     }
     standing
 }
 
-/// The snapshot at a position, read whole from the disk.
-fn read(store: &SnapshotStore, position: Position) -> Result<Snapshot, SnapshotError> {
-    forget_cached(&File::open(store.path(position))?)?;
+/// The snapshot at a position, read whole from the disk. `watch` is told how many bytes have been read,
+/// and can end it.
+pub(in crate::app) fn read_snapshot<B>(
+    store: &SnapshotStore,
+    position: Position,
+    watch: &mut dyn FnMut(u64) -> ControlFlow<B>,
+) -> Result<ControlFlow<B, Snapshot>, SnapshotError> {
+    let file = File::open(store.path(position))?;
+    forget_cached(&file)?;
     let snapshot = store.open(position)?;
-    snapshot.check()?;
-    Ok(snapshot)
+    let checked = snapshot.check_watched(watch)?;
+    // What was read is of use to nobody else.
+    forget_cached(&file)?;
+    Ok(checked.map_continue(|()| snapshot))
 }
 
-fn place(position: Position) -> String {
+/// The data key that the log up to the snapshot needs and that is not there, if one is not.
+pub(in crate::app) fn missing_data_key(
+    snapshot: &Snapshot,
+    data_keys: &DataKeys,
+) -> Option<RecoveryError> {
+    let found = snapshot.standpoint();
+    let missing = found.highest_data_key.filter(|key| !data_keys.is_known(*key));
+    missing.map(|key| RecoveryError::DataKeyMissing { key: key.0, position: found.position })
+}
+
+/// What is said of a damaged snapshot.
+pub(in crate::app) fn snapshot_damaged(error: &SnapshotError) -> String {
+    format!("{error}; the log has all that is in it")
+}
+
+/// Where the snapshot at a position is, below the data directory.
+pub(in crate::app) fn snapshot_place(position: Position) -> String {
     format!("{PLACE}/{:020}.kls", position.get())
 }
 

@@ -1,9 +1,10 @@
 //! Reads a snapshot: its header and index at once, its blocks one by one, each checked by its MAC.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -216,6 +217,19 @@ impl Snapshot {
     /// # Errors
     /// The first that is not as it was written.
     pub fn check(&self) -> Result<(), SnapshotError> {
+        let mut on = |_| ControlFlow::<Infallible>::Continue(());
+        let ControlFlow::Continue(()) = self.check_watched(&mut on)?;
+        Ok(())
+    }
+
+    /// As [`Snapshot::check`]; `watch` is told how many bytes have been read, and can end it.
+    ///
+    /// # Errors
+    /// As [`Snapshot::check`].
+    pub fn check_watched<B>(
+        &self,
+        watch: &mut dyn FnMut(u64) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, SnapshotError> {
         let mut last: Option<(Section, Vec<u8>)> = None;
         for section in Section::ALL {
             for number in self.blocks(section) {
@@ -236,9 +250,12 @@ impl Snapshot {
                 if found != place.entries {
                     return Err(Damaged("the count of its entries"));
                 }
+                if let ControlFlow::Break(why) = watch((block.len() + MAC_BYTES) as u64) {
+                    return Ok(ControlFlow::Break(why));
+                }
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

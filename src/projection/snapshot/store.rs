@@ -65,6 +65,14 @@ impl SnapshotStore {
         Ok(positions)
     }
 
+    /// Bytes of all snapshots that are there.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let positions = self.positions().unwrap_or_default().into_iter();
+        let length = |at| fs::metadata(self.path(at)).map_or(0, |file| file.len());
+        positions.map(length).sum()
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
