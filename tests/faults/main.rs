@@ -1,6 +1,8 @@
 //! Faults put into the real server by a shim at its file operations: killed, failing disk, full disk,
 //! short reads and writes, at every n-th operation of a start and of a small workload.
 //!
+//! Likewise in `recover-admin` and in restores.
+//!
 //! Each must end the way the design says: the start is refused with a clear message, the process
 //! aborts with one, or it survives with right answers; and what was acknowledged is there afterwards.
 //! Every n is tried for a killed start and for the small workload. Elsewhere a printed seed chooses;
@@ -14,6 +16,7 @@ mod model;
 mod outcome;
 mod points;
 mod recover;
+mod restores;
 mod shim;
 mod starts;
 mod workload;
