@@ -179,7 +179,7 @@ async fn the_leftover_of_a_backup_disturbs_nothing_and_goes_with_the_next_backup
 
     leave();
     let before = status(&admin).await;
-    server.kill();
+    server.terminate();
     let mut check = process::command();
     let check = check.args(["admin", "check", "--data-dir"]).arg(place.path("data")).output();
     let check = check.expect("it runs");

@@ -77,14 +77,15 @@ fn below(random: &dyn Random, bound: usize) -> usize {
 async fn small(name: &'static str, end: End) -> Subject {
     let place = home();
     let (_, secrets) = run(place.path(), 2, 0, end).await;
-    Subject::new(name, place, secrets)
+    let gaps = u64::from(matches!(end, End::Killed));
+    Subject::new(name, place, secrets, gaps)
 }
 
 /// Enough changes to seal volumes.
 async fn large(name: &'static str) -> Subject {
     let place = home();
     let (_, secrets) = run(place.path(), 50, 2, End::Stopped).await;
-    Subject::new(name, place, secrets)
+    Subject::new(name, place, secrets, 0)
 }
 
 /// The bytes of a file up to the last that is not zero.
@@ -217,7 +218,7 @@ async fn a_file_cut_deleted_swapped_or_of_yesterday_is_found_or_harmless() {
     let (data, mut secrets) = run(place.path(), 50, 2, End::Stopped).await;
     let yesterday = Image::of(&data);
     secrets.extend(run(place.path(), 5, 2, End::Stopped).await.1);
-    let subject = Subject::new("today", place, secrets);
+    let subject = Subject::new("today", place, secrets, 0);
     let others = [("of another installation", &foreign.image), ("of yesterday", &yesterday)];
     let mut tally = Tally::default();
     for (name, _) in &subject.image.files {

@@ -22,12 +22,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("merkle", &[]),
     ("vault", &["domain", "durable_file", "random", "vault"]),
     ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
-    ("usage", &["clock", "domain", "durable_file", "ledger", "proto", "random", "usage"]),
     (
         "projection",
         &["domain", "durable_file", "ledger", "merkle", "progress", "projection", "vault"],
     ),
-    ("usage", &["clock", "config", "domain", "durable_file", "ledger", "usage"]),
+    ("usage", &["clock", "config", "domain", "durable_file", "ledger", "proto", "usage"]),
     (
         "app",
         &[

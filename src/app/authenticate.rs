@@ -145,6 +145,7 @@ impl App {
             let asked = question.min_position.map_or(0, Position::get);
             return Err(AppError::BeyondHead { asked, head: position.map_or(0, Position::get) });
         }
+        let admission = self.admit_use()?;
         let tenant = question.tenant.or_else(|| identity.only_tenant());
         let Question { required, context, .. } = question;
         let ask = Ask { tenant, required: &required, source: context.source };
@@ -152,7 +153,7 @@ impl App {
         let decided = self.decide_key(question.api_key, &ask, question.cost, may_know).await?;
         let Decided { outcome, tried, recorded, rate_limit, charged } = decided;
         let asked = Asked { caller: Some(identity.id), required, context, position, charged };
-        self.record_use(tried, recorded, asked).await?;
+        self.record_use(admission, tried, recorded, asked).await?;
         Ok(Decision { outcome, rate_limit, position })
     }
 
@@ -172,7 +173,8 @@ impl App {
         }
     }
 
-    /// Decides on a presented key, and charges `cost` to its account if it is allowed. Keys that `may_know` refuses are unknown keys.
+    /// Decides on a presented key, and charges `cost` to its account if it is allowed. Keys that `may_know`
+    /// refuses are unknown keys.
     pub(crate) async fn decide_key(
         &self,
         api_key: &str,

@@ -3,14 +3,15 @@
 //! What it looks at, in this order: `FORMAT`; both slots of the anchor; the key files; every slot of
 //! the data key file; every sealed volume, byte for byte; every volume in sled, through sled, on a copy;
 //! the tree over all records; every record through the rules; every sealed field and the commitment to
-//! it; the peppers on record; the credential file; every block of the snapshots; names that should not be
-//! there. That a snapshot says what its log says is for `admin rebuild` to see.
+//! it; the peppers on record; the credential file; every frame of the usage journals; every block of the
+//! snapshots; names that should not be there. That a snapshot says what its log says is for `admin rebuild` to see.
 //!
 //! What it cannot find is a whole directory put back to an earlier state: that takes a head and root
 //! noted elsewhere, which [`Report`] has to be held against.
 
 mod files;
 mod fold;
+mod journals;
 mod scratch;
 mod snapshots;
 

@@ -115,6 +115,12 @@ pub enum AppError {
         /// Bytes that are free.
         free: u64,
     },
+    /// Uses cannot be recorded as fast as they come, and are refused rather than forgotten.
+    #[error("uses cannot be recorded as fast as they come: try again later")]
+    UsesBehind {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,

@@ -36,7 +36,7 @@ pub mod update_key;
 pub mod uses;
 pub mod who_am_i;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 
@@ -45,6 +45,7 @@ use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
 use crate::app::status::Vitals;
+use crate::app::uses::Recording;
 use crate::clock::Clock;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::time::Time;
@@ -71,6 +72,8 @@ pub struct App {
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,
     pub(crate) drain: Drain,
+    /// Set before the first call is taken; offline nothing is recorded and no key authenticated.
+    pub(crate) recording: OnceLock<Recording>,
 }
 
 impl std::fmt::Debug for App {

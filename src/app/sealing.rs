@@ -90,7 +90,22 @@ pub(crate) fn seal(
     kind: EventKind,
     personal: &Personal,
 ) -> Result<Private, AppError> {
-    let Some(key) = data_keys.find(&scope_of(subject)) else {
+    seal_under(data_keys, random, &scope_of(subject), subject, kind, personal)
+}
+
+/// As [`seal`], under the data key of a scope that is not the subject's own.
+///
+/// # Errors
+/// As [`seal`].
+pub(crate) fn seal_under(
+    data_keys: &DataKeys,
+    random: &dyn Random,
+    scope: &Scope,
+    subject: &Subject,
+    kind: EventKind,
+    personal: &Personal,
+) -> Result<Private, AppError> {
+    let Some(key) = data_keys.find(scope) else {
         return Err(AppError::Internal);
     };
     let event_id = EventId(random::bytes(random));
@@ -244,6 +259,13 @@ impl App {
         personal: &Personal,
     ) -> Result<Option<Private>, AppError> {
         if personal.is_empty() { Ok(None) } else { self.seal(subject, kind, personal).map(Some) }
+    }
+}
+
+/// Makes sure that each scope has a data key, durably.
+pub(crate) fn ensure_all_or_stop(vault: &Vault, scopes: &[Scope], random: &dyn Random) {
+    if let Err(error) = vault.data_keys.ensure_all(scopes, random) {
+        crate::ledger::durable::fail_stop("data keys could not be made durable", &error);
     }
 }
 

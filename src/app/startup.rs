@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use thiserror::Error;
@@ -22,6 +22,7 @@ use crate::app::sealing::personal_cache;
 use crate::app::snapshots::SnapshotKeeper;
 use crate::app::source_budget::{PerMinute, SourceBudget};
 use crate::app::status::Vitals;
+use crate::app::uses::{self, UsesClosing, UsesError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::command::Act;
@@ -69,6 +70,9 @@ pub enum StartError {
     /// A record of the service's own could not be made.
     #[error(transparent)]
     Own(#[from] OwnCommandError),
+    /// What an earlier run left of uses cannot be told.
+    #[error(transparent)]
+    Uses(#[from] UsesError),
     /// The writer stopped.
     #[error("the ledger writer has stopped")]
     WriterStopped,
@@ -85,10 +89,11 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: scrub, snapshots, writer, anchor, ledger, lock.
+/// What is closed last, in this order: scrub, recording of uses, snapshots, writer, anchor, ledger, lock.
 #[derive(Debug)]
 pub struct Closing {
     scrub: Option<Scrub>,
+    uses: Option<UsesClosing>,
     examiner: Option<Examiner>,
     writer: WriterHandle,
     thread: JoinHandle<VolumeLedger>,
@@ -120,6 +125,9 @@ impl Closing {
     /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
     pub fn close(self) -> Result<(), StartError> {
         drop((self.scrub, self.examiner));
+        if let Some(uses) = self.uses {
+            uses.close();
+        }
         self.writer.close();
         self.snapshots.stop();
         let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
@@ -147,6 +155,8 @@ pub fn open(
     let mut opened = open_existing(data_dir, config, clock, random, progress)?;
     record_own_facts(&opened.app, config)?;
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
+    let usage = opened.closing.data_dir.usage();
+    opened.closing.uses = Some(uses::start(&opened.app, &usage, &config.usage)?);
     start_scrub(&mut opened, config)?;
     Ok(opened)
 }
@@ -253,9 +263,11 @@ pub(crate) fn open_existing(
         random,
         backup_room: backup::one_backup(),
         drain: Drain::default(),
+        recording: OnceLock::new(),
     };
     let examiner = Some(examiner);
-    let closing = Closing { scrub: None, examiner, writer, thread, snapshots, data_dir };
+    let closing =
+        Closing { scrub: None, uses: None, examiner, writer, thread, snapshots, data_dir };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
 }
 

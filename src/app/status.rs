@@ -9,6 +9,7 @@ use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
+use crate::app::uses::{Recording, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
 use crate::domain::time::Time;
@@ -70,6 +71,8 @@ pub struct Figures {
     pub callers: usize,
     /// How the limits of accounts are used.
     pub rates: RateFigures,
+    /// How the recording of uses goes.
+    pub uses: UseFigures,
     /// The pepper that new tags are made under.
     pub pepper: PepperVersion,
     /// Bytes of the log on disk, all its volumes.
@@ -99,13 +102,16 @@ impl Figures {
         let sealing = self.sealing_failing.then(|| SEALING_FAILS.to_owned());
         let anchor = self.anchor_position.is_none().then(|| NO_ANCHOR.to_owned());
         let snapshots = self.snapshots_fail.then(|| SNAPSHOTS_FAIL.to_owned());
+        let uses = self.uses.refused_by_a_rule.then(|| USES_FAIL.to_owned());
         let findings = self.scrub.findings.iter().cloned();
-        findings.chain(sealing).chain(snapshots).chain(anchor).collect()
+        findings.chain(sealing).chain(snapshots).chain(anchor).chain(uses).collect()
     }
 }
 
 const SEALING_FAILS: &str = "a volume of the log cannot be sealed; the server's log says why";
 const SNAPSHOTS_FAIL: &str = "no new snapshot can be made; the server's log says why";
+const USES_FAIL: &str =
+    "uses cannot be put on record; their journal is kept, the server's log says why";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
 impl App {
@@ -154,6 +160,7 @@ impl App {
                 windows: self.table.rate_windows().count(),
                 refused: self.table.rate_windows().refused(),
             },
+            uses: self.recording.get().map(Recording::figures).unwrap_or_default(),
             pepper: self.vault.peppers.current().version(),
             disk_bytes: bytes_below(&self.vitals.ledger),
             snapshot: self.vitals.snapshots.newest(),

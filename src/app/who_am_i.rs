@@ -11,8 +11,8 @@ use crate::domain::verdict::{Ask, Denial};
 const COST: u32 = 1;
 
 impl App {
-    /// WhoAmI, which is a use of the key like any other. What fails is bounded per source, since no caller stands behind it;
-    /// a key that works is never refused for what others try from the same source.
+    /// WhoAmI, which is a use of the key like any other. What fails is bounded per source, since no caller
+    /// stands behind it; a key that works is never refused for what others try from the same source.
     ///
     /// # Errors
     /// [`AppError::ApiKeyInvalid`], [`AppError::ApiKeyUnauthorized`] as Authenticate's public
@@ -24,6 +24,7 @@ impl App {
         context: UseContext,
     ) -> Result<(Principal, Option<RateLimit>), AppError> {
         self.refuse_if_held()?;
+        let admission = self.admit_use()?;
         let (source, position) = (context.source, self.table.head());
         let ask = Ask { tenant: None, required: &[], source };
         let decided = self.decide_key(api_key, &ask, COST, |_| true).await?;
@@ -31,7 +32,7 @@ impl App {
         let asked = Asked { caller: None, required: Vec::new(), context, position, charged };
         let error = match outcome {
             Outcome::Allowed(principal) => {
-                self.record_use(tried, recorded, asked).await?;
+                self.record_use(admission, tried, recorded, asked).await?;
                 return Ok((principal, rate_limit));
             }
             Outcome::MissingKey | Outcome::MalformedKey(_) | Outcome::UnknownKey => {
@@ -47,7 +48,7 @@ impl App {
                 | Denial::SourceNotAllowed => AppError::ApiKeyUnauthorized,
                 // The key works, so it is not charged to its source: nobody guesses there.
                 Denial::RateLimited => {
-                    self.record_use(tried, recorded, asked).await?;
+                    self.record_use(admission, tried, recorded, asked).await?;
                     let retry_after = rate_limit.and_then(|left| left.retry_after);
                     return Err(AppError::RateLimited {
                         retry_after: retry_after.unwrap_or_default(),
@@ -57,7 +58,7 @@ impl App {
         };
         // Past the budget of its source an attempt is refused before it is an answer about a key.
         self.who_am_i_budget.spend(source, self.clock.monotonic())?;
-        self.record_use(tried, recorded, asked).await?;
+        self.record_use(admission, tried, recorded, asked).await?;
         Err(error)
     }
 }

@@ -126,6 +126,10 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             let metadata = vec![("needed", needed.to_string()), ("free", free.to_string())];
             Fault { metadata, ..fault }
         }
+        AppError::UsesBehind { retry_after } => {
+            let fault = fault(Code::Unavailable, Reason::UsesBehind);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),

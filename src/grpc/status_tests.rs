@@ -59,6 +59,7 @@ fn every_status() -> Vec<Status> {
         AppError::SourceOverloaded { retry_after: SOON },
         AppError::RevocationsUnresolved { first: Position::FIRST, last: Position::new(42) },
         AppError::BackupUnderWay { retry_after: SOON },
+        AppError::UsesBehind { retry_after: SOON },
         AppError::BackupOfOtherLog,
         AppError::NoRoomForBackup { needed: 212_860_928, free: 104_857_600 },
         AppError::TooSlow,

@@ -5,6 +5,7 @@
 //! labels but the version's, so the number of series is fixed.
 
 use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
 use super::Phase;
 use crate::app::status::Figures;
@@ -76,6 +77,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         figures.log_state.losses.len(),
     );
     rates(&mut page, figures);
+    uses(&mut page, figures);
     scrub(&mut page, figures);
     page.0
 }
@@ -90,6 +92,54 @@ fn rates(page: &mut Page, figures: &Figures) {
         "keyledger_rate_limited_total",
         "Uses refused because their account had used up its limit.",
         figures.rates.refused,
+    );
+}
+
+fn uses(page: &mut Page, figures: &Figures) {
+    let uses = &figures.uses;
+    let recorder = &uses.recorder;
+    page.counter("keyledger_uses_durable_total", "Uses made durable.", recorder.entries);
+    page.counter(
+        "keyledger_uses_shed_total",
+        "Uses answered without being recorded, by configuration.",
+        recorder.shed,
+    );
+    page.counter(
+        "keyledger_uses_refused_total",
+        "Uses refused because the disk was behind.",
+        recorder.refused,
+    );
+    page.counter("keyledger_usage_flushes_total", "Flushes of uses.", recorder.flushes);
+    page.gauge(
+        "keyledger_usage_flush_seconds",
+        "How long the last flush of uses took.",
+        span(recorder.last_flush),
+    );
+    page.gauge(
+        "keyledger_usage_lag_seconds",
+        "How long the oldest use that is not durable has waited.",
+        span(recorder.lag),
+    );
+    page.counter(
+        "keyledger_usage_journal_bytes_total",
+        "Bytes appended to usage journals.",
+        recorder.bytes,
+    );
+    page.gauge("keyledger_usage_journals", "Usage journals on disk.", recorder.files);
+    page.gauge(
+        "keyledger_usage_windows_waiting",
+        "Windows of ended usage journals that are not on record yet.",
+        uses.windows_waiting,
+    );
+    page.counter(
+        "keyledger_usage_windows_recorded_total",
+        "Windows of uses put on record.",
+        uses.windows_recorded,
+    );
+    page.gauge(
+        "keyledger_usage_failing",
+        "Whether windows of uses were refused by a rule.",
+        u8::from(uses.refused_by_a_rule),
     );
 }
 
@@ -125,6 +175,11 @@ fn seconds(micros: i64) -> String {
     format!("{}.{:03}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000) / 1_000)
 }
 
+/// A span as seconds with six decimals.
+fn span(span: Duration) -> String {
+    format!("{}.{:06}", span.as_secs(), span.subsec_micros())
+}
+
 /// A share of at most 1 with three decimals.
 fn ratio(part: u64, whole: u64) -> String {
     let thousandths = match whole {
@@ -158,11 +213,11 @@ mod tests {
     use super::*;
     use crate::app::scrub::ScrubStatus;
     use crate::app::status::RateFigures;
+    use crate::app::uses::{RecorderState, UseFigures};
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::LogState;
     use crate::domain::time::Time;
     use std::sync::Arc;
-    use std::time::Duration;
 
     fn figures() -> Figures {
         Figures {
@@ -174,6 +229,22 @@ mod tests {
             keys: 2,
             callers: 3,
             rates: RateFigures { windows: 12, refused: 13 },
+            uses: UseFigures {
+                recorder: RecorderState {
+                    flushes: 20,
+                    last_flush: Duration::from_micros(1500),
+                    lag: Duration::from_millis(2100),
+                    entries: 21,
+                    shed: 22,
+                    refused: 23,
+                    bytes: 24,
+                    journal: 25,
+                    files: 26,
+                },
+                windows_waiting: 27,
+                windows_recorded: 28,
+                refused_by_a_rule: true,
+            },
             pepper: PepperVersion(1),
             disk_bytes: 5,
             snapshot: Position::new(30),
@@ -222,6 +293,17 @@ mod tests {
             "keyledger_unresolved_losses 0",
             "keyledger_rate_windows 12",
             "keyledger_rate_limited_total 13",
+            "keyledger_uses_durable_total 21",
+            "keyledger_uses_shed_total 22",
+            "keyledger_uses_refused_total 23",
+            "keyledger_usage_flushes_total 20",
+            "keyledger_usage_flush_seconds 0.001500",
+            "keyledger_usage_lag_seconds 2.100000",
+            "keyledger_usage_journal_bytes_total 24",
+            "keyledger_usage_journals 26",
+            "keyledger_usage_windows_waiting 27",
+            "keyledger_usage_windows_recorded_total 28",
+            "keyledger_usage_failing 1",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",

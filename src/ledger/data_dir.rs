@@ -8,6 +8,7 @@
 //! | `anchor` | the head anchor |
 //! | `ledger/` | the volumes of the log: see [`crate::ledger::volumes`] |
 //! | `snapshots/` | states of the key table, so that a start need not fold the whole log |
+//! | `usage/` | usage journals: uses on their way to the log |
 //! | `datakeys` | wrapped data keys |
 //! | `keys/` | peppers and key-encryption keys, unless they are kept elsewhere |
 //! | `admin.credential` | the first admin's credential |
@@ -34,8 +35,17 @@ pub const DATA_FORMAT: u32 = 0;
 const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
 
 /// Names at the top of the directory. A file being written has `.tmp` behind its name.
-const OUR_NAMES: [&str; 8] =
-    ["FORMAT", "LOCK", "anchor", "ledger", "snapshots", "datakeys", "keys", "admin.credential"];
+const OUR_NAMES: [&str; 9] = [
+    "FORMAT",
+    "LOCK",
+    "anchor",
+    "ledger",
+    "snapshots",
+    "usage",
+    "datakeys",
+    "keys",
+    "admin.credential",
+];
 
 /// Bytes of a data key file that holds only the service's key.
 const ONE_DATA_KEY: u64 = 128;
@@ -215,6 +225,12 @@ impl DataDir {
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
         self.path.join("snapshots")
+    }
+
+    /// Uses on their way to the log.
+    #[must_use]
+    pub fn usage(&self) -> PathBuf {
+        self.path.join("usage")
     }
 
     /// The wrapped data keys.

@@ -28,9 +28,9 @@ pub fn fail_stop(what: &str, error: &dyn Error) -> ! {
     std::process::abort()
 }
 
-/// Ends the process, after its message, if the thread that holds this panics: before a handle of the
-/// engine is dropped, since dropping it writes.
-pub(in crate::ledger) struct AbortOnPanic(pub(in crate::ledger) &'static str);
+/// Ends the process, after its message, if the thread that holds this panics: before anything it has is
+/// dropped, since dropping a handle of the engine writes.
+pub(crate) struct AbortOnPanic(pub(crate) &'static str);
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

@@ -134,6 +134,12 @@ impl KeyTable {
         self.tallies.note(id, key, allowed, time);
     }
 
+    /// Counts uses of a key that an earlier run left on their way to the log; false if there is no such key.
+    /// Before the first use of this run.
+    pub fn add_uses(&self, id: &KeyId, counts: &UseCounts) -> bool {
+        self.with_row(id, |row| self.tallies.add(*id, &row.key, counts)).is_some()
+    }
+
     /// How often a key was used, this instant included.
     #[must_use]
     pub fn uses(&self, id: &KeyId, key: &Key) -> UseCounts {

@@ -46,6 +46,16 @@ impl Tally {
         count.fetch_add(1, Ordering::Release);
     }
 
+    fn add(&self, counts: &UseCounts) {
+        let raise = |last: &AtomicI64, time: Option<Time>| {
+            last.fetch_max(time.map_or(NEVER, Time::as_micros), Ordering::Relaxed);
+        };
+        raise(&self.last_use, counts.last_use);
+        raise(&self.last_denied, counts.last_denied);
+        self.allowed.fetch_add(counts.allowed, Ordering::Release);
+        self.denied.fetch_add(counts.denied, Ordering::Release);
+    }
+
     fn read(&self) -> UseCounts {
         let time = |last: &AtomicI64| {
             let micros = last.load(Ordering::Relaxed);
@@ -72,6 +82,12 @@ impl Tallies {
     pub(super) fn note(&self, id: KeyId, key: &Key, allowed: bool, time: Time) {
         let on_record = || Tally::from(&on_record(key));
         self.of_keys.pin().get_or_insert_with(id, on_record).note(allowed, time);
+    }
+
+    /// Counts uses that an earlier run left on their way to the log.
+    pub(super) fn add(&self, id: KeyId, key: &Key, counts: &UseCounts) {
+        let on_record = || Tally::from(&on_record(key));
+        self.of_keys.pin().get_or_insert_with(id, on_record).add(counts);
     }
 
     /// The uses of a key.
@@ -122,6 +138,19 @@ mod tests {
         assert_eq!(tallies.of(&key_id(1), &recorded).allowed, 1);
         tallies.note(key_id(1), &recorded, true, at(2));
         assert_eq!(tallies.of(&key_id(1), &recorded).allowed, 2);
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_counted_once() {
+        let tallies = Tallies::default();
+        let counts = UseCounts { allowed: 5, last_use: Some(at(9)), ..UseCounts::default() };
+        let key = key(counts);
+        let left = UseCounts { allowed: 2, denied: 1, last_use: Some(at(3)), last_denied: None };
+        tallies.add(key_id(1), &key, &left);
+        tallies.add(key_id(1), &key, &left);
+        let expected =
+            UseCounts { allowed: 9, denied: 2, last_use: Some(at(9)), last_denied: None };
+        assert_eq!(tallies.of(&key_id(1), &key), expected);
     }
 
     #[test]

@@ -13,17 +13,7 @@ use crate::domain::ids::{AccountId, AccountRef, CallerId, KeyId, Position, Tenan
 use crate::domain::time::Time;
 use crate::domain::usage::{Tried, Use, UseOutcome};
 use crate::proto::ledger as wire;
-
-/// Uses that were dropped because more came than could be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shed {
-    /// When the first of them was decided.
-    pub from: Time,
-    /// When the last of them was decided.
-    pub to: Time,
-    /// How many.
-    pub lost: u64,
-}
+use crate::usage::recorder::{Shed, Timed};
 
 /// The uses of one flush.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +40,7 @@ pub fn encode(flushed: &Flushed) -> Zeroizing<Vec<u8>> {
         shed: flushed.shed.map(|shed| wire::ShedUses {
             from: shed.from.as_micros(),
             to: shed.to.as_micros(),
-            lost: shed.lost,
+            lost: shed.count,
         }),
     };
     Zeroizing::new(message.encode_to_vec())
@@ -111,7 +101,7 @@ impl Decoder {
             shed: message.shed.map(|shed| Shed {
                 from: Time::from_micros(shed.from),
                 to: Time::from_micros(shed.to),
-                lost: shed.lost,
+                count: shed.lost,
             }),
         })
     }
@@ -157,6 +147,12 @@ impl Decoder {
         let name = Arc::new(name);
         self.accounts.insert(Arc::clone(&name));
         Ok(name)
+    }
+}
+
+impl Timed for Use {
+    fn time(&self) -> Time {
+        self.time
     }
 }
 

@@ -54,7 +54,7 @@ proptest! {
         shed in option::of((any::<i64>(), any::<i64>(), any::<u64>())),
     ) {
         let time = Time::from_micros;
-        let shed = shed.map(|(from, to, lost)| Shed { from: time(from), to: time(to), lost });
+        let shed = shed.map(|(from, to, lost)| Shed { from: time(from), to: time(to), count: lost });
         let flushed = Flushed { span: Duration::from_secs(span), uses, shed };
         prop_assert_eq!(Decoder::default().decode(&encode(&flushed)), Ok(flushed));
     }

@@ -6,3 +6,4 @@
 pub mod entry;
 pub mod journal;
 pub mod open_windows;
+pub mod recorder;

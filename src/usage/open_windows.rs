@@ -12,7 +12,8 @@ use crate::domain::ids::{AccountRef, KeyId};
 use crate::domain::time::Time;
 use crate::domain::usage::window::Window;
 use crate::domain::usage::{Tried, Use, window_start};
-use crate::usage::entry::{Flushed, Shed};
+use crate::usage::entry::Flushed;
+use crate::usage::recorder::Shed;
 
 /// When a window begins and how long it is.
 type Place = (Time, Duration);

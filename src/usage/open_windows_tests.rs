@@ -94,7 +94,7 @@ fn windows_of_another_length_are_parts_of_their_own() {
 
 #[test]
 fn what_was_shed_is_handed_on() {
-    let shed = Shed { from: at(1), to: at(2), lost: 5 };
+    let shed = Shed { from: at(1), to: at(2), count: 5 };
     let windows = fold(&[Flushed { shed: Some(shed), ..flush(Vec::new(), MINUTE) }]);
     assert!(!windows.is_empty());
     assert_eq!(windows.into_parts().1, [shed]);

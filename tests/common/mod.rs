@@ -81,7 +81,7 @@ impl Builder {
     pub async fn try_start(self) -> Result<TestServer, ServeError> {
         let dir = self.dir.unwrap_or_else(|| Arc::new(TempDir::new().expect("a directory")));
         let clock = self.clock.unwrap_or_else(|| Arc::new(ManualClock::new(START)));
-        let mut config = Config::parse(&self.config).expect("a configuration");
+        let mut config = Config::parse(&with_durable_uses(&self.config)).expect("a configuration");
         config.data_dir = dir.path().join("data");
         let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let ops = if self.ops { Some(bind().await) } else { None };
@@ -92,17 +92,19 @@ impl Builder {
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel();
-        let running = tokio::spawn(server::run(
-            config,
-            listeners,
-            sources,
-            async {
+        // A server that a test drops still writes until the runtime has ended it.
+        let held = Arc::clone(&dir);
+        let running = tokio::spawn(async move {
+            let stopped = async {
                 let _ = stopped.await;
-            },
-            |up| {
+            };
+            let ready = |up: &server::Ready| {
                 let _ = ready.send(up.clone());
-            },
-        ));
+            };
+            let ended = server::run(config, listeners, sources, stopped, ready).await;
+            drop(held);
+            ended
+        });
         match is_ready.await {
             Ok(up) => {
                 let address = format!("http://{}", up.grpc_addr);
@@ -118,6 +120,14 @@ impl Builder {
     pub async fn start(self) -> TestServer {
         self.try_start().await.unwrap_or_else(|error| panic!("the server did not start: {error}"))
     }
+}
+
+/// A configuration under which no use waits for the disk once it is answered, unless it says something of
+/// uses itself: else a clock that a test moves would show a disk that is behind.
+fn with_durable_uses(config: &str) -> String {
+    let own =
+        if config.contains("[usage") { "" } else { "\n[usage]\ndurability = \"before_reply\"\n" };
+    format!("{config}{own}")
 }
 
 impl TestServer {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use keyledger::app::check::{self, Report, Settings};
 use keyledger::clock::{Clock, ManualClock, SystemClock};
+use keyledger::domain::event::EventKind;
 use keyledger::domain::ids::Position;
 use keyledger::domain::key_format::KeyPrefix;
 use keyledger::ledger::engine::Ledger;
+use keyledger::ledger::record;
 use keyledger::ledger::volumes::VolumeLedger;
 use keyledger::progress::Silent;
 use keyledger::proto::v1;
@@ -45,20 +47,22 @@ pub(crate) struct Subject {
     pub(crate) secrets: Secrets,
     records: Vec<Vec<u8>>,
     report: Report,
+    /// Gaps that a start puts on record, since the server was killed.
+    gaps: u64,
     /// Where trials take place, as `<place>/data`.
     place: Arc<TempDir>,
 }
 
 impl Subject {
     /// What lies whole in `<place>/data`.
-    pub(crate) fn new(name: &'static str, place: TempDir, secrets: Secrets) -> Subject {
+    pub(crate) fn new(name: &'static str, place: TempDir, secrets: Secrets, gaps: u64) -> Subject {
         let data = place.path().join("data");
         let report = checked(&data);
         assert!(report.findings.is_empty(), "{name}: {:?}", report.findings);
         let image = Image::of(&data);
         let records = records(&data).expect("whole");
         image.write(&data);
-        Subject { name, image, secrets, records, report, place: Arc::new(place) }
+        Subject { name, image, secrets, records, report, gaps, place: Arc::new(place) }
     }
 
     pub(crate) fn data(&self) -> std::path::PathBuf {
@@ -67,10 +71,15 @@ impl Subject {
 
     /// Checks the directory as it lies there now, offline.
     pub(crate) fn check(&self) -> Outcome {
+        self.check_after(0)
+    }
+
+    /// As [`Subject::check`], after a start that put so many uses and gaps on record.
+    fn check_after(&self, more: u64) -> Outcome {
         let report = checked(&self.data());
         match found(&report) {
             Some(found) => Outcome::ByCheck(found),
-            None if self.is_as_before(&report) => Outcome::Harmless,
+            None if self.is_as_before(&report, more) => Outcome::Harmless,
             None => Outcome::Silent(format!("{report:?}")),
         }
     }
@@ -87,14 +96,18 @@ impl Subject {
         };
         let answers = self.ask(&server).await;
         server.stop().await;
-        match records(&self.data()) {
+        let more = match records(&self.data()) {
             Err(error) => return Outcome::ByRead(error),
-            Ok(records) if records != self.records => {
-                return Outcome::Silent("other records".to_owned());
-            }
-            Ok(_) => {}
-        }
-        match self.check() {
+            Ok(records) => match self.uses_behind(&records) {
+                None => return Outcome::Silent("other records".to_owned()),
+                Some((_, gaps)) if gaps > self.gaps => {
+                    let gap = "a gap in what usage/ held is on record".to_owned();
+                    return Outcome::ByRead(gap);
+                }
+                Some((more, _)) => more,
+            },
+        };
+        match self.check_after(more) {
             Outcome::Harmless if answers.is_some() => {
                 Outcome::Silent(answers.expect("just looked"))
             }
@@ -118,12 +131,28 @@ impl Subject {
         None
     }
 
-    fn is_as_before(&self, report: &Report) -> bool {
-        let told = |report: &Report| {
-            let counts = (report.accounts, report.keys, report.callers);
-            (report.head, report.root, report.records, report.opened, counts)
-        };
-        told(report) == told(&self.report)
+    /// How many records of uses these are more than before, and how many gaps are among them; if they are
+    /// the same but for those.
+    fn uses_behind(&self, records: &[Vec<u8>]) -> Option<(u64, u64)> {
+        let (before, behind) = records.split_at_checked(self.records.len())?;
+        let kinds: Option<Vec<EventKind>> = behind
+            .iter()
+            .map(|bytes| record::decode(bytes).map(|fact| fact.event.kind()).ok())
+            .collect();
+        let kinds = kinds.filter(|_| before == self.records)?;
+        let of_uses = [EventKind::KeyUsed, EventKind::UnknownKeyTried, EventKind::UsageGap];
+        let gaps = kinds.iter().filter(|kind| **kind == EventKind::UsageGap).count();
+        let only_uses = kinds.iter().all(|kind| of_uses.contains(kind));
+        only_uses.then_some((kinds.len() as u64, gaps as u64))
+    }
+
+    /// Whether a check found what it found before, and `more` records of uses.
+    fn is_as_before(&self, report: &Report, more: u64) -> bool {
+        let counts = |report: &Report| (report.accounts, report.keys, report.callers);
+        let whole = |report: &Report| (report.head, report.root, report.opened);
+        counts(report) == counts(&self.report)
+            && report.records == self.report.records + more
+            && (more > 0 || whole(report) == whole(&self.report))
     }
 }
 
@@ -227,6 +256,8 @@ fn says_where(text: &str) -> bool {
         "the ledger is missing",
         "the ledger was not made by this program",
         "keys/",
+        "usage journal",
+        "usage/",
     ];
     names.iter().any(|name| text.contains(name))
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::fold::{FOREIGN, LEFTOVER};
+use super::journals;
 use crate::app::check::{Finding, Report, Severity};
 use crate::domain::ids::CallerId;
 use crate::domain::key_format::{self, Environment, KeyPrefix, PresentedKey};
@@ -36,6 +37,7 @@ pub(super) fn check(data_dir: &DataDir, prefix: &KeyPrefix, report: &mut Report)
     if let Err(finding) = credential(data_dir, prefix) {
         report.add(finding);
     }
+    journals::check(data_dir, report);
     check_names(data_dir, report);
     Found { anchored, peppers, data_keys }
 }

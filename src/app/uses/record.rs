@@ -1,10 +1,18 @@
 //! Recording of a use, before its answer leaves.
 
+use std::time::Duration;
+
 use crate::app::App;
 use crate::app::authenticate::UseContext;
 use crate::app::error::AppError;
+use crate::app::uses::Recording;
+use crate::config::{Detail, Durability};
 use crate::domain::ids::{CallerId, Position};
-use crate::domain::usage::{Tried, Use, UseOutcome};
+use crate::domain::usage::{Tried, Use, UseOutcome, sampled_permissions};
+use crate::usage::recorder::{Admission, Behind, Stopped};
+
+/// When to come back if the disk is behind: it has flushed by then, or it is still behind.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// What was asked of a key, and by whom.
 #[derive(Debug)]
@@ -22,12 +30,27 @@ pub(crate) struct Asked {
 }
 
 impl App {
-    /// Records what was answered.
+    /// Leave to decide on a key: its use will be recorded.
     ///
     /// # Errors
-    /// [`AppError`] if it cannot be recorded: then it must not be answered.
+    /// [`AppError::UsesBehind`] if it could not be, [`AppError::Draining`] if nothing is recorded any more:
+    /// the key MUST NOT be judged.
+    pub(crate) fn admit_use(&self) -> Result<Admission, AppError> {
+        let admitted = self.recording()?.recorder.admit();
+        admitted.map_err(|Behind| AppError::UsesBehind { retry_after: RETRY_AFTER })
+    }
+
+    fn recording(&self) -> Result<&Recording, AppError> {
+        self.recording.get().ok_or(AppError::Draining)
+    }
+
+    /// Records what was answered; if answers wait for the disk, until it is durable.
+    ///
+    /// # Errors
+    /// [`AppError::Draining`] if nothing is recorded any more: it MUST NOT be answered.
     pub(crate) async fn record_use(
         &self,
+        admission: Admission,
         tried: Tried,
         outcome: UseOutcome,
         asked: Asked,
@@ -36,6 +59,17 @@ impl App {
         let UseContext { action, source, agent, trace_id } = context;
         // The wall clock, not the time that rules judge by: a clock that repeats a minute repeats it here.
         let time = self.clock.wall();
+        let Recording { recorder, settings, .. } = self.recording()?;
+        let detail = match &tried {
+            Tried::Key(_, account) => settings.detail_of(&account.tenant),
+            Tried::Unknown(_) => Detail::Window,
+        };
+        let allowed = outcome == UseOutcome::Allowed;
+        let alone = match detail {
+            Detail::Window => false,
+            Detail::Denied => !allowed,
+            Detail::Every => true,
+        };
         let used = Use {
             tried,
             outcome,
@@ -44,18 +78,22 @@ impl App {
             source,
             agent,
             trace_id,
-            required,
+            required: sampled_permissions(required),
             position,
             time,
             cost: charged,
-            alone: false,
+            alone,
         };
-        if let Tried::Key(id, _) = &used.tried {
+        if let Tried::Key(id, _) = &used.tried
+            && !admission.is_shed()
+        {
             // Before the recorder has it: from then on it may be on record at any time.
-            let allowed = outcome == UseOutcome::Allowed;
             self.table.with_row(id, |row| self.table.note_use(*id, &row.key, allowed, time));
         }
-        drop(used);
+        let ticket = recorder.record(admission, used).map_err(|Stopped| AppError::Draining)?;
+        if settings.durability == Durability::BeforeReply {
+            recorder.durable(ticket).await;
+        }
         Ok(())
     }
 }

@@ -134,7 +134,7 @@ pub struct Use {
     pub agent: String,
     /// The trace the call was part of.
     pub trace_id: Option<TraceId>,
-    /// The permissions that were required.
+    /// The first of the permissions that were required, see [`sampled_permissions`].
     pub required: Vec<String>,
     /// The position it was decided at.
     pub position: Option<Position>,
@@ -144,6 +144,22 @@ pub struct Use {
     pub cost: u32,
     /// Whether it goes on record by itself, not folded with others.
     pub alone: bool,
+}
+
+/// The first of the required permissions: as many as a sample keeps.
+#[must_use]
+pub fn sampled_permissions(mut required: Vec<String>) -> Vec<String> {
+    let mut room = MAX_SAMPLED_PERMISSIONS;
+    let fits = |word: &String| match room.checked_sub(word.len() + 2) {
+        Some(rest) => {
+            room = rest;
+            true
+        }
+        None => false,
+    };
+    let kept = required.iter().map(fits).take_while(|fits| *fits).count();
+    required.truncate(kept);
+    required
 }
 
 /// Where the window that holds `time` starts: windows of `span` follow each other from the epoch.
@@ -188,6 +204,14 @@ mod tests {
         }
         assert_eq!(UseOutcome::from_number(0), None);
         assert_eq!(UseOutcome::from_number(14), None);
+    }
+
+    #[test]
+    fn as_many_permissions_are_kept_as_there_is_room_for() {
+        let long = "a".repeat(90);
+        let required = vec![long.clone(), long.clone(), long.clone(), "b".to_owned()];
+        assert_eq!(sampled_permissions(required), [long.clone(), long]);
+        assert_eq!(sampled_permissions(vec!["b".to_owned()]), ["b"]);
     }
 
     #[test]

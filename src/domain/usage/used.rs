@@ -236,6 +236,8 @@ pub enum GapCause {
     UncleanStop,
     /// More was used than could be written, and answers were preferred to records.
     Shed,
+    /// The usage journal that held them was damaged or removed.
+    Damaged,
 }
 
 /// Uses of some span of time are missing from the record.

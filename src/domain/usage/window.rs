@@ -6,9 +6,7 @@ use std::net::IpAddr;
 
 use crate::domain::ids::{CallerId, KeyId, Position, TraceId};
 use crate::domain::time::Time;
-use crate::domain::usage::{
-    MAX_COUNTS, MAX_SAMPLED_PERMISSIONS, MAX_SAMPLES, MAX_SAMPLES_OF_ALL, Tried, Use, UseOutcome,
-};
+use crate::domain::usage::{MAX_COUNTS, MAX_SAMPLES, MAX_SAMPLES_OF_ALL, Tried, Use, UseOutcome};
 
 /// How often one outcome came, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,14 +186,6 @@ impl Window {
 }
 
 fn sample(used: &Use) -> Sample {
-    let mut room = MAX_SAMPLED_PERMISSIONS;
-    let fits = |word: &&String| match room.checked_sub(word.len() + 2) {
-        Some(rest) => {
-            room = rest;
-            true
-        }
-        None => false,
-    };
     Sample {
         outcome: used.outcome,
         time: used.time,
@@ -204,7 +194,7 @@ fn sample(used: &Use) -> Sample {
         action: used.action.clone(),
         source: used.source,
         agent: used.agent.clone(),
-        required: used.required.iter().take_while(fits).cloned().collect(),
+        required: used.required.clone(),
         presented: match used.tried {
             Tried::Unknown(presented) => presented,
             Tried::Key(..) => None,

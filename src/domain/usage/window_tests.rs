@@ -108,14 +108,6 @@ fn many_outcomes_share_the_samples() {
 }
 
 #[test]
-fn a_sample_keeps_the_required_permissions_it_has_room_for() {
-    let long = "a".repeat(90);
-    let required = vec![long.clone(), long.clone(), long.clone(), "b".to_owned()];
-    let window = fold(&[Use { required, ..used(UseOutcome::PermissionMissing, 0) }]);
-    assert_eq!(window.samples()[0].required, [long.clone(), long]);
-}
-
-#[test]
 fn a_sample_of_an_unknown_key_has_the_id_its_text_named() {
     let tried = Tried::Unknown(Some(key_id(3)));
     let window = fold(&[Use { tried, ..used(UseOutcome::UnknownKey, 0) }]);

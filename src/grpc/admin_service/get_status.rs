@@ -96,12 +96,8 @@ mod tests {
 
     #[test]
     fn every_figure_is_in_the_answer() {
-        let loss = domain::Loss {
-            generation: 7,
-            first: Position::FIRST,
-            last: None,
-            root: TreeRoot([0; 32]),
-        };
+        let (first, root) = (Position::FIRST, TreeRoot([0; 32]));
+        let loss = domain::Loss { generation: 7, first, last: None, root };
         let figures = Figures {
             head: Position::new(42),
             anchor_position: Some(41),
@@ -128,6 +124,7 @@ mod tests {
                 damage: 1,
                 findings: vec!["anchor: gone".to_owned()],
             },
+            uses: Default::default(),
             log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
         };
         let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };

@@ -44,8 +44,7 @@ impl Journals {
     /// [`JournalError::Io`], or [`JournalError::Foreign`] if it holds something else.
     pub fn open(path: &Path, cover: Arc<dyn Cover>) -> Result<Self, JournalError> {
         create_private_dir(path).map_err(JournalError::io("make the directory of"))?;
-        let wrap = Arc::new(|file| Box::new(file) as Box<dyn AppendTo>);
-        let journals = Journals { path: path.to_owned(), cover, wrap };
+        let journals = Journals::look_at(path, cover);
         for name in journals.names()? {
             if name.strip_suffix(UNFINISHED).and_then(number_of).is_some() {
                 fs::remove_file(path.join(name)).map_err(JournalError::io("tidy away"))?;
@@ -53,6 +52,27 @@ impl Journals {
         }
         journals.list()?;
         Ok(journals)
+    }
+
+    /// The journals in `path`, to look at them: nothing is made or removed.
+    #[must_use]
+    pub fn look_at(path: &Path, cover: Arc<dyn Cover>) -> Self {
+        let wrap = Arc::new(|file| Box::new(file) as Box<dyn AppendTo>);
+        Journals { path: path.to_owned(), cover, wrap }
+    }
+
+    /// What a journal holds, by its checksums.
+    ///
+    /// # Errors
+    /// As [`Journals::read_all`].
+    pub fn examine(&self, number: JournalNumber) -> Result<Found, JournalError> {
+        self.read(number)?.read_rest(&mut |_, _| {})
+    }
+
+    /// The name of a journal's file.
+    #[must_use]
+    pub fn file_name(number: JournalNumber) -> String {
+        format!("{}{:020}{}", NAME.0, number.get(), NAME.1)
     }
 
     /// As it is, but what is written goes through what `wrap` makes of each file.
@@ -172,7 +192,7 @@ impl Journals {
     }
 
     fn path_of(&self, number: JournalNumber) -> PathBuf {
-        self.path.join(format!("{}{:020}{}", NAME.0, number.get(), NAME.1))
+        self.path.join(Journals::file_name(number))
     }
 
     fn names(&self) -> Result<Vec<String>, JournalError> {

@@ -55,4 +55,10 @@ impl JournalError {
     pub(super) fn io(doing: &'static str) -> impl Fn(io::Error) -> JournalError {
         move |error| JournalError::Io { doing, cause: Cause::from(&error) }
     }
+
+    /// The error of an operating system that has no thread to give.
+    #[expect(clippy::needless_pass_by_value, reason = "the form that map_err takes")]
+    pub(in crate::usage) fn no_thread(error: io::Error) -> JournalError {
+        JournalError::Io { doing: "start a thread for", cause: Cause::from(&error) }
+    }
 }

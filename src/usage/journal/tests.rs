@@ -164,6 +164,9 @@ fn every_flipped_byte_is_found_with_its_place_or_is_a_torn_tail() {
     }
 }
 
+/// The parts of a file, what is read of it, and where it is damaged.
+type Case<'a> = (&'a [&'a [u8]], &'a [&'a str], u64);
+
 #[test]
 fn a_frame_that_is_missing_or_moved_is_damage() {
     let (dir, journals) = room();
@@ -172,7 +175,7 @@ fn a_frame_that_is_missing_or_moved_is_damage() {
     let (head, frames) = whole.split_at(36);
     let (one, rest) = frames.split_at(frames.len() / 3);
     let (two, three) = rest.split_at(frames.len() / 3);
-    let cases: [(&[&[u8]], &[&str], u64); 3] = [
+    let cases: [Case<'_>; 3] = [
         (&[head, one, three], &["one", "six"], HEADER + AROUND + 3),
         (&[head, two, one, three], &["two", "six"], HEADER),
         (&[head, one, one, two], &["one", "two"], HEADER + AROUND + 3),

@@ -18,7 +18,7 @@ use crate::domain::time::Time;
 use crate::domain::usage::rules::RecordUses;
 use crate::domain::usage::used::UsedWindow;
 use crate::domain::usage::window::Window;
-use crate::domain::usage::{MAX_ACTION, MAX_AGENT, Tried, Use, UseOutcome};
+use crate::domain::usage::{MAX_ACTION, MAX_AGENT, Tried, Use, UseOutcome, sampled_permissions};
 use crate::ledger::frame::MAX_FRAME_BYTES;
 
 /// What the records of one command take at most: a little over half a frame.
@@ -164,7 +164,7 @@ fn record_uses() -> Act {
             ),
             agent: numbered(n, MAX_AGENT),
             trace_id: Some(TraceId([1; 16])),
-            required: vec!["a".to_owned(); 64],
+            required: sampled_permissions(vec!["a".to_owned(); 64]),
             position: Position::new(u64::MAX),
             time: Time::MAX,
             cost: 1,

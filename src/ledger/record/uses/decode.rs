@@ -36,6 +36,7 @@ pub(in crate::ledger::record) fn usage_gap(gap: &wire::UsageGap) -> Result<Usage
     let cause = match known(gap.cause, "cause")? {
         wire::UsageGapCause::UncleanStop => GapCause::UncleanStop,
         wire::UsageGapCause::Shed => GapCause::Shed,
+        wire::UsageGapCause::Damaged => GapCause::Damaged,
         wire::UsageGapCause::Unspecified => return Err(Field("cause")),
     };
     Ok(UsageGap {

@@ -34,6 +34,7 @@ pub(in crate::ledger::record) fn usage_gap(gap: &UsageGap) -> wire::UsageGap {
     let cause = match gap.cause {
         GapCause::UncleanStop => wire::UsageGapCause::UncleanStop,
         GapCause::Shed => wire::UsageGapCause::Shed,
+        GapCause::Damaged => wire::UsageGapCause::Damaged,
     };
     wire::UsageGap {
         journal: gap.journal,

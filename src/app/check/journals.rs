@@ -1,0 +1,75 @@
+//! Usage journals: every frame is whole and in its place. They are not unsealed: checksums cover them, and
+//! what they hold is on its way to the log.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Finding, Report, Severity};
+use crate::ledger::data_dir::DataDir;
+use crate::usage::journal::{Cover, Ending, Found, JournalError, JournalNumber, Journals};
+
+/// Takes what is sealed for what is in it.
+struct Uncovered;
+
+impl Cover for Uncovered {
+    fn seal(&self, _: JournalNumber, _: u64, clear: &[u8]) -> Vec<u8> {
+        clear.to_vec()
+    }
+
+    fn open(&self, _: JournalNumber, _: u64, _: &[u8]) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
+}
+
+/// Reads every journal, if there are any.
+pub(super) fn check(data_dir: &DataDir, report: &mut Report) {
+    let path = data_dir.usage();
+    if !path.exists() {
+        return;
+    }
+    for (number, read) in read_each(&path) {
+        let place = || number.map_or_else(|| "usage".to_owned(), place_of);
+        match read {
+            Ok(found) => {
+                if let Some(what) = wrong_with(&found) {
+                    report.add(Finding::new(what.0, place(), what.1));
+                }
+            }
+            Err(error) => report.add(Finding::new(Severity::Damage, place(), error)),
+        }
+    }
+}
+
+type Read = (Option<JournalNumber>, Result<Found, JournalError>);
+
+fn read_each(path: &Path) -> Vec<Read> {
+    let journals = Journals::look_at(path, Arc::new(Uncovered));
+    match journals.list() {
+        Ok(numbers) => {
+            let read = |number| (Some(number), journals.examine(number));
+            numbers.into_iter().map(read).collect()
+        }
+        Err(error) => vec![(None, Err(error))],
+    }
+}
+
+fn place_of(number: JournalNumber) -> String {
+    format!("usage/{}", Journals::file_name(number))
+}
+
+fn wrong_with(found: &Found) -> Option<(Severity, String)> {
+    if let Some(at) = found.damaged_at {
+        let what = format!("is damaged at byte {at}: uses are missing");
+        return Some((Severity::Damage, what));
+    }
+    match found.ending {
+        Ending::Unfinished { torn } if torn > 0 => {
+            let what = format!(
+                "ends with {torn} bytes that are no frame: what a crash leaves, or damage; the next start \
+                 puts a gap on record"
+            );
+            Some((Severity::Warning, what))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,236 @@
+//! What an earlier run left in usage journals: counted at once, put on record in time, each use once.
+//!
+//! Which windows of a journal are on record already is told by the log behind the position that was its
+//! head when the journal was made. Uses that a crash or damage took are put on record as a gap.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::app::App;
+use crate::app::uses::fold::{Ranks, shed_gaps};
+use crate::app::uses::sealer::Ended;
+use crate::config::Durability;
+use crate::domain::event::Event;
+use crate::domain::ids::{KeyId, Position};
+use crate::domain::subject::Subject;
+use crate::domain::time::Time;
+use crate::domain::usage::used::{GapCause, UsageGap};
+use crate::domain::usage::window::Window;
+use crate::domain::usage::{Tried, UseCounts, UseOutcome};
+use crate::ledger::engine::{LedgerError, LedgerReader};
+use crate::ledger::record::{self, RecordError};
+use crate::usage::entry::{Decoder, Flushed, NotUses};
+use crate::usage::journal::{Found, JournalError, Journals, gap_since};
+use crate::usage::open_windows::{OpenWindows, Part, Whose};
+
+/// How far the rate limits look back.
+const LIMITS_LOOK_BACK: Duration = Duration::from_secs(62);
+
+/// Over how long what was left is put on record.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// Why what was left cannot be told.
+#[derive(Debug, Error)]
+pub enum UsesError {
+    /// A journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A journal holds something else than uses.
+    #[error("usage journal {journal}, frame {sequence}: {error}")]
+    NotUses {
+        /// The journal.
+        journal: u64,
+        /// The frame.
+        sequence: u64,
+        /// What is wrong.
+        error: NotUses,
+    },
+    /// A gap cannot be put on record.
+    #[error("a gap in the uses cannot be put on record: {0}")]
+    Gap(String),
+    /// The operating system has no thread to give.
+    #[error("the operating system refuses: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A record of the log cannot be read.
+    #[error("the record at position {position}: {error}")]
+    Record {
+        /// Which.
+        position: Position,
+        /// Why.
+        error: RecordError,
+    },
+}
+
+/// What was found of earlier runs.
+pub(crate) struct Left {
+    /// The journals that are there.
+    pub(crate) found: Vec<Found>,
+    /// What of them is not on record, journal by journal; nothing of one that is, whole.
+    pub(crate) unsealed: Vec<Ended>,
+    /// Gaps that MUST be on record before a new journal is begun.
+    pub(crate) gaps: Vec<UsageGap>,
+}
+
+/// What the log says of journals.
+#[derive(Default)]
+struct OnRecord {
+    parts: HashSet<(u64, Option<KeyId>, u32)>,
+    gaps: HashSet<(u64, u32)>,
+}
+
+/// Reads the journals, counts what is not on record yet to its keys, and charges to the rate limits what was
+/// used within the last minute.
+pub(crate) fn recover(
+    app: &App,
+    journals: &Journals,
+    ranks: &mut Ranks,
+) -> Result<Left, UsesError> {
+    let mut by_journal = BTreeMap::<u64, OpenWindows>::new();
+    let (mut decoder, mut failed) = (Decoder::default(), None);
+    let found = journals.read_all(|header, frame| {
+        let journal = header.number.get();
+        match decoder.decode(&frame.clear) {
+            Ok(flushed) => {
+                charge(app, &flushed);
+                by_journal.entry(journal).or_default().add(&flushed, || ranks.next());
+            }
+            Err(error) => {
+                let sequence = frame.sequence;
+                failed.get_or_insert(UsesError::NotUses { journal, sequence, error });
+            }
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let on_record = on_record(&*app.reader, &found)?;
+    let now = app.clock.wall();
+    let mut left = Left { found, unsealed: Vec::new(), gaps: Vec::new() };
+    for journal in &left.found {
+        let number = journal.header.number.get();
+        let windows = by_journal.remove(&number).unwrap_or_default();
+        let (mut parts, shed) = windows.into_parts();
+        parts.retain(|part| !on_record.parts.contains(&(number, key_of(part), part.number)));
+        parts.iter().for_each(|part| count(app, part));
+        let mut gaps = shed_gaps(number, &shed);
+        if let Some(at) = journal.damaged_at {
+            tracing::error!(journal = number, at, "a usage journal is damaged: uses are missing");
+            left.gaps.push(damaged(journal, now));
+        }
+        gaps.retain(|gap| !on_record.gaps.contains(&(number, gap.part)));
+        if journal.frames > 0 {
+            left.unsealed.push(Ended { journal: number, parts, gaps, spread: SPREAD });
+        }
+    }
+    left.gaps.extend(crashed(app, &left.found, now));
+    left.gaps.retain(|gap| !on_record.gaps.contains(&(gap.journal, gap.part)));
+    Ok(left)
+}
+
+/// Parts of gaps that are not of uses that were shed: behind any of those.
+const DAMAGED: u32 = u32::MAX - 1;
+const CRASHED: u32 = u32::MAX;
+
+fn damaged(journal: &Found, now: Time) -> UsageGap {
+    UsageGap {
+        journal: journal.header.number.get(),
+        part: DAMAGED,
+        cause: GapCause::Damaged,
+        from: journal.header.created,
+        to: journal.last.unwrap_or(now),
+        lost: None,
+    }
+}
+
+/// The uses that a crash may have taken: answered, and in no journal.
+fn crashed(app: &App, found: &[Found], now: Time) -> Option<UsageGap> {
+    let last_journal = app.table.log_state().last_journal;
+    let Some(last) = found.last() else {
+        // The log knows of journals, and a service that ran always leaves one.
+        return (last_journal > 0).then_some(UsageGap {
+            journal: last_journal,
+            part: DAMAGED,
+            cause: GapCause::Damaged,
+            from: app.table.judge_time(Time::EPOCH),
+            to: now,
+            lost: None,
+        });
+    };
+    let from = gap_since(found).filter(|_| last.header.durability == Durability::Bounded)?;
+    let (journal, cause) = (last.header.number.get(), GapCause::UncleanStop);
+    Some(UsageGap { journal, part: CRASHED, cause, from, to: now.max(from), lost: None })
+}
+
+/// Charges the uses of a flush to their accounts, as far as the limits look back.
+fn charge(app: &App, flushed: &Flushed) {
+    let (wall, now) = (app.clock.wall(), app.clock.monotonic());
+    for used in &flushed.uses {
+        if let Tried::Key(_, account) = &used.tried
+            && used.cost > 0
+            && wall.since(used.time) <= LIMITS_LOOK_BACK
+        {
+            app.table.restore_cost(account, used.time, wall, now, used.cost);
+        }
+    }
+}
+
+/// Which parts and gaps of these journals the log has.
+fn on_record(reader: &dyn LedgerReader, found: &[Found]) -> Result<OnRecord, UsesError> {
+    let mut on_record = OnRecord::default();
+    let Some(head) = found.iter().map(|journal| journal.header.head).min() else {
+        return Ok(on_record);
+    };
+    for frame in reader.frames_from(head.map_or(Position::FIRST, Position::next)) {
+        for (position, bytes) in frame?.records() {
+            let fact =
+                record::decode(bytes).map_err(|error| UsesError::Record { position, error })?;
+            match (&fact.subject, &fact.event) {
+                (Subject::Key(_, key), Event::KeyUsed(used)) => {
+                    on_record.parts.insert((used.journal, Some(*key), used.part));
+                }
+                (_, Event::UnknownKeyTried(tried)) => {
+                    on_record.parts.insert((tried.journal, None, tried.part));
+                }
+                (_, Event::UsageGap(gap)) => {
+                    on_record.gaps.insert((gap.journal, gap.part));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(on_record)
+}
+
+fn key_of(part: &Part) -> Option<KeyId> {
+    match &part.whose {
+        Whose::Key(key, _) => Some(*key),
+        Whose::Unknown => None,
+    }
+}
+
+/// Counts a window to its key, as its record will.
+fn count(app: &App, part: &Part) {
+    let Whose::Key(key, _) = &part.whose else { return };
+    if !app.table.add_uses(key, &counts_of(&part.window)) {
+        tracing::error!(%key, "a usage journal has uses of a key that the log does not know");
+    }
+}
+
+fn counts_of(window: &Window) -> UseCounts {
+    let mut counts = UseCounts::default();
+    for total in window.totals() {
+        let (count, last) = if total.outcome == UseOutcome::Allowed {
+            (&mut counts.allowed, &mut counts.last_use)
+        } else {
+            (&mut counts.denied, &mut counts.last_denied)
+        };
+        *count += total.count;
+        *last = (*last).max(Some(total.last));
+    }
+    counts
+}

@@ -1,0 +1,326 @@
+//! The sealer: a thread of its own that puts the windows of ended usage journals on record, spread over
+//! the time until the next journal ends, behind every command.
+//!
+//! It says that a journal is sealed only when all of its windows are durable in the log. Whatever ends
+//! it before that, the journal stays and the next start puts the rest on record. A sealer that is dropped
+//! stops where it stands.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::app::error::AppError;
+use crate::app::sealing;
+use crate::domain::command::{Act, Command};
+use crate::domain::event::{Actor, EventKind, Mechanism};
+use crate::domain::ids::AccountRef;
+use crate::domain::personal::Personal;
+use crate::domain::sealed::Private;
+use crate::domain::subject::Subject;
+use crate::domain::usage::rules::{RecordUnknown, RecordUses};
+use crate::domain::usage::used::{UnknownKeyTried, UsageGap, UsedWindow};
+use crate::ledger::lanes::{Lane, NotTaken};
+use crate::ledger::writer::{Answer, WriterHandle};
+use crate::random::Random;
+use crate::usage::open_windows::{Part, Whose};
+use crate::vault::{Scope, Vault};
+
+/// Windows that are sealed and handed to the writer together: a sixteenth of the background lane, so that
+/// a commit has enough of them and other background work has room.
+const BATCH: usize = 256;
+
+/// How long to wait when the background lane is full.
+const LANE_FULL: Duration = Duration::from_millis(5);
+
+/// An ended journal, ready to go on record.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its number.
+    pub(crate) journal: u64,
+    /// Its windows that are not on record yet.
+    pub(crate) parts: Vec<Part>,
+    /// Its gaps that are not on record yet.
+    pub(crate) gaps: Vec<UsageGap>,
+    /// Over how long to spread them.
+    pub(crate) spread: Duration,
+}
+
+/// How the sealing of uses goes.
+#[derive(Debug, Default)]
+pub(crate) struct UseSealingState {
+    waiting: AtomicU64,
+    sealed: AtomicU64,
+    failing: AtomicBool,
+}
+
+impl UseSealingState {
+    /// How many windows of ended journals are not on record yet.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many windows were put on record since the start.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.sealed.load(Ordering::Relaxed)
+    }
+
+    /// Whether windows were refused: their journal stays until the next start tries them again.
+    pub(crate) fn failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+}
+
+/// What is told that a journal is on record, whole.
+pub(crate) type OnSealed = Box<dyn Fn(u64) + Send>;
+
+/// The way to the sealer; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct SealerInbox {
+    sender: Sender<Ended>,
+    state: Arc<UseSealingState>,
+}
+
+impl SealerInbox {
+    /// Hands over an ended journal.
+    pub(crate) fn put(&self, ended: Ended) {
+        self.state.waiting.fetch_add(ended.parts.len() as u64, Ordering::Relaxed);
+        // After the sealer has stopped the journal's file is all there is, and all that is needed.
+        let _ = self.sender.send(ended);
+    }
+}
+
+/// The running sealer.
+#[derive(Debug)]
+pub(crate) struct UseSealer {
+    /// None once it has ended.
+    thread: Option<JoinHandle<()>>,
+    /// What comes here ends the waiting between batches; that this is gone before, ends the sealer.
+    hurry: Option<Sender<()>>,
+    state: Arc<UseSealingState>,
+}
+
+/// An inbox, and what a sealer takes from it once it is started.
+pub(crate) fn inbox(state: &Arc<UseSealingState>) -> (SealerInbox, Receiver<Ended>) {
+    let (sender, ended) = mpsc::channel();
+    (SealerInbox { sender, state: Arc::clone(state) }, ended)
+}
+
+impl UseSealer {
+    /// Starts the sealer on what comes out of `ended`, which must be of an [`inbox`] with the same state.
+    ///
+    /// # Errors
+    /// If the operating system has no thread to give.
+    pub(crate) fn start(
+        ended: Receiver<Ended>,
+        writer: WriterHandle,
+        vault: Arc<Vault>,
+        random: Arc<dyn Random>,
+        on_sealed: OnSealed,
+        state: Arc<UseSealingState>,
+    ) -> io::Result<Self> {
+        let (hurry, hurried) = mpsc::channel();
+        let work = Work {
+            writer,
+            vault,
+            random,
+            on_sealed: Mutex::new(on_sealed),
+            hurried,
+            hurries: Cell::new(false),
+            state: Arc::clone(&state),
+        };
+        let thread = thread::Builder::new().name("usage-sealer".to_owned());
+        let thread = thread.spawn(move || work.run(&ended))?;
+        Ok(UseSealer { thread: Some(thread), hurry: Some(hurry), state })
+    }
+
+    /// Lets the sealer put on record what it was handed, without waiting between batches, and ends it. Every
+    /// [`SealerInbox`] must be gone. Blocks.
+    pub(crate) fn finish(mut self) {
+        // If it has ended, there is nobody to hurry.
+        let _ = self.hurry.as_ref().map(|hurry| hurry.send(()));
+        self.join();
+        let waiting = self.state.waiting();
+        if waiting > 0 {
+            tracing::warn!(waiting, "windows of uses stay in their journals until the next start");
+        }
+    }
+}
+
+impl UseSealer {
+    fn join(&mut self) {
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that seals uses had panicked");
+        }
+    }
+}
+
+impl Drop for UseSealer {
+    /// Ends the sealer behind the batch it is at. Every [`SealerInbox`] must be gone. Blocks.
+    fn drop(&mut self) {
+        self.hurry = None;
+        self.join();
+    }
+}
+
+struct Work {
+    writer: WriterHandle,
+    vault: Arc<Vault>,
+    random: Arc<dyn Random>,
+    on_sealed: Mutex<OnSealed>,
+    hurried: Receiver<()>,
+    hurries: Cell<bool>,
+    state: Arc<UseSealingState>,
+}
+
+/// Nothing more goes on record: the writer has stopped, or the sealer was dropped.
+struct Stopped;
+
+impl Work {
+    fn run(&self, ended: &Receiver<Ended>) {
+        while let Ok(ended) = ended.recv() {
+            let journal = ended.journal;
+            match self.seal(ended) {
+                Ok(true) => {
+                    let on_sealed = self.on_sealed.lock().unwrap_or_else(PoisonError::into_inner);
+                    on_sealed(journal);
+                }
+                Ok(false) => self.state.failing.store(true, Ordering::Relaxed),
+                Err(Stopped) => return,
+            }
+        }
+    }
+
+    /// Puts a journal on record; answers whether all of it is.
+    fn seal(&self, ended: Ended) -> Result<bool, Stopped> {
+        let Ended { journal, parts, gaps, spread } = ended;
+        self.rest(Duration::ZERO)?;
+        let batches = u32::try_from(parts.len().div_ceil(BATCH)).unwrap_or(u32::MAX);
+        let rest = spread / batches.max(1);
+        let mut whole = true;
+        let mut parts = parts.into_iter();
+        loop {
+            let batch: Vec<Part> = parts.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                break;
+            }
+            whole &= self.seal_batch(journal, &batch)?;
+            self.rest(rest)?;
+        }
+        for gap in gaps {
+            whole &= self.wait_for(self.submit(Act::RecordGap(gap))?)?;
+        }
+        Ok(whole)
+    }
+
+    fn seal_batch(&self, journal: u64, batch: &[Part]) -> Result<bool, Stopped> {
+        let scopes: Vec<Scope> = batch.iter().map(scope).collect();
+        sealing::ensure_all_or_stop(&self.vault, &scopes, &*self.random);
+        let mut whole = true;
+        let mut answers = Vec::with_capacity(batch.len());
+        for (part, scope) in batch.iter().zip(&scopes) {
+            match self.act(journal, part, scope) {
+                Ok(act) => answers.push(self.submit(act)?),
+                Err(error) => {
+                    tracing::error!(journal, part = part.number, %error, "uses cannot be sealed");
+                    whole = false;
+                }
+            }
+        }
+        for answer in answers {
+            if self.wait_for(answer)? {
+                self.state.sealed.fetch_add(1, Ordering::Relaxed);
+                self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                whole = false;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// What to ask of the writer for a window, its sources and agents sealed.
+    fn act(&self, journal: u64, part: &Part, scope: &Scope) -> Result<Act, AppError> {
+        let (window, personal) = UsedWindow::of(&part.window, part.span);
+        let number = part.number;
+        Ok(match &part.whose {
+            Whose::Key(key, account) => {
+                let subject = Subject::Key(Arc::clone(account), *key);
+                let private = self.private(scope, &subject, EventKind::KeyUsed, &personal)?;
+                let (key, account) = (*key, Arc::clone(account));
+                Act::RecordUses(RecordUses { key, account, journal, part: number, window, private })
+            }
+            Whose::Unknown => {
+                let (subject, kind) = (Subject::Service, EventKind::UnknownKeyTried);
+                let private = self.private(scope, &subject, kind, &personal)?;
+                let tried = UnknownKeyTried { journal, part: number, window };
+                Act::RecordUnknown(RecordUnknown { tried, private })
+            }
+        })
+    }
+
+    fn private(
+        &self,
+        scope: &Scope,
+        subject: &Subject,
+        kind: EventKind,
+        personal: &Personal,
+    ) -> Result<Option<Private>, AppError> {
+        if personal.is_empty() {
+            return Ok(None);
+        }
+        let (data_keys, random) = (&self.vault.data_keys, &*self.random);
+        sealing::seal_under(data_keys, random, scope, subject, kind, personal).map(Some)
+    }
+
+    /// Hands an act to the writer, behind all commands; waits while the lane is full.
+    fn submit(&self, act: Act) -> Result<oneshot::Receiver<Answer>, Stopped> {
+        let actor = Actor { caller: None, mechanism: Mechanism::Service };
+        let command = Command { act, actor, trace_id: None, request: None };
+        loop {
+            match self.writer.submit(Lane::Background, command.clone()) {
+                Ok(answer) => return Ok(answer),
+                Err(NotTaken::Full) => thread::park_timeout(LANE_FULL),
+                Err(NotTaken::Closed) => return Err(Stopped),
+            }
+        }
+    }
+
+    /// Whether it was done; false if a rule refused.
+    fn wait_for(&self, answer: oneshot::Receiver<Answer>) -> Result<bool, Stopped> {
+        match answer.blocking_recv().map_err(|_| Stopped)? {
+            Ok(_) => Ok(true),
+            Err(refusal) => {
+                tracing::error!(%refusal, "uses are refused by a rule; their journal is kept");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Waits between batches, unless the sealer is to finish.
+    fn rest(&self, span: Duration) -> Result<(), Stopped> {
+        if self.hurries.get() {
+            return Ok(());
+        }
+        match self.hurried.recv_timeout(span) {
+            Ok(()) => self.hurries.set(true),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
+        }
+        Ok(())
+    }
+}
+
+/// Whose data key the sources and agents of a window are sealed under.
+fn scope(part: &Part) -> Scope {
+    match &part.whose {
+        Whose::Key(_, account) => {
+            Scope::AccountMonth(AccountRef::clone(account), part.window.start().month())
+        }
+        Whose::Unknown => Scope::Service,
+    }
+}
