@@ -14,13 +14,21 @@ use tonic::transport::Channel;
 /// A process that neither answers nor ends within this time hangs, however slow the machine is.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running `keyledger serve`.
+/// A running `keyledger serve`. Killed when it is dropped: a test that fails leaves no server behind.
 pub struct Process {
     child: Child,
     pub address: String,
     /// Where metrics and probes are; empty if nowhere.
     pub ops: String,
-    log: JoinHandle<String>,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing of one that has been waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 pub fn command() -> Command {
@@ -60,11 +68,11 @@ impl Process {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         let mut stderr = child.stderr.take().expect("piped");
-        let log = std::thread::spawn(move || {
+        let log = Some(std::thread::spawn(move || {
             let mut text = String::new();
             stderr.read_to_string(&mut text).expect("text");
             text
-        });
+        }));
         let watch = Watch::over(child.id());
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped");
@@ -105,7 +113,11 @@ impl Process {
     pub fn kill(mut self) -> String {
         self.child.kill().expect("killed");
         self.child.wait().expect("gone");
-        self.log.join().expect("no panic")
+        self.take_log()
+    }
+
+    fn take_log(&mut self) -> String {
+        self.log.take().expect("taken once").join().expect("no panic")
     }
 
     /// Waits for the process to end by itself. Answers the exit status and the log.
@@ -113,7 +125,7 @@ impl Process {
         let watch = Watch::over(self.child.id());
         let status = self.child.wait().expect("gone");
         watch.end();
-        (status, self.log.join().expect("no panic"))
+        (status, self.take_log())
     }
 
     /// SIGTERM, as an init system would. Answers the exit status and the log.
