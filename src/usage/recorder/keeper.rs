@@ -99,8 +99,9 @@ fn keep(shelf: &Shelf, ordered: &Receiver<Order>, done: &Sender<JournalWriter>) 
                 Err(error) => fail_stop("a usage journal could not be made", &error),
             },
             Order::Remove(numbers) => {
+                // Nothing is lost: what is left is on record, and the next start has it removed.
                 if let Err(error) = shelf.journals.remove(&numbers) {
-                    fail_stop("usage journals could not be removed", &error);
+                    tracing::error!(%error, "usage journals on record could not be removed");
                 }
             }
         }
