@@ -7,9 +7,9 @@
 
 use std::cell::Cell;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
 use crate::domain::usage::rules::{RecordUnknown, RecordUses};
 use crate::domain::usage::used::{UnknownKeyTried, UsageGap, UsedWindow};
+use crate::ledger::durable::AbortOnPanic;
 use crate::ledger::lanes::{Lane, NotTaken};
 use crate::ledger::writer::{Answer, WriterHandle};
 use crate::random::Random;
@@ -129,7 +130,7 @@ impl UseSealer {
             writer,
             vault,
             random,
-            on_sealed: Mutex::new(on_sealed),
+            on_sealed,
             hurried,
             hurries: Cell::new(false),
             state: Arc::clone(&state),
@@ -154,8 +155,9 @@ impl UseSealer {
 
 impl UseSealer {
     fn join(&mut self) {
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that seals uses had panicked");
+        if let Some(thread) = self.thread.take() {
+            // It ends the process rather than panic.
+            let _ = thread.join();
         }
     }
 }
@@ -172,7 +174,7 @@ struct Work {
     writer: WriterHandle,
     vault: Arc<Vault>,
     random: Arc<dyn Random>,
-    on_sealed: Mutex<OnSealed>,
+    on_sealed: OnSealed,
     hurried: Receiver<()>,
     hurries: Cell<bool>,
     state: Arc<UseSealingState>,
@@ -183,13 +185,11 @@ struct Stopped;
 
 impl Work {
     fn run(&self, ended: &Receiver<Ended>) {
+        let _guard = AbortOnPanic("the sealer of uses panicked");
         while let Ok(ended) = ended.recv() {
             let journal = ended.journal;
             match self.seal(ended) {
-                Ok(true) => {
-                    let on_sealed = self.on_sealed.lock().unwrap_or_else(PoisonError::into_inner);
-                    on_sealed(journal);
-                }
+                Ok(true) => (self.on_sealed)(journal),
                 Ok(false) => self.state.failing.store(true, Ordering::Relaxed),
                 Err(Stopped) => return,
             }
