@@ -53,7 +53,8 @@ impl OnRecord {
     /// How often a key was allowed and denied.
     fn counts(&self, key: &v1::Key) -> (u64, u64) {
         let used = self.keys.get(&key.key_id).map(Vec::as_slice).unwrap_or_default();
-        let counts = used.iter().map(|used| (used.window.allowed(), used.window.denied()));
+        let counts = used.iter().map(|used| used.window.use_counts());
+        let counts = counts.map(|counts| (counts.allowed, counts.denied));
         let sum = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let totals = used.last().map(|last| (last.total_allowed, last.total_denied));
         assert_eq!(totals.unwrap_or_default(), sum, "the running totals are the sums");
@@ -198,7 +199,8 @@ async fn each_minute_is_a_window_of_its_own_and_a_clock_that_steps_misplaces_not
     assert_eq!(on_record.counts(&key), (4, 0));
     let mut by_start = BTreeMap::<i64, u64>::new();
     for used in &on_record.keys[&key.key_id] {
-        *by_start.entry(used.window.start.as_micros()).or_default() += used.window.allowed();
+        *by_start.entry(used.window.start.as_micros()).or_default() +=
+            used.window.use_counts().allowed;
     }
     let expected = [(START, 2), (START.plus(hour), 1), (START.plus(hour * 5), 1)];
     assert_eq!(by_start, expected.map(|(start, count)| (start.as_micros(), count)).into());
@@ -225,7 +227,8 @@ async fn where_every_use_is_wanted_each_is_a_record_of_its_own() {
     let sizes = |key: &v1::Key| {
         let mut sizes: Vec<(u64, u64)> = on_record.keys[&key.key_id]
             .iter()
-            .map(|used| (used.window.allowed(), used.window.denied()))
+            .map(|used| used.window.use_counts())
+            .map(|counts| (counts.allowed, counts.denied))
             .collect();
         sizes.sort_unstable();
         sizes

@@ -17,8 +17,7 @@ use crate::domain::ids::{KeyId, Position};
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 use crate::domain::usage::used::{GapCause, UsageGap};
-use crate::domain::usage::window::Window;
-use crate::domain::usage::{Tried, UseCounts, UseOutcome};
+use crate::domain::usage::{Tried, UseCounts};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::record::{self, RecordError};
 use crate::usage::entry::{Decoder, Flushed, NotUses};
@@ -216,21 +215,7 @@ fn key_of(part: &Part) -> Option<KeyId> {
 /// Counts a window to its key, as its record will.
 fn count(app: &App, part: &Part) {
     let Whose::Key(key, _) = &part.whose else { return };
-    if !app.table.add_uses(key, &counts_of(&part.window)) {
+    if !app.table.add_uses(key, &UseCounts::of(&part.window.totals())) {
         tracing::error!(%key, "a usage journal has uses of a key that the log does not know");
     }
-}
-
-fn counts_of(window: &Window) -> UseCounts {
-    let mut counts = UseCounts::default();
-    for total in window.totals() {
-        let (count, last) = if total.outcome == UseOutcome::Allowed {
-            (&mut counts.allowed, &mut counts.last_use)
-        } else {
-            (&mut counts.denied, &mut counts.last_denied)
-        };
-        *count += total.count;
-        *last = (*last).max(Some(total.last));
-    }
-    counts
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position, TraceId};
 use crate::domain::time::Time;
+use crate::domain::usage::window::Total;
 use crate::domain::verdict::Denial;
 
 /// Most lines of a window's breakdown; what comes in other ways is in the totals only. With the bounds of
@@ -180,6 +181,35 @@ pub struct UseCounts {
     pub last_use: Option<Time>,
     /// When it was last denied.
     pub last_denied: Option<Time>,
+}
+
+impl UseCounts {
+    /// What these totals say.
+    #[must_use]
+    pub fn of(totals: &[Total]) -> Self {
+        let mut counts = UseCounts::default();
+        for total in totals {
+            let (count, last) = if total.outcome == UseOutcome::Allowed {
+                (&mut counts.allowed, &mut counts.last_use)
+            } else {
+                (&mut counts.denied, &mut counts.last_denied)
+            };
+            *count = count.saturating_add(total.count);
+            *last = (*last).max(Some(total.last));
+        }
+        counts
+    }
+
+    /// These and more together.
+    #[must_use]
+    pub fn plus(self, more: UseCounts) -> Self {
+        UseCounts {
+            allowed: self.allowed.saturating_add(more.allowed),
+            denied: self.denied.saturating_add(more.denied),
+            last_use: self.last_use.max(more.last_use),
+            last_denied: self.last_denied.max(more.last_denied),
+        }
+    }
 }
 
 /// What is known of a key's uses from the log: a sum of its records, no more.

@@ -10,7 +10,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
 use crate::domain::usage::used::{KeyUsed, UnknownKeyTried, UsageGap, UsedWindow};
-use crate::domain::usage::{UseCounts, UseOutcome, Used};
+use crate::domain::usage::{UseOutcome, Used};
 
 /// A key's window to put on record.
 #[derive(Clone, Debug)]
@@ -45,13 +45,14 @@ pub struct RecordUnknown {
 pub fn decide_uses(facts: &impl Facts, uses: &RecordUses) -> Result<Vec<Proposal>, Refusal> {
     let key = facts.key(&uses.key).filter(|key| key.account == uses.account);
     let before = key.ok_or(Refusal::KeyNotFound)?.used;
-    let UseCounts { allowed, denied, .. } = before.map(|used| used.counts).unwrap_or_default();
+    let before = before.map(|used| used.counts).unwrap_or_default();
     let window = uses.window.clone();
+    let after = before.plus(window.use_counts());
     let event = Event::KeyUsed(Box::new(KeyUsed {
         journal: uses.journal,
         part: uses.part,
-        total_allowed: allowed.saturating_add(window.allowed()),
-        total_denied: denied.saturating_add(window.denied()),
+        total_allowed: after.allowed,
+        total_denied: after.denied,
         window,
     }));
     let subject = Subject::Key(Arc::clone(&uses.account), uses.key);
@@ -77,17 +78,10 @@ pub fn decide_gap(gap: UsageGap) -> Vec<Proposal> {
 pub fn used_after(before: Option<&Used>, used: &KeyUsed, recorded: Position) -> Option<Used> {
     let before = before.map(|used| used.counts).unwrap_or_default();
     let window = &used.window;
-    let follows = used.total_allowed == before.allowed.saturating_add(window.allowed())
-        && used.total_denied == before.denied.saturating_add(window.denied())
+    let counts = before.plus(window.use_counts());
+    let follows = (used.total_allowed, used.total_denied) == (counts.allowed, counts.denied)
         && window.holds_together()
         && window.totals.iter().all(|total| total.outcome.is_of_key());
-    let (last_use, last_denied) = window.last_times();
-    let counts = UseCounts {
-        allowed: used.total_allowed,
-        denied: used.total_denied,
-        last_use: before.last_use.max(last_use),
-        last_denied: before.last_denied.max(last_denied),
-    };
     follows.then_some(Used { recorded, counts })
 }
 

@@ -7,7 +7,7 @@ use crate::domain::ids::CallerId;
 use crate::domain::testing::{World, account, at, by, key_id, revoke, the_service};
 use crate::domain::usage::used::GapCause;
 use crate::domain::usage::window::Window;
-use crate::domain::usage::{Tried, Use};
+use crate::domain::usage::{Tried, Use, UseCounts};
 use std::time::Duration;
 
 fn window(outcomes: &[UseOutcome], second: i64) -> UsedWindow {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::domain::ids::{CallerId, KeyId, Position, TraceId};
 use crate::domain::personal::Personal;
 use crate::domain::time::Time;
-use crate::domain::usage::UseOutcome;
 use crate::domain::usage::window::{Count, Sample, Total, Window};
+use crate::domain::usage::{UseCounts, UseOutcome};
 
 /// A place in a list, from 1; none: not known or not given.
 pub type Place = Option<std::num::NonZeroU32>;
@@ -142,31 +142,10 @@ impl UsedWindow {
         (used, personal)
     }
 
-    /// How often the key was allowed.
+    /// How often the key was used, and when last.
     #[must_use]
-    pub fn allowed(&self) -> u64 {
-        self.count_of(|outcome| outcome == UseOutcome::Allowed)
-    }
-
-    /// How often it was denied.
-    #[must_use]
-    pub fn denied(&self) -> u64 {
-        self.count_of(|outcome| outcome != UseOutcome::Allowed)
-    }
-
-    fn count_of(&self, counts: impl Fn(UseOutcome) -> bool) -> u64 {
-        let totals = self.totals.iter().filter(|total| counts(total.outcome));
-        totals.fold(0, |sum, total| sum.saturating_add(total.count))
-    }
-
-    /// When it was last allowed, and last denied.
-    #[must_use]
-    pub fn last_times(&self) -> (Option<Time>, Option<Time>) {
-        let last = |allowed: bool| {
-            let of_these = |total: &&Total| (total.outcome == UseOutcome::Allowed) == allowed;
-            self.totals.iter().filter(of_these).map(|total| total.last).max()
-        };
-        (last(true), last(false))
+    pub fn use_counts(&self) -> UseCounts {
+        UseCounts::of(&self.totals)
     }
 
     /// Whether the window can be: it has uses, each line and sample is of an outcome that came and

@@ -71,10 +71,12 @@ fn counts_and_last_times_are_of_allowed_and_of_all_denied_uses() {
     let uses =
         [used(1, "", None, ""), denied(UseOutcome::Expired, 7), denied(UseOutcome::Disabled, 5)];
     let (window, _) = recorded(&uses);
-    assert_eq!((window.allowed(), window.denied()), (1, 2));
-    assert_eq!(window.last_times(), (Some(at(1)), Some(at(7))));
+    let counts =
+        UseCounts { allowed: 1, denied: 2, last_use: Some(at(1)), last_denied: Some(at(7)) };
+    assert_eq!(window.use_counts(), counts);
     let (window, _) = recorded(&uses[..1]);
-    assert_eq!(window.last_times(), (Some(at(1)), None));
+    let once = UseCounts { allowed: 1, last_use: Some(at(1)), ..UseCounts::default() };
+    assert_eq!(window.use_counts(), once);
 }
 
 #[test]

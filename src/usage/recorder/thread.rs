@@ -11,6 +11,7 @@ use super::{Batch, Ended, Fold, KEPT_AFTER_END, RecorderSettings, Setup, Shared,
 use crate::clock::Clock;
 use crate::config::Durability;
 use crate::domain::time::Time;
+use crate::domain::usage::window_start;
 use crate::ledger::durable::{AbortOnPanic, fail_stop};
 use crate::usage::journal::{Found, JournalError, JournalNumber, JournalWriter};
 
@@ -245,8 +246,7 @@ impl<F: Fold> RecorderThread<F> {
     }
 
     fn window_of(&self, time: Time) -> Time {
-        let span = i64::try_from(self.settings.window.as_micros()).unwrap_or(i64::MAX);
-        Time::from_micros(time.as_micros().div_euclid(span).saturating_mul(span))
+        window_start(time, self.settings.window)
     }
 
     fn show_journals(&self) {
