@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::testing::{account, at, key_id};
+use crate::domain::usage::{MAX_ACTION, MAX_AGENT, sampled_permissions};
 
 fn tried(outcome: UseOutcome) -> impl Strategy<Value = Tried> {
     let of_key = outcome.is_of_key();
@@ -103,6 +104,32 @@ fn what_is_out_of_range_is_refused_by_its_name() {
     }
     let no_span = wire::JournaledUses::default().encode_to_vec();
     assert_eq!(Decoder::default().decode(&no_span), Err(NotUses("span_seconds")));
+}
+
+#[test]
+fn the_largest_use_takes_no_more_than_the_recorder_counts_on() {
+    let owner = AccountRef {
+        tenant: TenantId::parse(&"t".repeat(128)).expect("valid"),
+        account: AccountId::parse(&"a".repeat(128)).expect("valid"),
+    };
+    let used = Use {
+        tried: Tried::Key(key_id(255), Arc::new(owner)),
+        outcome: UseOutcome::PermissionMissing,
+        caller: Some(CallerId([255; 12])),
+        action: "x".repeat(MAX_ACTION),
+        source: Some(IpAddr::from([255; 16])),
+        agent: "x".repeat(MAX_AGENT),
+        trace_id: Some(TraceId([255; 16])),
+        required: sampled_permissions(vec!["a".to_owned(); 64]),
+        position: Position::new(u64::MAX),
+        time: Time::from_micros(-1),
+        cost: u32::MAX,
+        alone: true,
+    };
+    let flushed = |uses| Flushed { span: Duration::from_secs(3600), uses, shed: None };
+    let alone = encode(&flushed(vec![used.clone()])).len();
+    let two = encode(&flushed(vec![used.clone(), used])).len();
+    assert!(two - alone <= 1024, "{}", two - alone);
 }
 
 #[test]

@@ -46,6 +46,11 @@ pub use shards::{Shed, Stopped};
 /// bound was reached come on top.
 pub const MAX_UNFLUSHED: usize = 262_144;
 
+/// The most uses of one frame; a flush of more has several. At 1 KiB each, half of
+/// [`super::journal::MAX_PAYLOAD_BYTES`].
+pub const MAX_FRAME_USES: usize = 65_536;
+const _: () = assert!(MAX_FRAME_USES * 1024 * 2 <= super::journal::MAX_PAYLOAD_BYTES);
+
 /// How long an ended journal is kept at least, on record or not: the rate limits, which look back 60
 /// seconds, are restored from it.
 pub const KEPT_AFTER_END: Duration = Duration::from_secs(61);
@@ -62,8 +67,8 @@ pub trait Fold: Send + 'static {
     /// A use.
     type Entry: Timed + Send + 'static;
 
-    /// Takes the uses of one flush that belong to one window, in no order, and puts at the end of `payload`,
-    /// which is empty, what is to be appended: at most 512 bytes a use. It is durable when the next call comes.
+    /// Takes the uses of one frame, which belong to one window, in no order, and puts at the end of `payload`,
+    /// which is empty, what is to be appended: at most 1 KiB a use. It MUST take all of them. It is durable when the next call comes.
     fn flush(
         &mut self,
         batch: &Batch,

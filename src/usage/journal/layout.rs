@@ -5,7 +5,7 @@ use crate::config::Durability;
 use crate::domain::ids::Position;
 use crate::domain::time::Time;
 
-/// The most bytes of a payload, sealed: 512 for each use of the largest flush.
+/// The most bytes of a payload, sealed: twice what the most uses of a frame take.
 pub const MAX_PAYLOAD_BYTES: usize = 128 * 1024 * 1024;
 
 pub(super) const HEADER_BYTES: usize = 36;

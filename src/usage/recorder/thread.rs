@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::keeper::{Keeper, Shelf};
 use super::shards::{Shed, Taken};
-use super::{Batch, Ended, Fold, KEPT_AFTER_END, RecorderSettings, Setup, Shared, Timed};
+use super::{
+    Batch, Ended, Fold, KEPT_AFTER_END, MAX_FRAME_USES, RecorderSettings, Setup, Shared, Timed,
+};
 use crate::clock::Clock;
 use crate::config::Durability;
 use crate::domain::time::Time;
@@ -175,25 +177,33 @@ impl<F: Fold> RecorderThread<F> {
         self.taken.entries = taken;
     }
 
-    /// Appends one frame. `flush` is the wall time when the flush began, and whether with this frame all of
-    /// it is durable.
+    /// Appends uses of one window, in as many frames as they need. With them goes the wall time when the
+    /// flush began, and whether with the last of them all of it is durable.
     fn append(
         &mut self,
         window: Time,
         (wall, whole): (Time, bool),
-        shed: Option<Shed>,
+        mut shed: Option<Shed>,
         entries: impl Iterator<Item = F::Entry>,
     ) {
-        let batch = Batch { journal: self.journal.number(), window, wall, shed };
-        self.payload.clear();
-        self.payload.shrink_to(KEPT_BYTES);
-        self.fold.flush(&batch, entries, &mut self.payload);
-        let before = self.journal.length();
-        let durable = if whole { wall } else { self.durable };
-        if let Err(error) = self.journal.append(durable, window, &self.payload) {
-            fail_stop(NOT_DURABLE, &error);
+        let mut entries = entries.peekable();
+        loop {
+            let batch = Batch { journal: self.journal.number(), window, wall, shed: shed.take() };
+            self.payload.clear();
+            self.payload.shrink_to(KEPT_BYTES);
+            let of_one_frame = entries.by_ref().take(MAX_FRAME_USES);
+            self.fold.flush(&batch, of_one_frame, &mut self.payload);
+            let last = entries.peek().is_none();
+            let before = self.journal.length();
+            let durable = if whole && last { wall } else { self.durable };
+            if let Err(error) = self.journal.append(durable, window, &self.payload) {
+                fail_stop(NOT_DURABLE, &error);
+            }
+            add(&self.shared.figures.bytes, self.journal.length() - before);
+            if last {
+                break;
+            }
         }
-        add(&self.shared.figures.bytes, self.journal.length() - before);
         if self.window.is_none() {
             self.began_in = self.window_of(self.clock.wall());
             self.window = Some(window);

@@ -41,6 +41,29 @@ fn no_use_is_acknowledged_before_it_is_durable() {
 }
 
 #[test]
+fn a_flush_of_more_uses_than_a_frame_takes_has_several_frames() {
+    const MORE: u64 = MAX_FRAME_USES as u64 * 2 + 1;
+    let house = House::new(Durability::BeforeReply, WhenBehind::Refuse);
+    let (recorder, running) = house.start();
+    house.disk.hold(true);
+    let first = house.record(&recorder, 0);
+    // Of the flush that waits for the disk, or of the next: none is of a third.
+    for id in 1..=MORE {
+        let _ = house.record(&recorder, id);
+    }
+    house.disk.hold(false);
+    wait(&recorder, first);
+    flush(&recorder);
+    drop(running.stop());
+    let (mut uses, _, found) = house.read();
+    uses.sort_unstable();
+    assert!(uses.iter().map(|(it, _)| it.id).eq(0..=MORE));
+    let frames = found.iter().map(|journal| journal.frames).sum::<u64>();
+    assert!((3..=5).contains(&frames), "{frames}");
+    assert!(found.iter().all(|journal| journal.damaged_at.is_none()));
+}
+
+#[test]
 fn a_use_waits_as_long_as_the_disk_does() {
     let house = House::new(Durability::BeforeReply, WhenBehind::Refuse);
     let (recorder, running) = house.start();
