@@ -13,7 +13,7 @@ use keyledger::domain::event::Event;
 use keyledger::domain::ids::Position;
 use keyledger::domain::subject::Subject;
 use keyledger::domain::usage::UseOutcome;
-use keyledger::domain::usage::used::{KeyUsed, UsageGap, UsedWindow};
+use keyledger::domain::usage::used::{GapCause, KeyUsed, UsageGap, UsedWindow};
 use keyledger::ledger::engine::{Ledger, LedgerReader};
 use keyledger::ledger::record;
 use keyledger::ledger::volumes::VolumeLedger;
@@ -326,4 +326,60 @@ async fn what_a_crash_took_is_a_gap_on_record() {
     let (status, _) = Process::start(&data_dir).terminate();
     assert!(status.success());
     assert_eq!(OnRecord::of(&data_dir).gaps.len(), 1);
+}
+
+/// The files of usage journals that hold frames, in order.
+fn journals(data_dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(data_dir.join("usage")).expect("a directory");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    paths.retain(|path| std::fs::metadata(path).expect("a file").len() > 36);
+    paths.sort();
+    paths
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// Starts on the directory and stops in order; answers what is on record then.
+fn start_and_stop(data_dir: &Path) -> OnRecord {
+    let (status, log) = Process::start(data_dir).terminate();
+    assert!(status.success(), "{log}");
+    OnRecord::of(data_dir)
+}
+
+#[tokio::test]
+async fn a_damaged_frame_is_a_gap_on_record_and_the_others_count() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (data_dir, config) = (home.path().join("data"), home.path().join("keyledger.toml"));
+    std::fs::write(&config, "[usage]\ndurability = \"before_reply\"\n").expect("written");
+    let key = use_and_kill(&data_dir, &config, 10).await;
+    // In the payload of the first frame of the first journal.
+    flip(&journals(&data_dir)[0], 36 + 50);
+    let mut check = common::process::command();
+    let check = check.args(["admin", "check", "--data-dir"]).arg(&data_dir).output();
+    let told = String::from_utf8(check.expect("it runs").stdout).expect("text");
+    assert!(told.contains("usage/usage-") && told.contains("is damaged at byte 36"), "{told}");
+    let on_record = start_and_stop(&data_dir);
+    assert_eq!(on_record.counts(&key).0, 9);
+    let of_damage =
+        |found: &OnRecord| found.gaps.iter().filter(|gap| gap.cause == GapCause::Damaged).count();
+    assert_eq!(of_damage(&on_record), 1, "{on_record:?}");
+    // The next starts find the same file, and say nothing new.
+    assert_eq!(start_and_stop(&data_dir).gaps.len(), on_record.gaps.len());
+}
+
+#[tokio::test]
+async fn a_damaged_last_frame_is_a_gap_even_if_answers_waited() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (data_dir, config) = (home.path().join("data"), home.path().join("keyledger.toml"));
+    std::fs::write(&config, "[usage]\ndurability = \"before_reply\"\n").expect("written");
+    let key = use_and_kill(&data_dir, &config, 10).await;
+    let last = journals(&data_dir).pop().expect("a journal");
+    flip(&last, std::fs::read(&last).expect("a file").len() - 1);
+    let on_record = start_and_stop(&data_dir);
+    assert_eq!(on_record.counts(&key).0, 9);
+    assert_eq!(on_record.gaps.len(), 1, "{on_record:?}");
 }

@@ -1,5 +1,6 @@
-//! Authenticate: from the key table alone. No I/O once a key's name has been read, and no lock but that of
-//! the account's rate window, for a few additions.
+//! Authenticate: from the key table alone. No I/O once a key's name has been read, but for who chose that
+//! answers wait for the disk; no lock but for a few additions, to the account's rate window and to the buffer
+//! that its use goes into.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //!
 //! Enough is a volume, and half the bytes of the last snapshot: so that all rewriting together stays
 //! within a few times the log, however long the log and however many keys. A volume alone is enough when
-//! this keeper has made none for an hour, so that a start never reads more than the log of an hour. The
+//! this keeper has made none for an hour, so that a start does not read old volumes again and again. The
 //! writer never waits for it, and no failure of it stops the service: the log has everything. It tries
 //! again at the next sealed volume, or an hour later.
 

@@ -49,7 +49,7 @@ mod write;
 use std::fmt;
 use std::num::NonZeroU64;
 
-pub use dir::Journals;
+pub use dir::{Examined, Journals};
 pub use error::JournalError;
 pub use layout::{Header, MAX_PAYLOAD_BYTES};
 pub use read::{Ending, Found, Frame, JournalReader, gap_since};

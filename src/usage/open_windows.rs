@@ -15,6 +15,10 @@ use crate::domain::usage::{Tried, Use, window_start};
 use crate::usage::entry::Flushed;
 use crate::usage::recorder::Shed;
 
+/// The most uses of a journal that go on record by themselves, at about 1 KB of memory each; the rest is
+/// counted with the others of its minute.
+pub const MAX_ALONE: usize = 100_000;
+
 /// When a window begins and how long it is.
 type Place = (Time, Duration);
 
@@ -49,8 +53,8 @@ struct Folded {
 }
 
 impl Folded {
-    fn add(&mut self, place: Place, used: &Use, rank: u64) {
-        if used.alone {
+    fn add(&mut self, place: Place, used: &Use, rank: u64, alone: bool) {
+        if alone {
             let mut window = Window::new(place.0);
             window.add(used, rank);
             self.alone.push((place, window));
@@ -76,6 +80,8 @@ impl Folded {
 pub struct OpenWindows {
     keys: HashMap<KeyId, (Arc<AccountRef>, Folded)>,
     unknown: Folded,
+    /// How many uses stand alone.
+    alone: usize,
     shed: Vec<Shed>,
 }
 
@@ -84,13 +90,15 @@ impl OpenWindows {
     pub fn add(&mut self, flushed: &Flushed, mut rank: impl FnMut() -> u64) {
         for used in &flushed.uses {
             let place = (window_start(used.time, flushed.span), flushed.span);
+            let alone = used.alone && self.alone < MAX_ALONE;
+            self.alone += usize::from(alone);
             match &used.tried {
                 Tried::Key(id, account) => {
                     let new = || (Arc::clone(account), Folded::default());
                     let (_, folded) = self.keys.entry(*id).or_insert_with(new);
-                    folded.add(place, used, rank());
+                    folded.add(place, used, rank(), alone);
                 }
-                Tried::Unknown(_) => self.unknown.add(place, used, rank()),
+                Tried::Unknown(_) => self.unknown.add(place, used, rank(), alone),
             }
         }
         self.shed.extend(flushed.shed);

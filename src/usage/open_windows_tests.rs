@@ -93,6 +93,16 @@ fn windows_of_another_length_are_parts_of_their_own() {
 }
 
 #[test]
+fn uses_beyond_the_bound_of_those_alone_are_counted_with_the_others() {
+    let uses = vec![used(1, 0, true); MAX_ALONE + 5];
+    let counts: Vec<u64> =
+        picture(fold(&[flush(uses, MINUTE)])).iter().map(|(.., count)| *count).collect();
+    assert_eq!(counts.len(), MAX_ALONE + 1);
+    assert_eq!(counts.iter().sum::<u64>(), MAX_ALONE as u64 + 5);
+    assert!(counts.contains(&5));
+}
+
+#[test]
 fn what_was_shed_is_handed_on() {
     let shed = Shed { from: at(1), to: at(2), count: 5 };
     let windows = fold(&[Flushed { shed: Some(shed), ..flush(Vec::new(), MINUTE) }]);

@@ -165,8 +165,6 @@ pub struct Behind;
 /// Leave to record a use, to be asked for before it is decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission {
-    /// Monotonic time.
-    at: Duration,
     /// Whether the use is to be counted as not recorded.
     shed: bool,
 }
@@ -246,15 +244,14 @@ impl<T: Timed> Recorder<T> {
     /// [`Behind`] if the disk is behind and uses are refused then: the use MUST NOT be decided.
     pub fn admit(&self) -> Result<Admission, Behind> {
         let Some(shared) = &self.shared else {
-            return Ok(Admission { at: Duration::ZERO, shed: false });
+            return Ok(Admission { shed: false });
         };
-        let at = shared.clock.monotonic();
-        let behind = shared.is_behind(at);
+        let behind = shared.is_behind(shared.clock.monotonic());
         if behind && shared.when_behind == WhenBehind::Refuse {
             shared.figures.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Behind);
         }
-        Ok(Admission { at, shed: behind })
+        Ok(Admission { shed: behind })
     }
 
     /// Records a use that was admitted, or counts it as shed. Does not wait for the disk.
@@ -267,7 +264,7 @@ impl<T: Timed> Recorder<T> {
             shared.shards.shed(entry.time())?;
             0
         } else {
-            shared.shards.push(entry, admission.at)?
+            shared.shards.push(entry, shared.clock.monotonic())?
         };
         shared.desk.wake_if_parked();
         Ok(Ticket(flush))

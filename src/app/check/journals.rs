@@ -1,12 +1,11 @@
 //! Usage journals: every frame is whole and in its place. They are not unsealed: checksums cover them, and
 //! what they hold is on its way to the log.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Finding, Report, Severity};
 use crate::ledger::data_dir::DataDir;
-use crate::usage::journal::{Cover, Ending, Found, JournalError, JournalNumber, Journals};
+use crate::usage::journal::{Cover, Ending, Found, JournalNumber, Journals};
 
 /// Takes what is sealed for what is in it.
 struct Uncovered;
@@ -27,29 +26,18 @@ pub(super) fn check(data_dir: &DataDir, report: &mut Report) {
     if !path.exists() {
         return;
     }
-    for (number, read) in read_each(&path) {
-        let place = || number.map_or_else(|| "usage".to_owned(), place_of);
-        match read {
-            Ok(found) => {
-                if let Some(what) = wrong_with(&found) {
-                    report.add(Finding::new(what.0, place(), what.1));
-                }
-            }
-            Err(error) => report.add(Finding::new(Severity::Damage, place(), error)),
+    let journals = match Journals::look_at(&path, Arc::new(Uncovered)).examine() {
+        Ok(journals) => journals,
+        Err(error) => return report.add(Finding::new(Severity::Damage, "usage", error)),
+    };
+    for (number, read) in journals {
+        let wrong = match read {
+            Ok(found) => wrong_with(&found),
+            Err(error) => Some((Severity::Damage, error.to_string())),
+        };
+        if let Some((severity, what)) = wrong {
+            report.add(Finding::new(severity, place_of(number), what));
         }
-    }
-}
-
-type Read = (Option<JournalNumber>, Result<Found, JournalError>);
-
-fn read_each(path: &Path) -> Vec<Read> {
-    let journals = Journals::look_at(path, Arc::new(Uncovered));
-    match journals.list() {
-        Ok(numbers) => {
-            let read = |number| (Some(number), journals.examine(number));
-            numbers.into_iter().map(read).collect()
-        }
-        Err(error) => vec![(None, Err(error))],
     }
 }
 

@@ -21,7 +21,7 @@ use crate::domain::usage::{Tried, UseCounts};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::record::{self, RecordError};
 use crate::usage::entry::{Decoder, Flushed, NotUses};
-use crate::usage::journal::{Found, JournalError, Journals, gap_since};
+use crate::usage::journal::{Ending, Found, JournalError, Journals, gap_since};
 use crate::usage::open_windows::{OpenWindows, Part, Whose};
 
 /// How far the rate limits look back.
@@ -29,6 +29,9 @@ const LIMITS_LOOK_BACK: Duration = Duration::from_secs(62);
 
 /// Over how long what was left is put on record.
 const SPREAD: Duration = Duration::from_secs(10);
+
+/// How long before a flush began a use may have read the clock and not be in it.
+const MARGIN_MICROS: i64 = 1_000_000;
 
 /// Why what was left cannot be told.
 #[derive(Debug, Error)]
@@ -122,7 +125,7 @@ pub(crate) fn recover(
             left.gaps.push(damaged(journal, now));
         }
         gaps.retain(|gap| !on_record.gaps.contains(&(number, gap.part)));
-        if journal.frames > 0 {
+        if journal.frames > 0 || journal.damaged_at.is_some() {
             left.unsealed.push(Ended { journal: number, parts, gaps, spread: SPREAD });
         }
     }
@@ -140,8 +143,8 @@ fn damaged(journal: &Found, now: Time) -> UsageGap {
         journal: journal.header.number.get(),
         part: DAMAGED,
         cause: GapCause::Damaged,
-        from: journal.header.created,
-        to: journal.last.unwrap_or(now),
+        from: journal.header.created.min(now),
+        to: now,
         lost: None,
     }
 }
@@ -160,9 +163,14 @@ fn crashed(app: &App, found: &[Found], now: Time) -> Option<UsageGap> {
             lost: None,
         });
     };
-    let from = gap_since(found).filter(|_| last.header.durability == Durability::Bounded)?;
+    // If answers waited, a frame that was not whole was not answered; unless it was and is damaged.
+    let torn = |found: &Found| matches!(found.ending, Ending::Unfinished { torn } if torn > 0);
+    let bounded = last.header.durability == Durability::Bounded;
+    let since = gap_since(found).filter(|_| bounded || found.iter().any(torn))?;
+    // The clock may have been set back meanwhile.
+    let from = Time::from_micros(since.min(now).as_micros().saturating_sub(MARGIN_MICROS));
     let (journal, cause) = (last.header.number.get(), GapCause::UncleanStop);
-    Some(UsageGap { journal, part: CRASHED, cause, from, to: now.max(from), lost: None })
+    Some(UsageGap { journal, part: CRASHED, cause, from, to: now.max(since), lost: None })
 }
 
 /// Charges the uses of a flush to their accounts, as far as the limits look back.
@@ -184,15 +192,16 @@ fn on_record(reader: &dyn LedgerReader, found: &[Found]) -> Result<OnRecord, Use
     let Some(head) = found.iter().map(|journal| journal.header.head).min() else {
         return Ok(on_record);
     };
+    let numbers: HashSet<u64> = found.iter().map(|journal| journal.header.number.get()).collect();
     for frame in reader.frames_from(head.map_or(Position::FIRST, Position::next)) {
         for (position, bytes) in frame?.records() {
             let fact =
                 record::decode(bytes).map_err(|error| UsesError::Record { position, error })?;
             match (&fact.subject, &fact.event) {
-                (Subject::Key(_, key), Event::KeyUsed(used)) => {
+                (Subject::Key(_, key), Event::KeyUsed(used)) if numbers.contains(&used.journal) => {
                     on_record.parts.insert((used.journal, Some(*key), used.part));
                 }
-                (_, Event::UnknownKeyTried(tried)) => {
+                (_, Event::UnknownKeyTried(tried)) if numbers.contains(&tried.journal) => {
                     on_record.parts.insert((tried.journal, None, tried.part));
                 }
                 (_, Event::UsageGap(gap)) => {

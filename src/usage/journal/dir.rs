@@ -20,6 +20,9 @@ const UNFINISHED: &str = ".tmp";
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
 
+/// A journal, and what it holds or why it cannot be read.
+pub type Examined = (JournalNumber, Result<Found, JournalError>);
+
 type Wrap = dyn Fn(File) -> Box<dyn AppendTo> + Send + Sync;
 
 /// The journals of a data directory. The caller MUST hold the directory's lock.
@@ -61,12 +64,20 @@ impl Journals {
         Journals { path: path.to_owned(), cover, wrap }
     }
 
-    /// What a journal holds, by its checksums.
+    /// What each journal holds, by its checksums, or why it cannot be read; the lowest number first.
     ///
     /// # Errors
-    /// As [`Journals::read_all`].
-    pub fn examine(&self, number: JournalNumber) -> Result<Found, JournalError> {
-        self.read(number)?.read_rest(&mut |_, _| {})
+    /// As [`Journals::list`].
+    pub fn examine(&self) -> Result<Vec<Examined>, JournalError> {
+        let mut all: Vec<Examined> = Vec::new();
+        for number in self.list()? {
+            let read = self.read(number).and_then(|mut journal| journal.read_rest(&mut |_, _| {}));
+            if read.as_ref().is_ok_and(|found| found.frames > 0) {
+                all.iter_mut().flat_map(|(_, read)| read).for_each(Found::is_followed);
+            }
+            all.push((number, read));
+        }
+        Ok(all)
     }
 
     /// The name of a journal's file.

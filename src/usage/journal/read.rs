@@ -83,11 +83,15 @@ impl Found {
 /// nothing is missing all the same.
 #[must_use]
 pub fn gap_since(found: &[Found]) -> Option<Time> {
-    let last_run = found.iter().rposition(|journal| journal.header.first_of_run).unwrap_or(0);
-    let run = &found[last_run..];
-    if run.iter().any(|journal| journal.ending == Ending::Stopped) {
+    let stopped = found.iter().rposition(|journal| journal.ending == Ending::Stopped);
+    let behind = &found[stopped.map_or(0, |at| at + 1)..];
+    // Behind the end of a run is what it had made ahead, and no more.
+    let begun = |journal: &Found| journal.frames > 0 || journal.header.first_of_run;
+    if stopped.is_some() && !behind.iter().any(begun) {
         return None;
     }
+    let last_run = behind.iter().rposition(|journal| journal.header.first_of_run).unwrap_or(0);
+    let run = &behind[last_run..];
     let last = run.iter().rev().find_map(|journal| journal.last);
     last.or_else(|| run.first().map(|journal| journal.header.created))
 }

@@ -322,7 +322,7 @@ fn journal(journals: &Journals, of: u64, first_of_run: bool, frames: &[i64], end
 #[test]
 fn a_gap_begins_with_the_last_flush_of_a_run_that_was_not_stopped() {
     type Made<'a> = (bool, &'a [i64], Option<bool>);
-    let cases: [(&[Made<'_>], Option<i64>); 7] = [
+    let cases: [(&[Made<'_>], Option<i64>); 8] = [
         (&[], None),
         (&[(true, &[200, 300], None), (false, &[], None)], Some(300)),
         (&[(true, &[200], Some(false)), (false, &[], None)], Some(200)),
@@ -332,6 +332,8 @@ fn a_gap_begins_with_the_last_flush_of_a_run_that_was_not_stopped() {
         // Its first journals are on record and gone.
         (&[(false, &[400], None)], Some(400)),
         (&[(false, &[], None)], Some(100)),
+        // So are they, and an older one is kept for something else.
+        (&[(true, &[200], Some(true)), (false, &[400], None)], Some(400)),
     ];
     for (made, expected) in cases {
         let (_dir, journals) = room();
