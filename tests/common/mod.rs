@@ -21,7 +21,6 @@ use keyledger::server::{self, Listeners, ServeError, Sources};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -40,7 +39,8 @@ pub struct Builder {
     ops: bool,
 }
 
-/// A running server. Dropping it leaves it to the runtime's end; stop it to see how it stops.
+/// A running server, on threads of its own. Dropping it stops it in order behind the test's back; stop it
+/// to see how it stops.
 pub struct TestServer {
     pub address: String,
     /// Where metrics and probes are, if they are served.
@@ -49,7 +49,7 @@ pub struct TestServer {
     pub dir: Arc<TempDir>,
     config: String,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<Result<(), ServeError>>,
+    ended: oneshot::Receiver<Result<(), ServeError>>,
 }
 
 impl Builder {
@@ -83,36 +83,29 @@ impl Builder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(ManualClock::new(START)));
         let mut config = Config::parse(&with_durable_uses(&self.config)).expect("a configuration");
         config.data_dir = dir.path().join("data");
-        let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let ops = if self.ops { Some(bind().await) } else { None };
-        let listeners = Listeners { grpc: bind().await, ops };
         let sources = Sources {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             random: Arc::new(SystemRandom) as Arc<dyn Random>,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel();
-        // A server that a test drops still writes until the runtime has ended it.
-        let held = Arc::clone(&dir);
-        let running = tokio::spawn(async move {
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            let ready = |up: &server::Ready| {
-                let _ = ready.send(up.clone());
-            };
-            let ended = server::run(config, listeners, sources, stopped, ready).await;
+        let (end, ended) = oneshot::channel();
+        let (ops, held) = (self.ops, Arc::clone(&dir));
+        // A runtime of its own: the test's ends with the test, and would leave behind a writer that still
+        // writes into a directory that is removed.
+        std::thread::spawn(move || {
+            let result = run(config, ops, sources, stopped, ready);
             drop(held);
-            ended
+            let _ = end.send(result);
         });
         match is_ready.await {
             Ok(up) => {
                 let address = format!("http://{}", up.grpc_addr);
                 let ops = up.ops_addr.map(|address| address.to_string());
                 let config = self.config;
-                Ok(TestServer { address, ops, clock, dir, config, stop, running })
+                Ok(TestServer { address, ops, clock, dir, config, stop, ended })
             }
-            Err(_) => Err(running.await.expect("no panic").expect_err("it did not start")),
+            Err(_) => Err(ended.await.expect("no panic").expect_err("it did not start")),
         }
     }
 
@@ -120,6 +113,30 @@ impl Builder {
     pub async fn start(self) -> TestServer {
         self.try_start().await.unwrap_or_else(|error| panic!("the server did not start: {error}"))
     }
+}
+
+/// Runs a server on ports of its own until it is told to stop, or its test is gone.
+fn run(
+    config: Config,
+    ops: bool,
+    sources: Sources,
+    stopped: oneshot::Receiver<()>,
+    ready: oneshot::Sender<server::Ready>,
+) -> Result<(), ServeError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let ops = if ops { Some(bind().await) } else { None };
+        let listeners = Listeners { grpc: bind().await, ops };
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        let ready = |up: &server::Ready| {
+            let _ = ready.send(up.clone());
+        };
+        server::run(config, listeners, sources, stopped, ready).await
+    })
 }
 
 /// A configuration under which no use waits for the disk once it is answered, unless it says something of
@@ -142,7 +159,7 @@ impl TestServer {
     /// Stops the server in order and gives back its directory.
     pub async fn stop(self) -> Arc<TempDir> {
         let _ = self.stop.send(());
-        self.running.await.expect("no panic").expect("stopped in order");
+        self.ended.await.expect("no panic").expect("stopped in order");
         self.dir
     }
 
