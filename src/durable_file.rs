@@ -95,7 +95,14 @@ pub fn write_replacing(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// [`io::ErrorKind::InvalidInput`] if it is no regular file; or it cannot be opened.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    regular(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
+}
+
+/// The file, if it is a regular one.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] if it is not.
+pub fn regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         Ok(file)
     } else {

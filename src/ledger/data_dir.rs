@@ -22,7 +22,9 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::durable_file::{create_private_dir, is_there, open_lock, sync_parent, write_new};
+use crate::durable_file::{
+    create_private_dir, is_there, open_lock, read_bounded, sync_parent, write_new,
+};
 use crate::ledger::anchor::{Anchor, AnchorError};
 use restoring::{RESTORING, refuse_restoring};
 
@@ -33,6 +35,9 @@ pub const DATA_FORMAT: u32 = 0;
 
 /// What `FORMAT` holds before and after the number.
 const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
+
+/// More than that is no `FORMAT` of any version.
+const FORMAT_BYTES: u64 = 256;
 
 /// Names at the top of the directory. A file being written has `.tmp` behind its name.
 const OUR_NAMES: [&str; 9] = [
@@ -308,9 +313,10 @@ fn is_dir(path: &Path) -> Result<bool, DataDirError> {
 /// Whether there is a `FORMAT`, which must then be one this program reads.
 fn has_format(path: &Path) -> Result<bool, DataDirError> {
     let file = path.join("FORMAT");
-    let bytes = match fs::read(&file) {
+    let bytes = match read_bounded(&file, FORMAT_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        read => read.map_err(io_error(&file))?,
+        // Too long is as damaged as empty.
+        read => read.map_err(io_error(&file))?.unwrap_or_default(),
     };
     let text = std::str::from_utf8(&bytes).ok();
     let number =

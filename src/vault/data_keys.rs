@@ -97,6 +97,7 @@ impl DataKeys {
             .read(true)
             .write(true)
             .open(path)
+            .and_then(durable_file::regular)
             .map_err(VaultError::io("open", path))?;
         durable_file::settle(&file).map_err(VaultError::io("sync", path))?;
         durable_file::sync_parent(path).map_err(VaultError::io("sync the directory of", path))?;
@@ -109,7 +110,7 @@ impl DataKeys {
     /// # Errors
     /// As [`DataKeys::open`]; the first slot whose key cannot be unwrapped.
     pub fn open_to_read(path: &Path, keks: KekRing) -> Result<Self, VaultError> {
-        let file = File::open(path).map_err(VaultError::io("open", path))?;
+        let file = durable_file::open_regular(path).map_err(VaultError::io("open", path))?;
         let keys = DataKeys::read(path, file, keks)?;
         for slot in &keys.durable().slots {
             let kek = keys.keks.get(slot.kek_version())?;

@@ -86,6 +86,18 @@ fn creating_never_replaces_a_file() {
 }
 
 #[test]
+fn a_fifo_in_place_of_the_file_is_refused_and_not_waited_for() {
+    let place = Place::new(8);
+    fs::remove_file(&place.path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&place.path).status().unwrap().success());
+    let keks = KekRing::open(place.dir.path()).unwrap();
+    let read = DataKeys::open_to_read(&place.path, keks);
+    for refused in [place.open(), read] {
+        assert!(matches!(refused, Err(VaultError::Io { what: "open", .. })), "{refused:?}");
+    }
+}
+
+#[test]
 fn every_flipped_byte_is_found_at_open() {
     let place = Place::with_keys(1, 3);
     let whole = place.bytes();

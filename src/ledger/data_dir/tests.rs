@@ -122,3 +122,14 @@ fn an_offline_command_makes_no_directory() {
     assert!(matches!(DataDir::open_existing(dir.path()), Err(DataDirError::Missing(_))));
     assert!(contents(dir.path()).is_empty());
 }
+
+#[test]
+fn a_fifo_named_as_the_format_file_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("FORMAT");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let text = DataDir::open_or_prepare(dir.path()).unwrap_err().to_string();
+    assert!(text.contains("FORMAT"), "{text}");
+    let text = DataDir::open_existing(dir.path()).unwrap_err().to_string();
+    assert!(text.contains("FORMAT"), "{text}");
+}
