@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use prost::Message;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::domain::ids::{AccountId, AccountRef, CallerId, KeyId, Position, TenantId, TraceId};
 use crate::domain::time::Time;
@@ -31,51 +30,81 @@ pub struct Flushed {
 #[error("field {0} of the uses is missing or out of range")]
 pub struct NotUses(pub &'static str);
 
-/// The bytes of one flush, in the clear.
-#[must_use]
-pub fn encode(flushed: &Flushed) -> Zeroizing<Vec<u8>> {
-    let message = wire::JournaledUses {
-        span_seconds: u32::try_from(flushed.span.as_secs()).unwrap_or(u32::MAX),
-        uses: flushed.uses.iter().map(encode_use).collect(),
-        shed: flushed.shed.map(|shed| wire::ShedUses {
+/// Puts what a flush is of at the end of `bytes`, in the clear. Its uses follow, by an [`Encoder`]: messages of
+/// protobuf that stand one behind the other read as one, with all their uses in order.
+pub fn encode_head(span: Duration, shed: Option<Shed>, bytes: &mut Vec<u8>) {
+    let head = wire::JournaledUses {
+        span_seconds: u32::try_from(span.as_secs()).unwrap_or(u32::MAX),
+        uses: Vec::new(),
+        shed: shed.map(|shed| wire::ShedUses {
             from: shed.from.as_micros(),
             to: shed.to.as_micros(),
             lost: shed.count,
         }),
     };
-    Zeroizing::new(message.encode_to_vec())
+    append(&head, bytes);
 }
 
-fn encode_use(used: &Use) -> wire::JournaledUse {
-    let mut message = wire::JournaledUse {
-        outcome: i32::from(used.outcome as u8),
-        caller_id: used.caller.map(|id| id.0.to_vec()).unwrap_or_default(),
-        action: used.action.clone(),
-        source: match used.source {
-            Some(IpAddr::V4(source)) => source.octets().to_vec(),
-            Some(IpAddr::V6(source)) => source.octets().to_vec(),
-            None => Vec::new(),
-        },
-        agent: used.agent.clone(),
-        trace_id: used.trace_id.map(|id| id.0.to_vec()).unwrap_or_default(),
-        required_permissions: used.required.clone(),
-        position: used.position.map_or(0, Position::get),
-        time: used.time.as_micros(),
-        cost: used.cost,
-        alone: used.alone,
-        ..wire::JournaledUse::default()
-    };
-    match &used.tried {
-        Tried::Key(key, account) => {
-            message.key_id = key.0.to_vec();
-            message.tenant_id = account.tenant.as_str().to_owned();
-            message.account_id = account.account.as_str().to_owned();
-        }
-        Tried::Unknown(presented) => {
-            message.presented_key = presented.map(|id| id.0.to_vec()).unwrap_or_default();
-        }
+fn append(message: &wire::JournaledUses, bytes: &mut Vec<u8>) {
+    message.encode(bytes).expect("a vector has room for any message");
+}
+
+/// Writes uses behind the head of their flush. Keeps the room that one use takes, so that the next needs none.
+#[derive(Debug)]
+pub struct Encoder {
+    /// Of one use.
+    message: wire::JournaledUses,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        let uses = vec![wire::JournaledUse::default()];
+        Encoder { message: wire::JournaledUses { uses, ..wire::JournaledUses::default() } }
     }
-    message
+}
+
+impl Encoder {
+    /// Puts the bytes of a use at the end of `bytes`, in the clear.
+    pub fn put(&mut self, used: &Use, bytes: &mut Vec<u8>) {
+        fill(&mut self.message.uses[0], used);
+        append(&self.message, bytes);
+    }
+}
+
+/// Sets every field.
+fn fill(message: &mut wire::JournaledUse, used: &Use) {
+    message.outcome = i32::from(used.outcome as u8);
+    set(&mut message.caller_id, used.caller.as_ref().map(|id| &id.0[..]));
+    message.action.clone_from(&used.action);
+    match &used.source {
+        Some(IpAddr::V4(source)) => set(&mut message.source, Some(&source.octets())),
+        Some(IpAddr::V6(source)) => set(&mut message.source, Some(&source.octets())),
+        None => message.source.clear(),
+    }
+    message.agent.clone_from(&used.agent);
+    set(&mut message.trace_id, used.trace_id.as_ref().map(|id| &id.0[..]));
+    message.required_permissions.clone_from(&used.required);
+    message.position = used.position.map_or(0, Position::get);
+    message.time = used.time.as_micros();
+    message.cost = used.cost;
+    message.alone = used.alone;
+    let (key, account, presented) = match &used.tried {
+        Tried::Key(key, account) => (Some(key), Some(account), None),
+        Tried::Unknown(presented) => (None, None, presented.as_ref()),
+    };
+    set(&mut message.key_id, key.map(|id| &id.0[..]));
+    set(&mut message.presented_key, presented.map(|id| &id.0[..]));
+    message.tenant_id.clear();
+    message.account_id.clear();
+    if let Some(account) = account {
+        message.tenant_id.push_str(account.tenant.as_str());
+        message.account_id.push_str(account.account.as_str());
+    }
+}
+
+fn set(field: &mut Vec<u8>, value: Option<&[u8]>) {
+    field.clear();
+    field.extend_from_slice(value.unwrap_or_default());
 }
 
 /// Reads the flushes of a journal; accounts that come again share one name.

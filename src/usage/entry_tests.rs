@@ -47,6 +47,14 @@ fn any_use() -> impl Strategy<Value = Use> {
     )
 }
 
+fn encode(flushed: &Flushed) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_head(flushed.span, flushed.shed, &mut bytes);
+    let mut encoder = Encoder::default();
+    flushed.uses.iter().for_each(|used| encoder.put(used, &mut bytes));
+    bytes
+}
+
 proptest! {
     #[test]
     fn uses_come_back_as_they_went(

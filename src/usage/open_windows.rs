@@ -86,22 +86,32 @@ pub struct OpenWindows {
 }
 
 impl OpenWindows {
-    /// Folds a flush. `rank` answers a random number for each use: it draws the samples.
+    /// Folds a flush that was read. `rank` answers a random number for each use: it draws the samples.
     pub fn add(&mut self, flushed: &Flushed, mut rank: impl FnMut() -> u64) {
         for used in &flushed.uses {
-            let place = (window_start(used.time, flushed.span), flushed.span);
-            let alone = used.alone && self.alone < MAX_ALONE;
-            self.alone += usize::from(alone);
-            match &used.tried {
-                Tried::Key(id, account) => {
-                    let new = || (Arc::clone(account), Folded::default());
-                    let (_, folded) = self.keys.entry(*id).or_insert_with(new);
-                    folded.add(place, used, rank(), alone);
-                }
-                Tried::Unknown(_) => self.unknown.add(place, used, rank(), alone),
-            }
+            self.add_use(used, flushed.span, rank());
         }
-        self.shed.extend(flushed.shed);
+        self.add_shed(flushed.shed);
+    }
+
+    /// Folds the next use of a flush, into a window of `span`. `rank` is random: it draws the samples.
+    pub fn add_use(&mut self, used: &Use, span: Duration, rank: u64) {
+        let place = (window_start(used.time, span), span);
+        let alone = used.alone && self.alone < MAX_ALONE;
+        self.alone += usize::from(alone);
+        match &used.tried {
+            Tried::Key(id, account) => {
+                let new = || (Arc::clone(account), Folded::default());
+                let (_, folded) = self.keys.entry(*id).or_insert_with(new);
+                folded.add(place, used, rank, alone);
+            }
+            Tried::Unknown(_) => self.unknown.add(place, used, rank, alone),
+        }
+    }
+
+    /// Notes what a flush says was dropped.
+    pub fn add_shed(&mut self, shed: Option<Shed>) {
+        self.shed.extend(shed);
     }
 
     /// Whether there is nothing to put on record.

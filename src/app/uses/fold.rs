@@ -7,7 +7,7 @@ use crate::app::uses::sealer::{self, SealerInbox};
 use crate::domain::usage::Use;
 use crate::domain::usage::used::{GapCause, UsageGap};
 use crate::random::{self, Random};
-use crate::usage::entry::{self, Flushed};
+use crate::usage::entry::{self, Encoder};
 use crate::usage::journal::JournalNumber;
 use crate::usage::open_windows::OpenWindows;
 use crate::usage::recorder::{Batch, Ended, Fold, Shed};
@@ -34,13 +34,14 @@ pub(crate) struct UseFold {
     open: HashMap<JournalNumber, OpenWindows>,
     span: Duration,
     ranks: Ranks,
+    encoder: Encoder,
     inbox: SealerInbox,
 }
 
 impl UseFold {
     /// Into windows of `span`, which go to `inbox` when their journal has ended.
     pub(crate) fn new(span: Duration, ranks: Ranks, inbox: SealerInbox) -> Self {
-        UseFold { open: HashMap::new(), span, ranks, inbox }
+        UseFold { open: HashMap::new(), span, ranks, encoder: Encoder::default(), inbox }
     }
 }
 
@@ -48,10 +49,13 @@ impl Fold for UseFold {
     type Entry = Use;
 
     fn flush(&mut self, batch: &Batch, entries: impl Iterator<Item = Use>, payload: &mut Vec<u8>) {
-        let flushed = Flushed { span: self.span, uses: entries.collect(), shed: batch.shed };
-        payload.extend_from_slice(&entry::encode(&flushed));
-        let ranks = &mut self.ranks;
-        self.open.entry(batch.journal).or_default().add(&flushed, || ranks.next());
+        entry::encode_head(self.span, batch.shed, payload);
+        let open = self.open.entry(batch.journal).or_default();
+        for used in entries {
+            self.encoder.put(&used, payload);
+            open.add_use(&used, self.span, self.ranks.next());
+        }
+        open.add_shed(batch.shed);
     }
 
     fn ended(&mut self, ended: Ended) {
