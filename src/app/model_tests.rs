@@ -195,7 +195,7 @@ fn scripts_get_everywhere() {
         }
         kinds.extend(model.log.iter().map(|entry| entry.kind));
     }
-    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    assert_eq!(kinds.len(), 14, "{kinds:?}");
     assert_eq!(refusals.len(), 24, "{refusals:?}");
     assert_eq!(verdicts.len(), 7, "{verdicts:?}");
     assert!(parted > 50, "{parted} groups that do not fit one frame");

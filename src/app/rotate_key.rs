@@ -21,6 +21,19 @@ use crate::random;
 /// The longest overlap: 90 days.
 pub const MAX_OVERLAP: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
+/// The shortest time without a use after which a rotated key may retire early: what is used less often than
+/// once a minute is not told from what is not used by a shorter one.
+pub const MIN_IDLE: Duration = Duration::from_mins(1);
+
+/// When the old key of a rotation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldKeyEnds {
+    /// After so long.
+    pub overlap: Duration,
+    /// Once nobody has used it for so long, if that is earlier; none: not earlier.
+    pub when_idle_for: Option<Duration>,
+}
+
 /// What RotateKey did.
 #[derive(Debug)]
 pub struct RotatedKey {
@@ -43,12 +56,12 @@ impl App {
         &self,
         call: &Call,
         id: KeyId,
-        overlap: Duration,
+        ends: OldKeyEnds,
         reason: RevokeReason,
     ) -> Result<RotatedKey, AppError> {
         let mut attempts = Attempts::new();
         loop {
-            let result = self.try_rotate(call, id, overlap, reason).await;
+            let result = self.try_rotate(call, id, ends, reason).await;
             if let Some(result) = attempts.settle(result) {
                 return result;
             }
@@ -59,7 +72,7 @@ impl App {
         &self,
         call: &Call,
         id: KeyId,
-        overlap: Duration,
+        ends: OldKeyEnds,
         reason: RevokeReason,
     ) -> Result<RotatedKey, AppError> {
         let key = self.visible_key(&call.identity, &id)?;
@@ -80,7 +93,8 @@ impl App {
             key: id,
             successor,
             tag: minted.tag,
-            overlap,
+            overlap: ends.overlap,
+            retire_when_idle_for: ends.when_idle_for,
             reason,
             basis: key.position(),
             sources: sources_of(&personal).ok_or(AppError::Internal)?,

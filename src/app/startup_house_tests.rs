@@ -13,6 +13,7 @@ use crate::app::create_key::NewKey;
 use crate::app::identify::Identity;
 use crate::app::key_view::KeyView;
 use crate::app::put_account::AccountChange;
+use crate::app::rotate_key::OldKeyEnds;
 use crate::clock::ManualClock;
 use crate::domain::account::AccountStatus;
 use crate::domain::event::Recorded;
@@ -192,8 +193,9 @@ impl House {
     }
 
     pub(super) fn rotate(&self, key: KeyId) {
-        let (call, hour) = (self.call(Method::RotateKey), std::time::Duration::from_secs(3600));
-        let rotate = self.opened.app.rotate_key(&call, key, hour, RevokeReason::Superseded);
+        let (call, overlap) = (self.call(Method::RotateKey), std::time::Duration::from_hours(1));
+        let ends = OldKeyEnds { overlap, when_idle_for: None };
+        let rotate = self.opened.app.rotate_key(&call, key, ends, RevokeReason::Superseded);
         self.wait(rotate).unwrap();
     }
 

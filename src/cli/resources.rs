@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::output::{Fields, Resource, Row};
 use super::text::{joined, or_dash, plain};
-use super::times::{day, humane, rfc3339};
+use super::times::{day, humane, humane_wait, rfc3339, span};
 use super::words::{ApiEnum, word};
 use crate::proto::v1;
 
@@ -72,6 +72,7 @@ impl Resource for v1::Key {
             "use_count": self.use_count,
             "last_denied_time": time(self.last_denied_time.as_ref()),
             "denied_count": self.denied_count,
+            "retire_when_idle_for": self.retire_when_idle_for.as_ref().map(span),
         })
     }
 
@@ -108,7 +109,10 @@ impl Resource for v1::Key {
             fields.push(("last denied", denied));
         }
         if let Some(retires) = &self.retire_time {
-            fields.push(("retires", humane(retires)));
+            let earlier = self.retire_when_idle_for.as_ref().map_or_else(String::new, |idle| {
+                format!("  or once unused for {}", humane_wait(idle))
+            });
+            fields.push(("retires", humane(retires) + &earlier));
         }
         if let Some(revoked) = &self.revoke_time {
             let reason = word::<v1::RevokeReason>(self.revoke_reason)

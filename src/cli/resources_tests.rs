@@ -80,6 +80,7 @@ fn a_keys_json_has_every_field_of_the_api_and_null_for_what_is_unset() {
             "use_count": 0,
             "last_denied_time": null,
             "denied_count": 0,
+            "retire_when_idle_for": null,
         })
     );
 }
@@ -113,6 +114,21 @@ fn a_key_is_shown_to_people_with_what_ended_it() {
     assert!(text.contains("revoked       2026-11-23 05:30:13Z  KEY_COMPROMISE\n"), "{text}");
     assert!(text.contains("replaced by   key_successor\n"), "{text}");
     assert!(text.contains("expires       never\n"), "{text}");
+}
+
+#[test]
+fn a_key_that_may_retire_early_says_so() {
+    let idle = prost_types::Duration { seconds: 600, nanos: 0 };
+    let retiring = v1::Key {
+        state: v1::KeyState::Retiring.into(),
+        retire_time: at(1_795_411_813),
+        retire_when_idle_for: Some(idle),
+        ..key()
+    };
+    assert_eq!(retiring.json()["retire_when_idle_for"], "600s");
+    let text = shown(Format::Table, &retiring);
+    let said = "retires       2026-11-23 05:30:13Z  or once unused for 10 min\n";
+    assert!(text.contains(said), "{text}");
 }
 
 #[test]

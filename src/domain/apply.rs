@@ -152,10 +152,21 @@ fn change_key(
         }
         Event::KeyDisabled => key.live_on(|life| life.disabled_at = Some(position)),
         Event::KeyEnabled => key.live_on(|life| life.disabled_at = None),
-        Event::KeyRotated { successor, retire_time, .. } => {
-            let (successor, retire_time) = (*successor, *retire_time);
-            let rotation = Rotation { position, successor, retire_time };
+        Event::KeyRotated { successor, retire_time, retire_when_idle_for, .. } => {
+            let rotation = Rotation {
+                position,
+                successor: *successor,
+                retire_time: *retire_time,
+                retire_when_idle_for: *retire_when_idle_for,
+                retired_at: None,
+            };
             key.live_on(|life| life.rotation = Some(rotation));
+        }
+        Event::KeyRetired { .. } => {
+            let rotation = key.rotation()?.clone();
+            let (retire_time, retired_at) = (fact.time, Some(position));
+            let retired = Rotation { retire_time, retired_at, ..rotation };
+            key.live_on(|life| life.rotation = Some(retired));
         }
         Event::KeyRevoked { reason, .. } => {
             let revocation = Revocation { position, time: fact.time, reason: *reason };

@@ -62,6 +62,7 @@ fn what_changes_must_have_come_to_be() {
         (key_subject("a", 1), Event::KeyCreated(created(1))),
         (key_subject("a", 1), Event::KeyUpdated(updated())),
         (key_subject("a", 1), Event::KeyDisabled),
+        (key_subject("a", 1), Event::KeyRetired { last_use: None }),
         (Subject::Caller(caller_id(1)), rotated),
         (Subject::Caller(caller_id(1)), Event::CallerRevoked),
     ] {

@@ -7,7 +7,9 @@ use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
 use crate::domain::event::{Actor, Event, Mechanism, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{PepperVersion, TraceId};
-use crate::domain::key_rules::{self, CreateKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
+use crate::domain::key_rules::{
+    self, CreateKey, RetireKey, RevokeKey, RotateKey, SwitchKey, UpdateKey,
+};
 use crate::domain::log_state::{self, LogRestored, LossResolved};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
@@ -33,6 +35,8 @@ pub enum Act {
     EnableKey(SwitchKey),
     /// Give a key a successor.
     RotateKey(RotateKey),
+    /// End a rotated key's overlap early.
+    RetireKey(RetireKey),
     /// Stop a key for ever.
     RevokeKey(RevokeKey),
     /// Make a caller.
@@ -118,6 +122,7 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::DisableKey(switch) => key_rules::decide_disable(facts, switch, now),
         Act::EnableKey(switch) => key_rules::decide_enable(facts, switch, now),
         Act::RotateKey(rotate) => key_rules::decide_rotate(facts, rotate, now),
+        Act::RetireKey(retire) => key_rules::decide_retire(facts, retire, now),
         Act::RevokeKey(revoke) => key_rules::decide_revoke(facts, revoke),
         Act::CreateCaller(create) => caller_rules::decide_create(facts, actor, create, now),
         Act::RotateCaller(rotate) => caller_rules::decide_rotate(facts, actor, rotate, now),

@@ -18,7 +18,7 @@ use crate::domain::time::Time;
 pub struct LostKey {
     /// Its revocation.
     pub revoked: Option<Recorded>,
-    /// From when it no longer works because it was given a successor.
+    /// From when it no longer works because it was given a successor: the end of the overlap.
     pub retire_time: Option<Time>,
     /// The last change of its scopes, expiry or sources.
     pub limits: Option<Recorded>,
@@ -86,6 +86,7 @@ fn note_key(key: &mut LostKey, lost: &Recorded, event: &Event) {
     match event {
         Event::KeyRevoked { .. } => key.revoked = Some(lost.clone()),
         Event::KeyRotated { retire_time, .. } => key.retire_time = Some(*retire_time),
+        Event::KeyRetired { .. } => key.retire_time = Some(lost.time),
         Event::KeyDisabled => key.disabled = true,
         Event::KeyEnabled => key.disabled = false,
         Event::KeyUpdated(updated) => {

@@ -3,7 +3,7 @@ use crate::domain::account_rules::PutAccount;
 use crate::domain::caller::Role;
 use crate::domain::caller_rules::{RevokeCaller, RotateCaller};
 use crate::domain::command::Act;
-use crate::domain::key_rules::UpdateKey;
+use crate::domain::key_rules::{RotateKey, UpdateKey};
 use crate::domain::testing::*;
 
 /// What the acts denied of what there was before them.
@@ -66,6 +66,18 @@ fn revocation_rotation_and_limits_of_a_key_are_kept() {
     };
     assert_eq!((limits.expire_time, &limits.changed[..]), (Some(at(90)), &["name".to_owned()][..]));
     assert_eq!(denials.len(), 1, "the successor is not there any more");
+}
+
+#[test]
+fn an_overlap_that_ended_early_ends_where_it_did() {
+    let idle = Some(std::time::Duration::from_secs(60));
+    let mut world = World::with_key();
+    world.does(Act::RotateKey(RotateKey { retire_when_idle_for: idle, ..world.rotate(1, 2, 600) }));
+    let denials = denied(&world, |world| {
+        world.wait(70);
+        world.does(Act::RetireKey(world.retire(1)));
+    });
+    assert_eq!(denials.keys[&key_id(1)].retire_time, Some(at(70)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Events: facts in the past tense, and what is known of each besides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::account::AccountState;
 use crate::domain::caller::Roles;
@@ -87,6 +88,8 @@ pub enum Event {
         successor: KeyId,
         /// From when the old key no longer works.
         retire_time: Time,
+        /// For how long nobody must have used the old key for it to retire before that; none: it does not.
+        retire_when_idle_for: Option<Duration>,
         /// Why.
         reason: RevokeReason,
     },
@@ -96,6 +99,11 @@ pub enum Event {
         reason: RevokeReason,
         /// Whether someone who presented its secret reported it.
         leaked: bool,
+    },
+    /// A rotated key retired before its overlap ended, since nobody used it any more.
+    KeyRetired {
+        /// When it was last allowed, as far as was known then; none: never.
+        last_use: Option<Time>,
     },
     /// A key's secret was presented, so often and in such ways, within one window of time.
     KeyUsed(Box<KeyUsed>),
@@ -156,6 +164,7 @@ kinds! {
     KeyEnabled = 33,
     KeyRotated = 34,
     KeyRevoked = 35,
+    KeyRetired = 37,
     KeyUsed = 40,
     UnknownKeyTried = 41,
     UsageGap = 42,
@@ -182,6 +191,7 @@ impl Event {
             Event::KeyEnabled => EventKind::KeyEnabled,
             Event::KeyRotated { .. } => EventKind::KeyRotated,
             Event::KeyRevoked { .. } => EventKind::KeyRevoked,
+            Event::KeyRetired { .. } => EventKind::KeyRetired,
             Event::KeyUsed(_) => EventKind::KeyUsed,
             Event::UnknownKeyTried(_) => EventKind::UnknownKeyTried,
             Event::UsageGap(_) => EventKind::UsageGap,

@@ -1,6 +1,7 @@
 //! The key as the key table holds it: what deciding needs, and the positions of the records with the rest.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key_format::Environment;
@@ -72,6 +73,18 @@ pub struct Rotation {
     pub successor: KeyId,
     /// From when the old key no longer works.
     pub retire_time: Time,
+    /// For how long nobody must have used the old key for the overlap to end early; none: it does not.
+    pub retire_when_idle_for: Option<Duration>,
+    /// The record that ended the overlap early; none if none did.
+    pub retired_at: Option<Position>,
+}
+
+impl Rotation {
+    /// The record from which the old key's end follows.
+    #[must_use]
+    pub fn evidence(&self) -> Position {
+        self.retired_at.unwrap_or(self.position)
+    }
 }
 
 /// A key stopped working for ever.
@@ -124,8 +137,7 @@ impl Key {
     /// The state at `now`. What is final comes before what can still change.
     #[must_use]
     pub fn state_at(&self, now: Time) -> KeyState {
-        let life = self.life.as_deref();
-        let rotation = life.and_then(|life| life.rotation.as_ref());
+        let (life, rotation) = (self.life.as_deref(), self.rotation());
         if life.is_some_and(|life| life.revocation.is_some()) {
             KeyState::Revoked
         } else if rotation.is_some_and(|rotation| rotation.retire_time <= now) {
@@ -169,6 +181,12 @@ impl Key {
     #[must_use]
     pub fn scopes(&self) -> Option<&Permissions> {
         self.limits.as_ref().and_then(|limits| limits.scopes.as_ref())
+    }
+
+    /// Its rotation, if it was rotated.
+    #[must_use]
+    pub fn rotation(&self) -> Option<&Rotation> {
+        self.life.as_ref().and_then(|life| life.rotation.as_ref())
     }
 
     /// Whether the key counts to its plan's cap, expiry aside: neither rotated nor revoked.

@@ -72,6 +72,8 @@ pub struct RotateKey {
     pub tag: KeyTag,
     /// How long the old key still works.
     pub overlap: Duration,
+    /// For how long nobody must have used the old key for it to retire before that; none: it does not.
+    pub retire_when_idle_for: Option<Duration>,
     /// Why.
     pub reason: RevokeReason,
     /// The position the sealing side saw the old key at.
@@ -82,6 +84,17 @@ pub struct RotateKey {
     pub private: Private,
     /// Sealed asides of the call.
     pub aside: Option<Private>,
+}
+
+/// What the service asks for once nobody has used a rotated key for long enough.
+#[derive(Clone, Debug)]
+pub struct RetireKey {
+    /// Which key.
+    pub key: KeyId,
+    /// The position the key was found unused at: whatever has changed it since may have been to use it.
+    pub basis: Position,
+    /// When it was last allowed, as far as is known; none: never.
+    pub last_use: Option<Time>,
 }
 
 /// What RevokeKey and ReportLeakedKey ask for.
@@ -240,8 +253,12 @@ pub fn decide_rotate(
     let expire_time = key.expire_time();
     let overlap_end = now.plus(rotate.overlap);
     let retire_time = expire_time.map_or(overlap_end, |time| time.min(overlap_end));
-    let rotated =
-        Event::KeyRotated { successor: rotate.successor, retire_time, reason: rotate.reason };
+    let rotated = Event::KeyRotated {
+        successor: rotate.successor,
+        retire_time,
+        retire_when_idle_for: rotate.retire_when_idle_for,
+        reason: rotate.reason,
+    };
     let created = Event::KeyCreated(KeyCreated {
         tag: rotate.tag.clone(),
         environment: key.environment,
@@ -254,6 +271,27 @@ pub fn decide_rotate(
         about(&key, rotate.key, rotated, rotate.aside.clone()),
         about(&key, rotate.successor, created, Some(rotate.private.clone())),
     ])
+}
+
+/// Decides RetireKey; a key that no longer works, or whose rotation did not ask for it, is left alone.
+///
+/// # Errors
+/// [`Refusal`] if the key is unknown, or not as it was found.
+pub fn decide_retire(
+    facts: &impl Facts,
+    retire: &RetireKey,
+    now: Time,
+) -> Result<Vec<Proposal>, Refusal> {
+    let key = facts.key(&retire.key).ok_or(Refusal::KeyNotFound)?;
+    if retire.basis != key.position() {
+        return Err(Refusal::Moved);
+    }
+    let asked = key.rotation().is_some_and(|rotation| rotation.retire_when_idle_for.is_some());
+    if !asked || refuse_if_over(&key, now).is_err() {
+        return Ok(Vec::new());
+    }
+    let event = Event::KeyRetired { last_use: retire.last_use };
+    Ok(vec![about(&key, retire.key, event, None)])
 }
 
 /// Decides RevokeKey; revoking a revoked key does nothing. Any other key can be revoked at any time.

@@ -32,7 +32,9 @@ fn rotating_gives_the_old_key_an_end_and_a_successor_with_its_limits() {
     world.does(Act::CreateKey(CreateKey { created: limited.clone(), ..create("a", 1) }));
     let rotate = world.rotate(1, 2, 60);
     let reason = RevokeReason::Superseded;
-    let rotated = Event::KeyRotated { successor: key_id(2), retire_time: at(60), reason };
+    let (retire_time, retire_when_idle_for) = (at(60), None);
+    let successor = key_id(2);
+    let rotated = Event::KeyRotated { successor, retire_time, retire_when_idle_for, reason };
     let successor = KeyCreated { tag: tag(2), replaces: Some(key_id(1)), ..limited };
     let expected = vec![rotated, Event::KeyCreated(successor)];
     assert_eq!(world.when(Act::RotateKey(rotate.clone())), Ok(expected));
@@ -153,4 +155,68 @@ fn a_retiring_key_can_still_be_narrowed_disabled_and_enabled() {
     world.wait(30);
     assert_eq!(state(&world, 1), KeyState::Expired);
     assert_eq!(world.open_keys(&account("a"), world.now), 1, "its successor");
+}
+
+/// Key 1, which key 2 succeeds within an hour, or once nobody has used it for ten minutes.
+fn waiting() -> World {
+    let mut world = World::with_key();
+    let idle = Some(Duration::from_mins(10));
+    let rotate = RotateKey { retire_when_idle_for: idle, ..world.rotate(1, 2, 3600) };
+    world.does(Act::RotateKey(rotate));
+    world
+}
+
+fn retire(world: &World, key: u8) -> RetireKey {
+    RetireKey { last_use: Some(at(5)), ..world.retire(key) }
+}
+
+#[test]
+fn a_key_that_nobody_uses_any_more_is_superseded_from_the_record_of_that_on() {
+    let mut world = waiting();
+    world.wait(700);
+    let asked = Act::RetireKey(retire(&world, 1));
+    assert_eq!(world.when(asked.clone()), Ok(vec![Event::KeyRetired { last_use: Some(at(5)) }]));
+    let retired = world.does(asked);
+    assert_eq!(state(&world, 1), KeyState::Superseded);
+    let old = &world.keys[&key_id(1)];
+    let rotation = old.rotation().expect("rotated");
+    assert_eq!((rotation.retire_time, rotation.evidence()), (at(700), retired));
+    assert_eq!(rotation.successor, key_id(2));
+    assert_eq!(old.position(), retired);
+    assert_eq!(state(&world, 2), KeyState::Active);
+    assert_eq!(world.open_keys(&account("a"), world.now), 1, "as before");
+}
+
+#[test]
+fn a_key_retires_early_once_and_only_if_its_rotation_asked_for_it() {
+    let mut world = waiting();
+    world.does(Act::RetireKey(retire(&world, 1)));
+    assert_eq!(world.when(Act::RetireKey(retire(&world, 1))), Ok(vec![]));
+    world.does(Act::RotateKey(world.rotate(2, 3, 3600)));
+    assert_eq!(world.when(Act::RetireKey(retire(&world, 2))), Ok(vec![]));
+    assert_eq!(world.when(Act::RetireKey(retire(&world, 3))), Ok(vec![]), "not rotated");
+    assert_eq!(refused(&world, Act::RetireKey(retire(&world, 9))), Refusal::KeyNotFound);
+}
+
+#[test]
+fn a_key_whose_end_has_come_otherwise_does_not_retire() {
+    let mut world = waiting();
+    world.does(Act::RevokeKey(revoke(1)));
+    assert_eq!(world.when(Act::RetireKey(retire(&world, 1))), Ok(vec![]));
+    let mut world = waiting();
+    world.wait(3600);
+    assert_eq!(world.when(Act::RetireKey(retire(&world, 1))), Ok(vec![]), "superseded");
+    let mut world = waiting();
+    world.does(Act::UpdateKey(UpdateKey { expire_time: Some(at(30)), ..world.update(1) }));
+    world.wait(30);
+    assert_eq!(world.when(Act::RetireKey(retire(&world, 1))), Ok(vec![]), "expired");
+}
+
+#[test]
+fn a_key_that_was_changed_since_it_was_found_unused_does_not_retire() {
+    let mut world = waiting();
+    let found = retire(&world, 1);
+    world.does(Act::DisableKey(switch(1)));
+    world.does(Act::EnableKey(switch(1)));
+    assert_eq!(refused(&world, Act::RetireKey(found)), Refusal::Moved);
 }

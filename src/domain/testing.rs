@@ -17,7 +17,7 @@ use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
 use crate::domain::key::RevokeReason;
-use crate::domain::key_rules::{RotateKey, UpdateKey};
+use crate::domain::key_rules::{RetireKey, RotateKey, UpdateKey};
 use crate::domain::log_state::LogState;
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
@@ -187,12 +187,18 @@ impl World {
             successor: key_id(successor),
             tag: tag(successor),
             overlap: Duration::from_secs(overlap),
+            retire_when_idle_for: None,
             reason: RevokeReason::Superseded,
             basis: self.position_of(key),
             sources: Sources::Any,
             private: private(),
             aside: None,
         }
+    }
+
+    /// What is asked of a key that was found unused, and never used.
+    pub(crate) fn retire(&self, key: u8) -> RetireKey {
+        RetireKey { key: key_id(key), basis: self.position_of(key), last_use: None }
     }
 
     /// What PutAccount asks of `acme/<name>` if it changes nothing.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::domain::account::{Account, AccountStatus};
 use crate::domain::ids::{Position, TenantId};
-use crate::domain::key::{Key, KeyState};
+use crate::domain::key::{Key, KeyState, Rotation};
 use crate::domain::permission::Permissions;
 use crate::domain::time::Time;
 
@@ -74,8 +74,7 @@ pub fn judge(
             return denied(Denial::Revoked, revocation.map(|revocation| revocation.position));
         }
         KeyState::Superseded => {
-            let rotation = life.and_then(|life| life.rotation.as_ref());
-            return denied(Denial::Superseded, rotation.map(|rotation| rotation.position));
+            return denied(Denial::Superseded, key.rotation().map(Rotation::evidence));
         }
         KeyState::Expired => return denied(Denial::Expired, limits_at),
         KeyState::Disabled => {

@@ -7,7 +7,7 @@ use crate::domain::account_rules::PutAccount;
 use crate::domain::command::Act;
 use crate::domain::event::KeyCreated;
 use crate::domain::facts::Facts;
-use crate::domain::key_rules::{CreateKey, UpdateKey};
+use crate::domain::key_rules::{CreateKey, RotateKey, UpdateKey};
 use crate::domain::source::{SourceRange, Sources, parse_source};
 use crate::domain::testing::*;
 
@@ -95,6 +95,16 @@ fn a_superseded_key_is_denied_by_its_rotation() {
     world.wait(60);
     assert_eq!(verdict(&world, 1, &Asked::default()), denied(Denial::Superseded, rotated));
     assert_eq!(verdict(&world, 2, &Asked::default()), Ok(()));
+}
+
+#[test]
+fn a_key_that_retired_early_is_denied_by_the_record_of_that() {
+    let mut world = plain();
+    let idle = Some(std::time::Duration::from_mins(1));
+    world.does(Act::RotateKey(RotateKey { retire_when_idle_for: idle, ..world.rotate(1, 2, 60) }));
+    assert_eq!(verdict(&world, 1, &Asked::default()), Ok(()));
+    let retired = world.does(Act::RetireKey(world.retire(1)));
+    assert_eq!(verdict(&world, 1, &Asked::default()), denied(Denial::Superseded, retired));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::app::error::{AppError, FieldViolation};
 use crate::app::page::{DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_TOKEN_LEN, PageRequest};
-use crate::app::rotate_key::MAX_OVERLAP;
+use crate::app::rotate_key::{MAX_OVERLAP, MIN_IDLE};
 use crate::domain::ids::{AccountId, AccountRef, CallerId, KeyId, Position, TenantId};
 use crate::domain::key_format::{Environment, MAX_PRESENTED_BYTES};
 use crate::domain::permission::{MAX_PERMISSIONS, Permission, Permissions};
@@ -262,13 +262,23 @@ impl Violations {
 
     /// How long what is replaced still works.
     pub(super) fn overlap(&mut self, span: Option<prost_types::Duration>) -> Option<Duration> {
-        let whole = |span: prost_types::Duration| {
-            let (seconds, nanos) =
-                (u64::try_from(span.seconds).ok()?, u32::try_from(span.nanos).ok()?);
-            NANOS.contains(&span.nanos).then(|| Duration::new(seconds, nanos))
-        };
-        let span = span.and_then(whole).filter(|span| *span <= MAX_OVERLAP);
+        let span = span.and_then(whole_span).filter(|span| *span <= MAX_OVERLAP);
         span.or_else(|| self.refuse("overlap", "must be set, 0 s to 90 days; 0 s ends it at once"))
+    }
+
+    /// For how long nobody must use what is replaced for it to end before the overlap does; none: it does
+    /// not. Parts of a microsecond are dropped.
+    pub(super) fn idle(
+        &mut self,
+        span: Option<prost_types::Duration>,
+        overlap: Option<Duration>,
+    ) -> Option<Option<Duration>> {
+        let Some(span) = span else { return Some(None) };
+        let bounds = MIN_IDLE..=overlap.unwrap_or(MAX_OVERLAP);
+        let span = whole_span(span).filter(|span| bounds.contains(span));
+        let micros = |span: Duration| Duration::new(span.as_secs(), span.subsec_micros() * 1000);
+        let must = "must be from 60 s to the overlap, or unset";
+        span.map(|span| Some(micros(span))).or_else(|| self.refuse("retire_when_idle_for", must))
     }
 
     /// The name of a call; none if it has none.
@@ -335,6 +345,12 @@ impl Violations {
 }
 
 /// Whether a text has at most `most` characters and none that is `barred`.
+/// A span that is not negative and well-formed.
+fn whole_span(span: prost_types::Duration) -> Option<Duration> {
+    let (seconds, nanos) = (u64::try_from(span.seconds).ok()?, u32::try_from(span.nanos).ok()?);
+    NANOS.contains(&span.nanos).then(|| Duration::new(seconds, nanos))
+}
+
 fn fits(text: &str, most: usize, barred: impl Fn(char) -> bool) -> bool {
     text.chars().take(most + 1).count() <= most && !text.contains(barred)
 }

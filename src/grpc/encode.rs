@@ -9,6 +9,7 @@ use crate::app::authenticate::Principal;
 use crate::app::callers::CallerView;
 use crate::app::key_view::KeyView;
 use crate::domain::ids::Position;
+use crate::domain::key::KeyState;
 use crate::domain::key_format::KeyText;
 use crate::domain::permission::Permissions;
 use crate::domain::rate_window::RateLimit;
@@ -50,8 +51,9 @@ fn words(permissions: &Permissions) -> Vec<String> {
 /// A key.
 pub(super) fn key(view: KeyView) -> v1::Key {
     let KeyView { id, key, personal, state, uses, hint } = view;
-    let life = key.life.as_deref();
-    let rotation = life.and_then(|life| life.rotation.as_ref());
+    let (life, rotation) = (key.life.as_deref(), key.rotation());
+    let waits = matches!(state, KeyState::Retiring | KeyState::Disabled);
+    let idle_for = rotation.and_then(|rotation| rotation.retire_when_idle_for).filter(|_| waits);
     let revocation = life.and_then(|life| life.revocation.as_ref());
     let scopes = key.scopes().map(|scopes| v1::Scopes { permissions: words(scopes) });
     v1::Key {
@@ -79,6 +81,7 @@ pub(super) fn key(view: KeyView) -> v1::Key {
         use_count: uses.allowed,
         last_denied_time: uses.last_denied.map(time),
         denied_count: uses.denied,
+        retire_when_idle_for: idle_for.map(span),
     }
 }
 

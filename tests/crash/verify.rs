@@ -156,7 +156,7 @@ fn fold(log: &[Vec<u8>]) -> Result<HashMap<KeyId, FoldedKey>, String> {
         let state = match fact.event {
             Event::KeyCreated(_) | Event::KeyEnabled => KeyState::Active,
             Event::KeyDisabled => KeyState::Disabled,
-            Event::KeyRotated { .. } => KeyState::Superseded,
+            Event::KeyRotated { .. } | Event::KeyRetired { .. } => KeyState::Superseded,
             Event::KeyRevoked { .. } => KeyState::Revoked,
             _ => continue,
         };

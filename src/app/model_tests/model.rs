@@ -142,6 +142,10 @@ pub(super) enum Act {
         expires: Option<i64>,
     },
     RotateCaller(usize),
+    Retire {
+        key: usize,
+        basis: Place,
+    },
     RevokeCaller(usize),
 }
 
@@ -353,6 +357,7 @@ impl Model {
                 let (key, overlap) = (key(n), *overlap);
                 Act::Rotate { key, successor: fresh, overlap, basis: place(key) }
             }
+            What::Retire(n) => Act::Retire { key: key(n), basis: place(key(n)) },
             What::Revoke(n) => Act::Revoke(key(n)),
             What::SetPolicy(n) => Act::SetPolicy(*n),
             What::CreateCaller { admin, expires_in } => {
@@ -361,7 +366,7 @@ impl Model {
             What::RotateCaller(n) => Act::RotateCaller(caller(n)),
             What::RevokeCaller(n) => Act::RevokeCaller(caller(n)),
         };
-        let of_service = matches!(act, Act::SetPolicy(_));
+        let of_service = matches!(act, Act::SetPolicy(_) | Act::Retire { .. });
         let order = Order {
             by: (!of_service).then(|| caller(&ask.by)),
             request: ask.request.filter(|_| !of_service),

@@ -14,7 +14,7 @@ use crate::domain::command::{self, Command};
 use crate::domain::event::{CallerCreated, KeyCreated};
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
 use crate::domain::key::RevokeReason;
-use crate::domain::key_rules::{CreateKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
+use crate::domain::key_rules::{CreateKey, RetireKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Method, Request};
@@ -76,7 +76,7 @@ fn method(act: &Act) -> Option<Method> {
         Act::CreateCaller { .. } => Method::CreateCaller,
         Act::RotateCaller(_) => Method::RotateCaller,
         Act::RevokeCaller(_) => Method::RevokeCaller,
-        Act::SetPolicy(_) => return None,
+        Act::SetPolicy(_) | Act::Retire { .. } => return None,
     })
 }
 
@@ -115,11 +115,17 @@ fn act_of(act: &Act) -> command::Act {
             successor: key_id(*successor),
             tag: tag(tag_of(*successor)),
             overlap: span(overlap),
+            retire_when_idle_for: Some(Duration::from_mins(1)),
             reason: RevokeReason::Superseded,
             basis: position(*basis),
             sources: Sources::Any,
             private: private(),
             aside: None,
+        }),
+        Act::Retire { key, basis } => command::Act::RetireKey(RetireKey {
+            key: key_id(*key),
+            basis: position(*basis),
+            last_use: None,
         }),
         Act::Revoke(key) => command::Act::RevokeKey(RevokeKey { key: key_id(*key), ..revoke(0) }),
         Act::SetPolicy(n) => command::Act::SetPolicy(policy_of(*n)),

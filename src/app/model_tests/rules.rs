@@ -58,6 +58,7 @@ impl Model {
             Act::Rotate { key, successor, overlap, basis } => {
                 self.rotate(*key, *successor, *overlap, *basis, cause)
             }
+            Act::Retire { key, basis } => self.retire(*key, *basis, cause),
             Act::Revoke(key) => self.revoke(*key, cause),
             Act::SetPolicy(policy) => {
                 if self.policy == Some(*policy) {
@@ -281,6 +282,19 @@ impl Model {
         Ok(Some(self.add_key(account, successor, scopes, expires, cause)))
     }
 
+    fn retire(&mut self, id: usize, basis: Place, cause: Cause) -> Outcome {
+        let mut key = self.key(id)?;
+        if basis != key.place {
+            return no("Moved");
+        }
+        if key.rotated.is_none() || key.over_at(cause.now).is_some() {
+            return Ok(None);
+        }
+        key.place = self.note("KeyRetired", About::Key(id), cause);
+        key.rotated = Some((key.place, cause.now));
+        self.put_key(id, key)
+    }
+
     fn revoke(&mut self, id: usize, cause: Cause) -> Outcome {
         let mut key = self.key(id)?;
         if key.revoked.is_some() {
@@ -364,6 +378,7 @@ impl Act {
             Act::Disable(_) => "DisableKey",
             Act::Enable(_) => "EnableKey",
             Act::Rotate { .. } => "RotateKey",
+            Act::Retire { .. } => "RetireKey",
             Act::Revoke(_) => "RevokeKey",
             Act::SetPolicy(_) => "SetPolicy",
             Act::CreateCaller { .. } => "CreateCaller",

@@ -74,6 +74,7 @@ pub(super) enum What {
         expires_in: Option<i64>,
     },
     RotateCaller(usize),
+    Retire(usize),
     RevokeCaller(usize),
 }
 
@@ -133,6 +134,7 @@ fn what() -> impl Strategy<Value = What> {
         2 => (any::<bool>(), expiry())
             .prop_map(|(admin, expires_in)| What::CreateCaller { admin, expires_in }),
         1 => (0..5_usize).prop_map(What::RotateCaller),
+        2 => key().prop_map(What::Retire),
         1 => (0..5_usize).prop_map(What::RevokeCaller),
     ]
 }

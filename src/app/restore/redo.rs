@@ -98,7 +98,10 @@ impl Redo<'_> {
             return Ok(());
         }
         if lost.retire_time.is_some_and(|time| time <= now) {
-            let what = "revoked: its successor is lost, and its overlap is over";
+            let what = match row.key.rotation() {
+                Some(_) => "revoked: its overlap is over",
+                None => "revoked: its successor is lost, and its overlap is over",
+            };
             return self.revoke(id, RevokeReason::Superseded, what);
         }
         if lost.limits.is_some() || lost.retire_time.is_some() {

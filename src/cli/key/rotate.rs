@@ -26,6 +26,9 @@ pub(in crate::cli) struct RotateArgs {
     /// How long the old key still works, such as 1h30m or 7d; 0s ends it at once
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     overlap: Duration,
+    /// Ends the old key earlier, once nobody has used it for so long: from 1m to the overlap
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    retire_when_idle_for: Option<Duration>,
     /// Why; kept with the event
     #[arg(long, value_parser = choice::<v1::RevokeReason>(), ignore_case = true)]
     reason: Option<v1::RevokeReason>,
@@ -40,16 +43,19 @@ pub(in crate::cli) struct RotateArgs {
 pub(super) async fn run(args: RotateArgs, session: &mut Session) -> Result<Exit, Failure> {
     let must_ask = args.consent.must_ask()?;
     let overlap = message_span(args.overlap).map_err(Failure::Usage)?;
+    let idle = args.retire_when_idle_for;
+    let when_idle = idle.map(message_span).transpose().map_err(Failure::Usage)?;
     let mut keys = session.connect().await?.keys();
     if must_ask {
         let which = which(&mut keys, &args.key_id).await?;
-        ask(question(&which, args.overlap)).await?;
+        ask(question(&which, args.overlap, idle)).await?;
     }
     let file = args.place.open()?;
     let request = v1::RotateKeyRequest {
         on_behalf_of: args.change.on_behalf_of(),
         key_id: args.key_id,
         overlap: Some(overlap),
+        retire_when_idle_for: when_idle,
         reason: args.reason.unwrap_or_default().into(),
         request_id: args.change.request_id,
     };
@@ -58,11 +64,14 @@ pub(super) async fn run(args: RotateArgs, session: &mut Session) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-fn question(which: &str, overlap: Duration) -> String {
+fn question(which: &str, overlap: Duration, idle: Option<Duration>) -> String {
     if overlap.is_zero() {
         return format!("Rotate {which}? It stops working at once and for ever.");
     }
-    format!("Rotate {which}? It stops working in {} and for ever.", humane_span(overlap))
+    let earlier =
+        idle.map(|idle| format!(", or earlier once nobody has used it for {},", humane_span(idle)));
+    let earlier = earlier.unwrap_or_default();
+    format!("Rotate {which}? It stops working in {}{earlier} and for ever.", humane_span(overlap))
 }
 
 fn issued(answer: v1::RotateKeyResponse) -> Issued {
@@ -109,17 +118,25 @@ mod tests {
         else {
             panic!("rotates a key")
         };
-        assert_eq!(args.overlap, Duration::ZERO);
+        assert_eq!((args.overlap, args.retire_when_idle_for), (Duration::ZERO, None));
+        let line = ["key", "rotate", "key_1", "--overlap", "7d", "--retire-when-idle-for", "10m"];
+        let Parsed::Key(KeyCommand::Rotate(args)) = parse(&line) else { panic!("rotates a key") };
+        assert_eq!(args.retire_when_idle_for, Some(Duration::from_mins(10)));
     }
 
     #[test]
     fn the_question_says_when_the_old_key_ends() {
         assert_eq!(
-            question("key_1 (n)", Duration::ZERO),
+            question("key_1 (n)", Duration::ZERO, None),
             "Rotate key_1 (n)? It stops working at once and for ever."
         );
         let hour = Duration::from_secs(3_600);
-        assert_eq!(question("key_1", hour), "Rotate key_1? It stops working in 1 h and for ever.");
+        let asked = question("key_1", hour, None);
+        assert_eq!(asked, "Rotate key_1? It stops working in 1 h and for ever.");
+        assert_eq!(
+            question("key_1", hour, Some(Duration::from_mins(10))),
+            "Rotate key_1? It stops working in 1 h, or earlier once nobody has used it for 10 min, and for ever."
+        );
     }
 
     #[test]

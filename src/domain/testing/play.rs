@@ -47,6 +47,7 @@ pub(crate) enum Step {
         overlap: u64,
         request: Option<u8>,
     },
+    Retire(usize),
     Revoke(usize),
     SetCap(u32),
     CreateCaller {
@@ -80,6 +81,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => (0..9_usize).prop_map(Step::Enable),
         4 => (0..9_usize, 0..30_u64, request())
             .prop_map(|(key, overlap, request)| Step::Rotate { key, overlap, request }),
+        2 => (0..9_usize).prop_map(Step::Retire),
         2 => (0..9_usize).prop_map(Step::Revoke),
         1 => (0..4_u32).prop_map(Step::SetCap),
         1 => any::<bool>().prop_map(|admin| Step::CreateCaller { admin }),
@@ -123,6 +125,16 @@ impl Play {
     fn pick(&self, n: usize) -> u8 {
         let ids: Vec<&KeyId> = self.world.keys.keys().collect();
         ids.get(n % ids.len().max(1)).map_or(0xff, |id| id.0[0])
+    }
+
+    fn rotate(&mut self, key: usize, overlap: u64) -> RotateKey {
+        let successor = self.fresh();
+        let mut rotate = self.world.rotate(self.pick(key), successor, overlap);
+        let limits = self.world.keys.get(&rotate.key).and_then(|key| key.limits.clone());
+        rotate.sources = limits.map(|limits| limits.sources.clone()).unwrap_or_default();
+        // Some of them may retire early.
+        rotate.retire_when_idle_for = overlap.is_multiple_of(2).then(|| Duration::from_mins(1));
+        rotate
     }
 
     /// What the step asks of the world as it is; none if it only lets time pass.
@@ -173,12 +185,9 @@ impl Play {
             Step::Enable(key) => Act::EnableKey(switch(self.pick(*key))),
             Step::Rotate { key, overlap, request } => {
                 name = request.map(|id| (Method::RotateKey, id));
-                let successor = self.fresh();
-                let mut rotate = self.world.rotate(self.pick(*key), successor, *overlap);
-                let limits = self.world.keys.get(&rotate.key).and_then(|key| key.limits.clone());
-                rotate.sources = limits.map(|limits| limits.sources.clone()).unwrap_or_default();
-                Act::RotateKey(rotate)
+                Act::RotateKey(self.rotate(*key, *overlap))
             }
+            Step::Retire(key) => Act::RetireKey(self.world.retire(self.pick(*key))),
             Step::Revoke(key) => Act::RevokeKey(revoke(self.pick(*key))),
             Step::SetCap(cap) => {
                 let mut policy = policy();

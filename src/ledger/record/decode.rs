@@ -1,6 +1,7 @@
 //! Records to events. Hostile input is refused, never guessed at.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
 
@@ -179,12 +180,16 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         WireEvent::KeyRotated(e) => Event::KeyRotated {
             successor: KeyId(exact(&e.successor, "successor")?),
             retire_time: Time::from_micros(e.retire_time),
+            retire_when_idle_for: span(e.retire_when_idle_for, "retire_when_idle_for")?,
             reason: revoke_reason(known(e.reason, "reason")?),
         },
         WireEvent::KeyRevoked(e) => Event::KeyRevoked {
             reason: revoke_reason(known(e.reason, "reason")?),
             leaked: e.leaked,
         },
+        WireEvent::KeyRetired(e) => {
+            Event::KeyRetired { last_use: e.last_use_time.map(Time::from_micros) }
+        }
         WireEvent::KeyUsed(e) => Event::KeyUsed(Box::new(uses::key_used(e)?)),
         WireEvent::UnknownKeyTried(e) => {
             Event::UnknownKeyTried(Box::new(uses::unknown_key_tried(e)?))
@@ -255,6 +260,14 @@ fn optional_position(
     field: &'static str,
 ) -> Result<Option<Position>, RecordError> {
     number.map(|number| Position::new(number).ok_or(Field(field))).transpose()
+}
+
+/// A span, if there is one; one of nothing is none that was written.
+fn span(micros: Option<u64>, field: &'static str) -> Result<Option<Duration>, RecordError> {
+    match micros {
+        Some(0) => Err(Field(field)),
+        micros => Ok(micros.map(Duration::from_micros)),
+    }
 }
 
 fn account_state(state: Option<wire::AccountState>) -> Result<AccountState, RecordError> {

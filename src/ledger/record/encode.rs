@@ -1,5 +1,7 @@
 //! Events to records.
 
+use std::time::Duration;
+
 use prost::Message;
 use zeroize::Zeroizing;
 
@@ -16,6 +18,7 @@ use crate::domain::policy::Policy;
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
 use crate::domain::tag::KeyTag;
+use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
@@ -122,17 +125,21 @@ fn event(event: &Event) -> WireEvent {
         }),
         Event::KeyDisabled => WireEvent::KeyDisabled(wire::KeyDisabled {}),
         Event::KeyEnabled => WireEvent::KeyEnabled(wire::KeyEnabled {}),
-        Event::KeyRotated { successor, retire_time, reason } => {
+        Event::KeyRotated { successor, retire_time, retire_when_idle_for, reason } => {
             WireEvent::KeyRotated(wire::KeyRotated {
                 successor: successor.0.to_vec(),
                 retire_time: retire_time.as_micros(),
                 reason: revoke_reason(*reason).into(),
+                retire_when_idle_for: retire_when_idle_for.map(micros),
             })
         }
         Event::KeyRevoked { reason, leaked } => WireEvent::KeyRevoked(wire::KeyRevoked {
             reason: revoke_reason(*reason).into(),
             leaked: *leaked,
         }),
+        Event::KeyRetired { last_use } => {
+            WireEvent::KeyRetired(wire::KeyRetired { last_use_time: last_use.map(Time::as_micros) })
+        }
         Event::KeyUsed(used) => WireEvent::KeyUsed(uses::key_used(used)),
         Event::UnknownKeyTried(tried) => WireEvent::UnknownKeyTried(uses::unknown_key_tried(tried)),
         Event::UsageGap(gap) => WireEvent::UsageGap(uses::usage_gap(gap)),
@@ -220,6 +227,10 @@ fn key_tag(tag: &KeyTag) -> wire::KeyTag {
 
 fn permissions(set: &Permissions) -> wire::Permissions {
     wire::Permissions { permissions: words(set) }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn words(set: &Permissions) -> Vec<String> {

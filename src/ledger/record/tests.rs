@@ -4,6 +4,7 @@
 mod bounds;
 mod golden;
 mod hostile;
+mod retiring;
 mod strategies;
 mod uses;
 

@@ -269,7 +269,8 @@ fn key_switch_rotation_and_revocation_records() {
     ];
     for (number, reason) in (1..).zip(reasons) {
         let retire_time = Time::from_micros(9);
-        let rotated = Event::KeyRotated { successor: KeyId([0xdd; 12]), retire_time, reason };
+        let (successor, retire_when_idle_for) = (KeyId([0xdd; 12]), None);
+        let rotated = Event::KeyRotated { successor, retire_time, retire_when_idle_for, reason };
         let event = wire().bytes(1, [0xdd; 12]).number(2, 9).number(3, number);
         holds(&key(rotated), &of_key(34, &event));
         let revoked = Event::KeyRevoked { reason, leaked: false };

@@ -1,6 +1,7 @@
 //! Events of every kind, as the rules may make them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::array::uniform;
 use proptest::collection::{btree_map, vec};
@@ -132,9 +133,15 @@ fn key_event() -> impl Strategy<Value = Event> {
             Event::KeyUpdated(KeyUpdated { scopes, expire_time, sources, changed })
         },
     );
-    let rotated = (key_id(), time(), reason()).prop_map(|(successor, retire_time, reason)| {
-        Event::KeyRotated { successor, retire_time, reason }
-    });
+    let idle = option::of((1..=u64::MAX).prop_map(Duration::from_micros));
+    let rotated = (key_id(), time(), idle, reason()).prop_map(
+        |(successor, retire_time, retire_when_idle_for, reason)| Event::KeyRotated {
+            successor,
+            retire_time,
+            retire_when_idle_for,
+            reason,
+        },
+    );
     prop_oneof![
         key_created().prop_map(Event::KeyCreated),
         updated,
@@ -142,6 +149,7 @@ fn key_event() -> impl Strategy<Value = Event> {
         Just(Event::KeyEnabled),
         rotated,
         (reason(), any::<bool>()).prop_map(|(reason, leaked)| Event::KeyRevoked { reason, leaked }),
+        option::of(time()).prop_map(|last_use| Event::KeyRetired { last_use }),
         uses::key_used(),
     ]
 }

@@ -25,11 +25,13 @@
 //!
 //! | life: bytes | what |
 //! |---|---|
-//! | 1 | flags: it replaces a key, is disabled, is rotated, is revoked |
+//! | 1 | flags: it replaces a key, is disabled, is rotated, is revoked, retires when nobody uses it, so retired |
 //! | 12 | if it replaces a key: which |
 //! | 8 | if disabled: position |
 //! | 8 ‖ 12 ‖ 8 | if rotated: position, successor, retire time |
 //! | 8 ‖ 8 ‖ 1 | if revoked: position, time, reason (0 none given, 1 key compromise, 2 superseded, 3 cessation of operation, 4 affiliation changed, 5 privilege withdrawn) |
+//! | 8 | if it retires when nobody uses it: for how long, in microseconds; only of one that is rotated |
+//! | 8 | if so retired: position; only of one that is rotated |
 //!
 //! | uses: bytes | what |
 //! |---|---|
@@ -40,6 +42,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{byte_of, flags, permissions, put_permissions, put_tag, tag};
 use crate::domain::event::EventKind;
@@ -214,17 +217,21 @@ fn bound(from: &mut Cursor<'_>) -> Option<Bound> {
 
 fn put_life(life: &Life, out: &mut Vec<u8>) {
     let Life { replaces, disabled_at, rotation, revocation, .. } = life;
+    let idle_for = rotation.as_ref().and_then(|rotation| rotation.retire_when_idle_for);
+    let retired_at = rotation.as_ref().and_then(|rotation| rotation.retired_at);
     out.push(byte_of([
         replaces.is_some(),
         disabled_at.is_some(),
         rotation.is_some(),
         revocation.is_some(),
+        idle_for.is_some(),
+        retired_at.is_some(),
     ]));
     out.extend(replaces.iter().flat_map(|id| id.0));
     if let Some(position) = disabled_at {
         out.put_position(*position);
     }
-    if let Some(Rotation { position, successor, retire_time }) = rotation {
+    if let Some(Rotation { position, successor, retire_time, .. }) = rotation {
         out.put_position(*position);
         out.extend(successor.0);
         out.put_time(*retire_time);
@@ -235,10 +242,17 @@ fn put_life(life: &Life, out: &mut Vec<u8>) {
         let number = REASONS.iter().position(|other| other == reason);
         out.push(number.and_then(|number| u8::try_from(number).ok()).unwrap_or_default());
     }
+    if let Some(span) = idle_for {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        out.extend(micros.to_be_bytes());
+    }
+    if let Some(position) = retired_at {
+        out.put_position(position);
+    }
 }
 
 fn life(from: &mut Cursor<'_>) -> Option<Life> {
-    let [replaces, disabled, rotated, revoked] = flags(from.u8()?)?;
+    let [replaces, disabled, rotated, revoked, may_retire, retired] = flags(from.u8()?)?;
     let mut life = Life::default();
     if replaces {
         life.replaces = Some(KeyId(from.array()?));
@@ -247,13 +261,24 @@ fn life(from: &mut Cursor<'_>) -> Option<Life> {
         life.disabled_at = Some(from.position()?);
     }
     if rotated {
-        let (position, successor) = (from.position()?, KeyId(from.array()?));
-        life.rotation = Some(Rotation { position, successor, retire_time: from.time()? });
+        life.rotation = Some(Rotation {
+            position: from.position()?,
+            successor: KeyId(from.array()?),
+            retire_time: from.time()?,
+            retire_when_idle_for: None,
+            retired_at: None,
+        });
     }
     if revoked {
         let (position, time) = (from.position()?, from.time()?);
         let reason = *REASONS.get(usize::from(from.u8()?))?;
         life.revocation = Some(Revocation { position, time, reason });
+    }
+    if may_retire {
+        life.rotation.as_mut()?.retire_when_idle_for = Some(Duration::from_micros(from.u64()?));
+    }
+    if retired {
+        life.rotation.as_mut()?.retired_at = Some(from.position()?);
     }
     Some(life)
 }

@@ -268,6 +268,45 @@ fn a_newer_version_is_refused_as_such() {
 }
 
 #[test]
+fn a_life_ends_with_how_an_overlap_may_end_early_and_whether_it_did() {
+    use super::super::entry::key::KeyEntry;
+    let mut world = World::with_key();
+    world.does(Act::RotateKey(world.rotate(1, 2, 600)));
+    let key = world.keys[&key_id(1)].clone();
+    let owner = Arc::clone(&key.account);
+    let decode = |bytes: &[u8]| KeyEntry::decode(bytes, |_| Some(Arc::clone(&owner)));
+    let written = |idle, retired| {
+        let mut entry = KeyEntry { id: key_id(1), key: key.clone(), bound: None };
+        entry.key.live_on(|life| {
+            let rotation = life.rotation.as_mut().unwrap();
+            rotation.retire_when_idle_for = idle;
+            rotation.retired_at = retired;
+        });
+        let bytes = entry.encode(0);
+        assert_eq!(decode(&bytes), Some(entry));
+        bytes
+    };
+    let before = written(None, None);
+    let flags = before.len() - 29;
+    assert_eq!(before[flags], 0b100);
+    let with = |added: u8, rest: &[u8]| {
+        let mut bytes = [&before[..], rest].concat();
+        bytes[flags] |= added;
+        bytes
+    };
+    let idle = Some(std::time::Duration::from_micros(300));
+    let retired = Position::new(77);
+    assert_eq!(written(idle, None), with(0b1_0000, &num(300)));
+    assert_eq!(written(idle, retired), with(0b11_0000, &[num(300), num(77)].concat()));
+    // Only of a key that was rotated.
+    let mut unrotated = before[..=flags].to_vec();
+    unrotated[flags] = 0b1_0000;
+    assert_eq!(decode(&[&unrotated[..], &num(300)].concat()), None);
+    unrotated[flags] = 0b10_0000;
+    assert_eq!(decode(&[&unrotated[..], &num(77)].concat()), None);
+}
+
+#[test]
 fn a_key_in_use_ends_with_what_the_log_says_of_its_uses() {
     use super::super::entry::key::KeyEntry;
     use crate::domain::usage::{UseCounts, Used};
