@@ -157,6 +157,7 @@ pub async fn run_telling(
     // Ended when this is dropped.
     let mut sweeping = JoinSet::new();
     sweeping.spawn(app.sweep_rate_windows());
+    sweeping.spawn(app.retire_idle_keys());
     drop(app);
 
     let connections = Connections::new(service, limits, random);

@@ -23,6 +23,7 @@ pub mod rebuild;
 pub mod recovery;
 pub mod report_leaked_key;
 pub mod restore;
+pub mod retire_idle;
 pub mod revoke_key;
 pub mod rotate_key;
 pub mod scrub;

@@ -20,6 +20,7 @@ use crate::domain::policy::Policy;
 use crate::domain::time::Time;
 use crate::domain::usage::UseCounts;
 use crate::projection::directory::Directory;
+use crate::projection::ends::Ends;
 use crate::projection::id_hash::BuildIdHasher;
 use crate::projection::rate_windows::{RateWindows, WindowCell};
 use crate::projection::tallies::Tallies;
@@ -88,6 +89,7 @@ pub struct KeyTable {
     directory: Directory,
     tallies: Tallies,
     rate_windows: RateWindows,
+    ends: Ends,
     head: AtomicU64,
     last_time: AtomicI64,
 }
@@ -144,6 +146,23 @@ impl KeyTable {
     #[must_use]
     pub fn uses(&self, id: &KeyId, key: &Key) -> UseCounts {
         self.tallies.of(id, key)
+    }
+
+    /// Notes that a use of a key was answered and is not counted.
+    pub fn note_missed_use(&self) {
+        self.tallies.miss();
+    }
+
+    /// How many uses were answered since the start and are not counted.
+    #[must_use]
+    pub fn missed_uses(&self) -> u64 {
+        self.tallies.missed()
+    }
+
+    /// Which keys end, and when.
+    #[must_use]
+    pub fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// The account of that name as it is now.
@@ -227,13 +246,15 @@ impl KeyTable {
 
     pub(super) fn put_key(&self, id: KeyId, mut key: Key) {
         let pinned = self.keys.pin();
-        let before = pinned.get(&id).map(|row| Arc::clone(&row.account));
+        let before = pinned.get(&id);
         let is_new = before.is_none();
-        let cell = before.or_else(|| self.accounts.pin().get(&*key.account).cloned());
+        let own = before.map(|row| Arc::clone(&row.account));
+        let cell = own.or_else(|| self.accounts.pin().get(&*key.account).cloned());
         let Some(account) = cell else {
             // The rules create keys for known accounts only; a key of none would authenticate nobody.
             return;
         };
+        self.ends.replaced(id, before.map(|row| &row.key), &key);
         key.account = Arc::clone(&account.name);
         if is_new {
             self.directory.add_key(&key.account, key.create_time, id);

@@ -2,6 +2,7 @@
 //! rebuilt from the log at any time.
 
 pub mod directory;
+pub mod ends;
 mod id_hash;
 pub mod key_table;
 mod places;

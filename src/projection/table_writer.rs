@@ -46,8 +46,8 @@ impl TableWriter {
         self.peppers.iter().map(|(version, check)| (*version, *check))
     }
 
-    /// Puts a key that is known to be new and of this account; the directory and the account's open keys
-    /// are for the caller to fill. From several threads at once.
+    /// Puts a key that is known to be new and of this account; the directory, the account's open keys and
+    /// the ends of keys are for the caller to fill. From several threads at once.
     pub(super) fn put_loaded(&self, id: KeyId, key: Key, account: Arc<AccountCell>) {
         self.table.put_row(id, Row { key, account });
     }

@@ -74,6 +74,7 @@ impl Tally {
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     of_keys: HashMap<KeyId, Tally, BuildIdHasher>,
+    missed: AtomicU64,
 }
 
 impl Tallies {
@@ -88,6 +89,16 @@ impl Tallies {
     pub(super) fn add(&self, id: KeyId, key: &Key, counts: &UseCounts) {
         let on_record = || Tally::from(&on_record(key));
         self.of_keys.pin().get_or_insert_with(id, on_record).add(counts);
+    }
+
+    /// Counts that a use is not counted.
+    pub(super) fn miss(&self) {
+        self.missed.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many uses are not counted.
+    pub(super) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Acquire)
     }
 
     /// The uses of a key.

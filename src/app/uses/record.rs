@@ -84,11 +84,13 @@ impl App {
             cost: charged,
             alone,
         };
-        if let Tried::Key(id, _) = &used.tried
-            && !admission.is_shed()
-        {
-            // Before the recorder has it: from then on it may be on record at any time.
-            self.table.with_row(id, |row| self.table.note_use(*id, &row.key, allowed, time));
+        if let Tried::Key(id, _) = &used.tried {
+            if admission.is_shed() {
+                self.table.note_missed_use();
+            } else {
+                // Before the recorder has it: from then on it may be on record at any time.
+                self.table.with_row(id, |row| self.table.note_use(*id, &row.key, allowed, time));
+            }
         }
         let ticket = recorder.record(admission, used).map_err(|Stopped| AppError::Draining)?;
         if settings.durability == Durability::BeforeReply {

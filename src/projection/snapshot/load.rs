@@ -19,6 +19,7 @@ use crate::domain::source::Sources;
 use crate::ledger::writer::Table;
 use crate::progress::Progress;
 use crate::projection::directory::LoadedKey;
+use crate::projection::ends::LoadedEnds;
 use crate::projection::key_table::AccountCell;
 use crate::projection::table_writer::TableWriter;
 
@@ -80,9 +81,10 @@ fn load_into<E: std::error::Error + Send + 'static>(
     })?;
     let owners = load_accounts(table, snapshot)?;
     let keys = KeyLoader { table, snapshot, owners: &owners, open, progress };
-    let (loaded, open_keys) = keys.load()?;
+    let (loaded, open_keys, ends) = keys.load()?;
     let names: Vec<_> = owners.into_iter().map(|owner| owner.name).collect();
     table.table().directory().add_sorted(&names, &loaded);
+    table.table().ends().load(ends);
     for (name, open) in names.into_iter().zip(open_keys) {
         table.put_open_keys(name, open);
     }
@@ -141,9 +143,9 @@ fn share(state: &mut AccountState, other: &AccountState) {
     }
 }
 
-/// What loading the keys gives besides their rows: their places, sorted, and the open keys of each
-/// account.
-type Loaded = (Vec<LoadedKey>, Vec<OpenKeys>);
+/// What loading the keys gives besides their rows: their places, sorted, the open keys of each account, and
+/// the ends of keys.
+type Loaded = (Vec<LoadedKey>, Vec<OpenKeys>, LoadedEnds);
 
 struct KeyLoader<'a, F> {
     table: &'a TableWriter,
@@ -161,7 +163,8 @@ impl<F> KeyLoader<'_, F> {
         let runs: Vec<_> = runs(self.snapshot.blocks(Section::Keys)).collect();
         let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
         let work = || -> Result<Loaded, LoadError<E>> {
-            let mut part = Part { loader: self, keys: Vec::new(), open: self.no_open_keys() };
+            let (open, ends) = (self.no_open_keys(), LoadedEnds::default());
+            let mut part = Part { loader: self, keys: Vec::new(), open, ends };
             while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let before = part.keys.len();
                 self.snapshot.read_blocks(Section::Keys, run.clone(), |_, block| {
@@ -171,7 +174,7 @@ impl<F> KeyLoader<'_, F> {
                 self.progress.reached(done.fetch_add(read, Ordering::Relaxed) + read);
             }
             part.keys.sort_unstable();
-            Ok((part.keys, part.open))
+            Ok((part.keys, part.open, part.ends))
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let threads = threads.min(MOST_THREADS).min(runs.len().max(1));
@@ -182,15 +185,16 @@ impl<F> KeyLoader<'_, F> {
             parts.extend(others.into_iter().map(|other| other.join().unwrap_or_else(panicked)));
             parts
         });
-        let mut all = (Vec::new(), self.no_open_keys());
+        let mut all = (Vec::new(), self.no_open_keys(), LoadedEnds::default());
         for part in parts {
-            let (keys, open) = part?;
+            let (keys, open, ends) = part?;
             if all.0.is_empty() {
                 all.0 = keys;
             } else {
                 all.0.extend(keys);
             }
             all.1.iter_mut().zip(open).for_each(|(all, part)| all.merge(part));
+            all.2.merge(ends);
         }
         // A merge of the parts, which are sorted.
         all.0.sort();
@@ -207,6 +211,7 @@ struct Part<'a, F> {
     loader: &'a KeyLoader<'a, F>,
     keys: Vec<LoadedKey>,
     open: Vec<OpenKeys>,
+    ends: LoadedEnds,
 }
 
 impl<F> Part<'_, F> {
@@ -229,6 +234,7 @@ impl<F> Part<'_, F> {
         if key.counts() {
             self.open[at].open(id, key.expire_time());
         }
+        self.ends.add(id, &key);
         let (tenant, place) = (owner.tenant, (key.create_time, id));
         self.keys.push(LoadedKey { tenant, place, account: number });
         table.put_loaded(id, key, Arc::clone(&owner.cell));

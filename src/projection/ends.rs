@@ -1,0 +1,210 @@
+//! Which keys end and when, noted as rows change: so that a figure of them needs no walk over all keys, and
+//! who ends overlaps early is told of each key that may.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::domain::ids::KeyId;
+use crate::domain::key::Key;
+use crate::domain::time::Time;
+
+/// What a key's row says of its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct End {
+    /// When it expires, of a key that works till then and has no successor.
+    expires: Option<Time>,
+    /// When it stops, of a key that works beside its successor till then.
+    retires: Option<Time>,
+    /// Whether it may stop before that, if nobody uses it.
+    may_retire: bool,
+}
+
+impl End {
+    fn of(key: &Key) -> Self {
+        let Some(life) = key.life.as_deref() else {
+            return End { expires: key.expire_time(), ..End::default() };
+        };
+        if life.revocation.is_some() {
+            return End::default();
+        }
+        let works = life.disabled_at.is_none();
+        match &life.rotation {
+            None => End { expires: key.expire_time().filter(|_| works), ..End::default() },
+            Some(rotation) => {
+                let retire_time = rotation.retire_time;
+                let end = key.expire_time().map_or(retire_time, |time| time.min(retire_time));
+                let asked = rotation.retire_when_idle_for.is_some();
+                End {
+                    expires: None,
+                    retires: works.then_some(end),
+                    may_retire: asked && rotation.retired_at.is_none(),
+                }
+            }
+        }
+    }
+}
+
+/// How many times lie up to one that moves.
+#[derive(Debug)]
+struct Edge {
+    at: Time,
+    passed: u64,
+}
+
+impl Edge {
+    const START: Edge = Edge { at: Time::from_micros(i64::MIN), passed: 0 };
+
+    /// Moves to `to`; costs by what lies between.
+    fn moved(&mut self, times: &BTreeMap<Time, u32>, to: Time) -> u64 {
+        let between = |from, to| -> u64 {
+            times.range((Excluded(from), Included(to))).map(|(_, count)| u64::from(*count)).sum()
+        };
+        if to > self.at {
+            self.passed += between(self.at, to);
+        } else if to < self.at {
+            self.passed -= between(to, self.at);
+        }
+        self.at = to;
+        self.passed
+    }
+}
+
+/// Times of keys, counted between two edges that follow the clock: each is passed once, however often the
+/// figure is asked for.
+#[derive(Debug)]
+struct Times {
+    times: BTreeMap<Time, u32>,
+    from: Edge,
+    to: Edge,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Times { times: BTreeMap::new(), from: Edge::START, to: Edge::START }
+    }
+}
+
+impl Times {
+    fn add(&mut self, time: Time) {
+        *self.times.entry(time).or_default() += 1;
+        for edge in [&mut self.from, &mut self.to] {
+            edge.passed += u64::from(time <= edge.at);
+        }
+    }
+
+    fn remove(&mut self, time: Time) {
+        let Some(count) = self.times.get_mut(&time) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.times.remove(&time);
+        }
+        for edge in [&mut self.from, &mut self.to] {
+            edge.passed -= u64::from(time <= edge.at);
+        }
+    }
+
+    /// How many lie after `from`, and not after `to`.
+    fn between(&mut self, from: Time, to: Time) -> u64 {
+        let passed = self.from.moved(&self.times, from);
+        self.to.moved(&self.times, to).saturating_sub(passed)
+    }
+
+    /// As many [`Times::add`]; while none are counted.
+    fn add_all(&mut self, mut times: Vec<Time>) {
+        times.sort_unstable();
+        let runs = times.chunk_by(|one, next| one == next);
+        let counted = runs.map(|run| (run[0], u32::try_from(run.len()).unwrap_or(u32::MAX)));
+        self.times = counted.collect();
+        (self.from, self.to) = (Edge::START, Edge::START);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Noted {
+    expiring: Times,
+    retiring: Times,
+    may_retire: Vec<KeyId>,
+}
+
+/// The ends of keys whose rows are loaded, before they are noted together.
+#[derive(Debug, Default)]
+pub(super) struct LoadedEnds {
+    expiring: Vec<Time>,
+    retiring: Vec<Time>,
+    may_retire: Vec<KeyId>,
+}
+
+impl LoadedEnds {
+    pub(super) fn add(&mut self, id: KeyId, key: &Key) {
+        let end = End::of(key);
+        self.expiring.extend(end.expires);
+        self.retiring.extend(end.retires);
+        self.may_retire.extend(end.may_retire.then_some(id));
+    }
+
+    pub(super) fn merge(&mut self, other: LoadedEnds) {
+        self.expiring.extend(other.expiring);
+        self.retiring.extend(other.retiring);
+        self.may_retire.extend(other.may_retire);
+    }
+}
+
+/// The ends of all keys. Its lock is held for a few additions, and for what time has passed since a figure
+/// was last asked for.
+#[derive(Debug, Default)]
+pub struct Ends(Mutex<Noted>);
+
+impl Ends {
+    /// A row takes the place of another; none: the key is new.
+    pub(super) fn replaced(&self, id: KeyId, before: Option<&Key>, after: &Key) {
+        let (before, after) = (before.map(End::of).unwrap_or_default(), End::of(after));
+        if before == after {
+            return;
+        }
+        let mut noted = self.noted();
+        before.expires.into_iter().for_each(|time| noted.expiring.remove(time));
+        after.expires.into_iter().for_each(|time| noted.expiring.add(time));
+        before.retires.into_iter().for_each(|time| noted.retiring.remove(time));
+        after.retires.into_iter().for_each(|time| noted.retiring.add(time));
+        if after.may_retire && !before.may_retire {
+            noted.may_retire.push(id);
+        }
+    }
+
+    /// Notes the ends of the first keys there are.
+    pub(super) fn load(&self, loaded: LoadedEnds) {
+        let mut noted = self.noted();
+        noted.expiring.add_all(loaded.expiring);
+        noted.retiring.add_all(loaded.retiring);
+        noted.may_retire = loaded.may_retire;
+    }
+
+    /// How many keys work at `now`, have no successor and expire at most `within` later. Not which accounts
+    /// are active.
+    #[must_use]
+    pub fn expiring(&self, now: Time, within: Duration) -> u64 {
+        self.noted().expiring.between(now, now.plus(within))
+    }
+
+    /// How many keys work at `now` beside their successors.
+    #[must_use]
+    pub fn retiring(&self, now: Time) -> u64 {
+        self.noted().retiring.between(now, Time::MAX)
+    }
+
+    /// The keys that may retire early and were not told of before.
+    #[must_use]
+    pub fn take_may_retire(&self) -> Vec<KeyId> {
+        std::mem::take(&mut self.noted().may_retire)
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[path = "ends_tests.rs"]
+mod tests;
