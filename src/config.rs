@@ -2,6 +2,7 @@
 //! never printed.
 
 mod ledger;
+mod notices;
 mod policy;
 mod usage;
 
@@ -18,6 +19,8 @@ use crate::domain::policy::Policy;
 
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
+use notices::FileNotices;
+pub use notices::NoticeSettings;
 pub use policy::shipped_policy;
 use policy::{FilePlan, FileRole, add_policy};
 use usage::FileUsage;
@@ -45,6 +48,8 @@ pub struct Config {
     pub ledger: LedgerSettings,
     /// How uses are recorded.
     pub usage: UsageSettings,
+    /// What holders of keys are told.
+    pub notices: NoticeSettings,
 }
 
 /// Bounds of the server.
@@ -92,6 +97,7 @@ impl Default for Config {
             limits: Limits::default(),
             ledger: LedgerSettings::default(),
             usage: UsageSettings::default(),
+            notices: NoticeSettings::default(),
         }
     }
 }
@@ -150,6 +156,8 @@ struct FileConfig {
     ledger: FileLedger,
     #[serde(default)]
     usage: FileUsage,
+    #[serde(default)]
+    notices: FileNotices,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -205,6 +213,7 @@ impl Config {
         config.limits = limits(&file.limits)?;
         config.ledger = file.ledger.settings()?;
         config.usage = file.usage.settings()?;
+        config.notices = file.notices.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }
@@ -296,6 +305,10 @@ mod tests {
         let reader = &config.policy.roles[&RoleName::parse("reader").expect("a name")];
         assert_eq!(reader.len(), 2);
         assert_eq!(config.limits.drain, Duration::from_secs(3));
+        let days = |text| Config::parse(text).expect(text).notices.expires_soon.as_secs() / 86_400;
+        let given = "[notices]\nexpires_soon_days = ";
+        let texts = [String::new(), format!("{given}0"), format!("{given}365")];
+        assert_eq!(texts.each_ref().map(|text| days(text)), [14, 0, 365]);
     }
 
     #[test]
@@ -308,6 +321,7 @@ mod tests {
             ("[ledger]\nvolume_bytes = 65535", "ledger.volume_bytes"),
             ("[ledger]\nscrub_bytes_per_second = 1", "ledger.scrub_bytes_per_second"),
             ("[ledger]\nscrub_interval_hours = 0", "ledger.scrub_interval_hours"),
+            ("[notices]\nexpires_soon_days = 366", "notices.expires_soon_days"),
             ("[roles.r]\npermissions = [\"s3cret s3cret\"]", "roles.r.permissions"),
             ("[plans.\"S3CRET\"]\nactive_keys = 1", "plans"),
             ("[plans.p]\nrequests_per_minute = 0", "plans.p.requests_per_minute"),

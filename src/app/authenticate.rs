@@ -11,6 +11,7 @@ use crate::app::identify::Identity;
 use crate::app::uses::record::Asked;
 use crate::domain::ids::{AccountRef, KeyId, Position, TenantId, TraceId};
 use crate::domain::key_format::{self, Environment, KeyProblem, PresentedKey};
+use crate::domain::notices::Notices;
 use crate::domain::permission::{Permissions, PlanName, RoleName};
 use crate::domain::personal::Personal;
 use crate::domain::rate_window::RateLimit;
@@ -69,6 +70,8 @@ pub struct Principal {
     pub expire_time: Option<Time>,
     /// The key's name and metadata.
     pub personal: Arc<Personal>,
+    /// What its holder should know.
+    pub notices: Notices,
 }
 
 /// The answer about a presented key.
@@ -257,7 +260,10 @@ impl App {
         }
         let judged = match verdict {
             Err(denied) => Judged::Denied(Arc::clone(&key.account), denied),
-            Ok(()) => Judged::Passed(passed(id, row, &standing)),
+            Ok(()) => {
+                let notices = Notices::of(key, now, self.notices.expires_soon);
+                Judged::Passed(passed(id, row, &standing, notices))
+            }
         };
         Ok((judged, rate_limit))
     }
@@ -297,7 +303,7 @@ impl App {
     }
 }
 
-fn passed(id: KeyId, row: &Row, standing: &Standing) -> Passed {
+fn passed(id: KeyId, row: &Row, standing: &Standing, notices: Notices) -> Passed {
     let (key, account) = (&row.key, &standing.account);
     let principal = Principal {
         key_id: id,
@@ -308,6 +314,7 @@ fn passed(id: KeyId, row: &Row, standing: &Standing) -> Passed {
         plan: account.state.plan.clone(),
         expire_time: key.expire_time(),
         personal: Arc::default(),
+        notices,
     };
     Passed { principal, personal_at: key.personal_at() }
 }

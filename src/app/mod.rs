@@ -48,6 +48,7 @@ use crate::app::source_budget::SourceBudget;
 use crate::app::status::Vitals;
 use crate::app::uses::Recording;
 use crate::clock::Clock;
+use crate::config::NoticeSettings;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::time::Time;
 use crate::ledger::engine::LedgerReader;
@@ -73,6 +74,7 @@ pub struct App {
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,
     pub(crate) drain: Drain,
+    pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.
     pub(crate) recording: OnceLock<Recording>,
 }

@@ -263,6 +263,7 @@ pub(crate) fn open_existing(
         random,
         backup_room: backup::one_backup(),
         drain: Drain::default(),
+        notices: config.notices,
         recording: OnceLock::new(),
     };
     let examiner = Some(examiner);

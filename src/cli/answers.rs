@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::output::{Fields, Resource};
-use super::resources::enum_or_null;
+use super::resources::{enum_or_dash, enum_or_null};
 use super::text::{or_dash, plain};
-use super::times::{humane_wait, span};
+use super::times::{humane, humane_wait, rfc3339, span};
 use super::words::word;
 use crate::proto::v1;
 
@@ -87,17 +87,36 @@ fn rate_limit_field(left: Option<&v1::RateLimit>) -> Option<(&'static str, Strin
     Some(("rate limit", format!("{} of {} left{then}", left.remaining, left.limit)))
 }
 
+/// What the holder should know, for programs.
+fn notices(notices: &[v1::KeyNotice]) -> Value {
+    let one = |told: &v1::KeyNotice| {
+        let time = told.time.as_ref().map(rfc3339);
+        json!({ "notice": enum_or_null::<v1::Notice>(told.notice), "time": time })
+    };
+    notices.iter().map(one).collect()
+}
+
+/// What the holder should know, for people.
+fn notice_fields(notices: &[v1::KeyNotice]) -> impl Iterator<Item = (&'static str, String)> {
+    notices.iter().map(|told| {
+        let until = told.time.as_ref().map_or_else(|| "—".to_owned(), humane);
+        ("notice", format!("{}  works until {until}", enum_or_dash::<v1::Notice>(told.notice)))
+    })
+}
+
 /// As the principal itself is shown, with its account's limit behind it.
 impl Resource for v1::WhoAmIResponse {
     fn json(&self) -> Value {
         let mut json = self.principal.clone().unwrap_or_default().json();
         json["rate_limit"] = rate_limit(self.rate_limit.as_ref());
+        json["notices"] = notices(&self.notices);
         json
     }
 
     fn fields(&self) -> Fields {
         let mut fields = self.principal.clone().unwrap_or_default().fields();
         fields.extend(rate_limit_field(self.rate_limit.as_ref()));
+        fields.extend(notice_fields(&self.notices));
         fields
     }
 }
@@ -112,6 +131,7 @@ impl Resource for v1::AuthenticateResponse {
             "principal": self.principal.as_ref().map(Resource::json),
             "key_id": self.key_id,
             "rate_limit": rate_limit(self.rate_limit.as_ref()),
+            "notices": notices(&self.notices),
             "position": self.position,
             "evidence_position": self.evidence_position,
         })
@@ -132,6 +152,7 @@ impl Resource for v1::AuthenticateResponse {
             fields.push(("tell the holder", or_dash(&self.public_message)));
         }
         fields.extend(rate_limit_field(self.rate_limit.as_ref()));
+        fields.extend(notice_fields(&self.notices));
         fields.push(("decided at", self.position.to_string()));
         if self.evidence_position > 0 {
             fields.push(("because of", format!("event {}", self.evidence_position)));
@@ -185,6 +206,7 @@ mod tests {
                 "principal": null,
                 "key_id": "key_1",
                 "rate_limit": null,
+                "notices": [],
                 "position": 9,
                 "evidence_position": 8,
             })
@@ -230,12 +252,31 @@ mod tests {
     #[test]
     fn who_a_key_is_is_shown_as_its_principal_and_what_is_left() {
         let principal = v1::Principal { key_id: "key_1".to_owned(), ..Default::default() };
-        let answer = v1::WhoAmIResponse { principal: Some(principal), rate_limit: left(3, None) };
+        let answer = v1::WhoAmIResponse {
+            principal: Some(principal),
+            rate_limit: left(3, None),
+            ..Default::default()
+        };
         assert_eq!(answer.json()["key_id"], "key_1");
         assert_eq!(answer.json()["rate_limit"]["remaining"], 3);
         let text = shown(Format::Table, &answer);
         assert!(text.starts_with("key          key_1\n"), "{text}");
         assert!(text.ends_with("\nrate limit   3 of 100 left, all in 59 s\n"), "{text}");
+    }
+
+    #[test]
+    fn what_the_holder_should_know_is_shown_with_its_time() {
+        let time = Some(prost_types::Timestamp { seconds: 1_795_411_812, nanos: 0 });
+        let told = |notice: v1::Notice| v1::KeyNotice { notice: notice.into(), time };
+        let notices = vec![told(v1::Notice::ExpiresSoon), told(v1::Notice::Superseded)];
+        let answer = v1::WhoAmIResponse { notices: notices.clone(), ..Default::default() };
+        assert_fields_of_message("KeyNotice", &answer.json()["notices"][0]);
+        let answer = v1::AuthenticateResponse { notices, ..Default::default() };
+        let superseded = json!({ "notice": "SUPERSEDED", "time": "2026-11-23T05:30:12Z" });
+        assert_eq!(answer.json()["notices"][1], superseded);
+        let text = shown(Format::Table, &answer);
+        let line = "notice           EXPIRES_SOON  works until 2026-11-23 05:30:12Z\n";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]

@@ -47,6 +47,7 @@ api_enums! {
     DenialReason "DENIAL_REASON_",
     KeyProblem "KEY_PROBLEM_",
     KeyState "KEY_STATE_",
+    Notice "NOTICE_",
     Outcome "OUTCOME_",
     RevokeReason "REVOKE_REASON_",
     Role "ROLE_",

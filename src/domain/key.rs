@@ -189,6 +189,13 @@ impl Key {
         self.life.as_ref().and_then(|life| life.rotation.as_ref())
     }
 
+    /// From when a rotated key no longer works at the latest: its overlap is over, or it has expired before.
+    #[must_use]
+    pub fn overlap_end(&self) -> Option<Time> {
+        let retire_time = self.rotation()?.retire_time;
+        Some(self.expire_time().map_or(retire_time, |time| time.min(retire_time)))
+    }
+
     /// Whether the key counts to its plan's cap, expiry aside: neither rotated nor revoked.
     #[must_use]
     pub fn counts(&self) -> bool {

@@ -19,6 +19,7 @@ pub mod key;
 pub mod key_format;
 pub mod key_rules;
 pub mod log_state;
+pub mod notices;
 pub mod open_keys;
 pub mod overlay;
 pub mod permission;

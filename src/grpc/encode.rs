@@ -11,6 +11,7 @@ use crate::app::key_view::KeyView;
 use crate::domain::ids::Position;
 use crate::domain::key::KeyState;
 use crate::domain::key_format::KeyText;
+use crate::domain::notices::Notices;
 use crate::domain::permission::Permissions;
 use crate::domain::rate_window::RateLimit;
 use crate::domain::time::Time;
@@ -133,6 +134,16 @@ pub(super) fn principal(principal: &Principal) -> v1::Principal {
         expire_time: principal.expire_time.map(time),
         metadata: principal.personal.metadata.clone(),
     }
+}
+
+/// What the holder of a key should know; nothing is allocated if that is nothing.
+pub(super) fn notices(notices: &Notices) -> Vec<v1::KeyNotice> {
+    let Notices { expires_soon, superseded } = notices;
+    let told = [(v1::Notice::ExpiresSoon, expires_soon), (v1::Notice::Superseded, superseded)];
+    let told = told.into_iter().filter_map(|(notice, at)| {
+        at.map(|at| v1::KeyNotice { notice: notice.into(), time: Some(time(at)) })
+    });
+    told.collect()
 }
 
 /// What an account has left of its limit.

@@ -33,12 +33,10 @@ impl End {
         match &life.rotation {
             None => End { expires: key.expire_time().filter(|_| works), ..End::default() },
             Some(rotation) => {
-                let retire_time = rotation.retire_time;
-                let end = key.expire_time().map_or(retire_time, |time| time.min(retire_time));
                 let asked = rotation.retire_when_idle_for.is_some();
                 End {
                     expires: None,
-                    retires: works.then_some(end),
+                    retires: key.overlap_end().filter(|_| works),
                     may_retire: asked && rotation.retired_at.is_none(),
                 }
             }

@@ -92,6 +92,7 @@ fn answer(decision: Decision) -> AuthenticateResponse {
             outcome: v1::Outcome::Allowed.into(),
             key_id: principal.key_id.to_string(),
             principal: Some(encode::principal(&principal)),
+            notices: encode::notices(&principal.notices),
             ..AuthenticateResponse::default()
         },
         Outcome::MissingKey => denied(DenialReason::MissingKey),
@@ -149,6 +150,7 @@ mod tests {
     use crate::app::authenticate::Principal;
     use crate::domain::ids::{AccountId, AccountRef, KeyId};
     use crate::domain::key_format::{Environment, KeyProblem};
+    use crate::domain::notices::Notices;
     use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
     use crate::domain::personal::Personal;
     use crate::domain::time::Time;
@@ -237,6 +239,7 @@ mod tests {
             plan: PlanName::parse("standard").expect("valid"),
             expire_time: Some(Time::from_micros(-1)),
             personal: Arc::new(personal),
+            notices: Notices { expires_soon: Some(Time::EPOCH), superseded: None },
         };
         let answer = answered(Outcome::Allowed(principal), 9);
         let principal = v1::Principal {
@@ -255,6 +258,10 @@ mod tests {
             outcome: v1::Outcome::Allowed.into(),
             key_id: KEY.to_string(),
             principal: Some(principal),
+            notices: vec![v1::KeyNotice {
+                notice: v1::Notice::ExpiresSoon.into(),
+                time: Some(prost_types::Timestamp::default()),
+            }],
             position: 9,
             ..Default::default()
         };

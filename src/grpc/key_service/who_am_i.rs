@@ -27,6 +27,7 @@ pub(super) async fn handle(
     let (principal, rate_limit) = app.who_am_i(api_key, context).await?;
     Ok(WhoAmIResponse {
         principal: Some(encode::principal(&principal)),
+        notices: encode::notices(&principal.notices),
         rate_limit: rate_limit.as_ref().map(encode::rate_limit),
     })
 }
