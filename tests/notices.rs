@@ -4,6 +4,7 @@ mod common;
 
 use std::time::Duration;
 
+use common::process::get;
 use common::{Client, TestServer, new_key};
 use keyledger::clock::Clock;
 use keyledger::domain::time::Time;
@@ -50,6 +51,59 @@ async fn server(config: &str) -> (TestServer, Client) {
     let admin = server.admin().await;
     admin.put_account("a", "enterprise", &["x"]).await;
     (server, admin)
+}
+
+/// How many keys are said to expire soon, and to be retiring.
+fn figures(server: &TestServer) -> (u64, u64) {
+    let (_, page) = get(server.ops.as_deref().expect("served"), "/metrics");
+    let sample = |name: &str| {
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect("a sample").parse().expect("a number")
+    };
+    (sample("keyledger_keys_expiring_soon"), sample("keyledger_keys_retiring"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_expire_soon_and_that_retire_are_counted() {
+    let server = TestServer::builder().ops().start().await;
+    let admin = server.admin().await;
+    admin.put_account("a", "enterprise", &[]).await;
+    let (_, _) = admin.create_key("a", "lasting").await;
+    let (revoked, _) = expiring(&server, &admin, 20 * A_DAY).await;
+    let (rotated, _) = expiring(&server, &admin, 20 * A_DAY).await;
+    let (_, _) = expiring(&server, &admin, 40 * A_DAY).await;
+    assert_eq!(figures(&server), (0, 0));
+    server.clock.advance(6 * A_DAY);
+    assert_eq!(figures(&server), (2, 0));
+    rotate(&admin, &rotated, A_DAY).await;
+    assert_eq!(figures(&server), (2, 1), "its successor expires as soon");
+    admin.revoke(&revoked.key_id).await.expect("revoked");
+    assert_eq!(figures(&server), (1, 1));
+    let (earlier, _) = expiring(&server, &admin, 40 * A_DAY).await;
+    let key = v1::Key {
+        key_id: earlier.key_id,
+        expire_time: Some(stamp(server.clock.wall().plus(2 * A_DAY))),
+        ..Default::default()
+    };
+    let update_mask = Some(prost_types::FieldMask { paths: vec!["expire_time".to_owned()] });
+    let request = v1::UpdateKeyRequest { key: Some(key), update_mask, ..Default::default() };
+    admin.keys.clone().update_key(request).await.expect("updated");
+    assert_eq!(figures(&server), (2, 1));
+    server.clock.advance(A_DAY);
+    assert_eq!(figures(&server), (2, 0), "its overlap is over");
+
+    let clock = std::sync::Arc::clone(&server.clock);
+    let dir = server.stop().await;
+    let server = TestServer::builder().dir(&dir).clock(&clock).ops().start().await;
+    assert_eq!(figures(&server), (2, 0), "after a start too");
+    server.clock.advance(A_DAY);
+    assert_eq!(figures(&server), (1, 0), "one has expired");
+    server.clock.advance(12 * A_DAY);
+    assert_eq!(figures(&server), (0, 0), "and the next");
+    server.clock.advance(2 * A_DAY);
+    assert_eq!(figures(&server), (0, 0));
+    server.clock.advance(8 * A_DAY);
+    assert_eq!(figures(&server), (1, 0), "the last expires in ten days");
 }
 
 #[tokio::test]

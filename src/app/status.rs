@@ -52,6 +52,15 @@ pub struct RateFigures {
     pub refused: u64,
 }
 
+/// How many keys will not work for much longer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EndFigures {
+    /// Keys that work, have no successor and expire within the span in which that is soon.
+    pub expiring_soon: u64,
+    /// Keys that work beside their successors.
+    pub retiring: u64,
+}
+
 /// Figures of the whole service.
 #[derive(Clone, Debug)]
 pub struct Figures {
@@ -67,6 +76,8 @@ pub struct Figures {
     pub accounts: usize,
     /// How many keys there are, revoked ones included.
     pub keys: usize,
+    /// How many keys will not work for much longer.
+    pub ends: EndFigures,
     /// How many callers there are, revoked ones included.
     pub callers: usize,
     /// How the limits of accounts are used.
@@ -155,6 +166,7 @@ impl App {
             uptime: self.clock.monotonic().saturating_sub(self.vitals.started),
             accounts: self.table.account_count(),
             keys: self.table.key_count(),
+            ends: self.end_figures(),
             callers: self.table.callers().len(),
             rates: RateFigures {
                 windows: self.table.rate_windows().count(),
@@ -172,6 +184,14 @@ impl App {
             scrub: self.scrub.status(),
             log_state: self.table.log_state(),
         }
+    }
+}
+
+impl App {
+    fn end_figures(&self) -> EndFigures {
+        let (ends, now) = (self.table.ends(), self.now());
+        let expiring_soon = ends.expiring(now, self.notices.expires_soon);
+        EndFigures { expiring_soon, retiring: ends.retiring(now) }
     }
 }
 

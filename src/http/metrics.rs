@@ -42,9 +42,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     }
     page.gauge("keyledger_ledger_disk_bytes", "Bytes of the log on disk.", figures.disk_bytes);
     page.gauge("keyledger_commands_waiting", "Changes that wait to be decided.", figures.waiting);
-    page.gauge("keyledger_accounts", "Accounts, closed ones included.", figures.accounts);
-    page.gauge("keyledger_keys", "Keys, revoked ones included.", figures.keys);
-    page.gauge("keyledger_callers", "Callers, revoked ones included.", figures.callers);
+    aggregates(&mut page, figures);
     page.gauge("keyledger_volumes_sealed", "Sealed volumes of the log.", figures.sealed);
     page.gauge(
         "keyledger_volumes_waiting_to_seal",
@@ -80,6 +78,22 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     uses(&mut page, figures);
     scrub(&mut page, figures);
     page.0
+}
+
+fn aggregates(page: &mut Page, figures: &Figures) {
+    page.gauge("keyledger_accounts", "Accounts, closed ones included.", figures.accounts);
+    page.gauge("keyledger_keys", "Keys, revoked ones included.", figures.keys);
+    page.gauge(
+        "keyledger_keys_expiring_soon",
+        "Keys that work, were not rotated and expire within notices.expires_soon_days.",
+        figures.ends.expiring_soon,
+    );
+    page.gauge(
+        "keyledger_keys_retiring",
+        "Keys that were rotated and still work.",
+        figures.ends.retiring,
+    );
+    page.gauge("keyledger_callers", "Callers, revoked ones included.", figures.callers);
 }
 
 fn rates(page: &mut Page, figures: &Figures) {
@@ -212,7 +226,7 @@ impl Page {
 mod tests {
     use super::*;
     use crate::app::scrub::ScrubStatus;
-    use crate::app::status::RateFigures;
+    use crate::app::status::{EndFigures, RateFigures};
     use crate::app::uses::{RecorderState, UseFigures};
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::LogState;
@@ -227,6 +241,7 @@ mod tests {
             uptime: Duration::ZERO,
             accounts: 1,
             keys: 2,
+            ends: EndFigures { expiring_soon: 14, retiring: 15 },
             callers: 3,
             rates: RateFigures { windows: 12, refused: 13 },
             uses: UseFigures {
@@ -283,6 +298,8 @@ mod tests {
             "keyledger_commands_waiting 6",
             "keyledger_accounts 1",
             "keyledger_keys 2",
+            "keyledger_keys_expiring_soon 14",
+            "keyledger_keys_retiring 15",
             "keyledger_callers 3",
             "keyledger_volumes_sealed 7",
             "keyledger_volumes_waiting_to_seal 8",

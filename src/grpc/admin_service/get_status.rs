@@ -105,6 +105,7 @@ mod tests {
             uptime: Duration::from_millis(2500),
             accounts: 1,
             keys: 2,
+            ends: crate::app::status::EndFigures::default(),
             callers: 3,
             rates: crate::app::status::RateFigures::default(),
             pepper: PepperVersion(4),

@@ -63,8 +63,8 @@ fn stories_have_bound_keys_remembered_calls_and_every_part_of_a_life() {
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
-    let mut found = [0; 7];
-    for _ in 0..40 {
+    let mut found = [0; 9];
+    for _ in 0..120 {
         let script = vec(step(), 40).new_tree(&mut runner).unwrap().current();
         let story = Story::of(&script, 3);
         let place = Place::new();
@@ -80,6 +80,11 @@ fn stories_have_bound_keys_remembered_calls_and_every_part_of_a_life() {
                 life.is_some_and(|life| life.disabled_at.is_some()),
                 life.is_some_and(|life| life.rotation.is_some()),
                 life.is_some_and(|life| life.revocation.is_some()),
+                entry
+                    .key
+                    .rotation()
+                    .is_some_and(|rotation| rotation.retire_when_idle_for.is_some()),
+                entry.key.rotation().is_some_and(|rotation| rotation.retired_at.is_some()),
             ];
             found.iter_mut().zip(parts).for_each(|(count, part)| *count += usize::from(part));
         }

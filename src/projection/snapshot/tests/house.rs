@@ -107,6 +107,11 @@ impl Story {
                 add(&table.open_keys(&name, time));
             }
         }
+        for seconds in 0..45 {
+            let span = std::time::Duration::from_secs(seconds);
+            let time = self.world.now.plus(span);
+            add(&(shared.ends().expiring(time, span), shared.ends().retiring(time)));
+        }
         add(&shared.directory().keys(&tenant("acme"), None, None, 1000));
         add(&shared.directory().accounts(&tenant("acme"), None, 1000));
         for method in [Method::CreateKey, Method::RotateKey] {
