@@ -9,16 +9,18 @@ use quick_cache::sync::Cache;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::domain::event::{Event, EventKind, Recorded};
-use crate::domain::ids::{AccountId, AccountRef, EventId, Position, TenantId};
+use crate::domain::ids::{AccountRef, EventId, Position};
 use crate::domain::personal::Personal;
 use crate::domain::sealed::Private;
 use crate::domain::source::{SourceRange, Sources};
 use crate::domain::subject::Subject;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::record;
+pub(crate) use crate::projection::private::open;
+use crate::projection::private::{context, open_private};
 use crate::projection::snapshot::{Bound, KeyEntry};
 use crate::random::{self, Random};
-use crate::vault::{DataKeys, OpenError, Scope, SealContext, Vault, commitment};
+use crate::vault::{DataKeys, OpenError, Scope, Vault, commitment};
 
 /// Bytes of opened personal fields that are kept: at 150 bytes a key, those of about 400,000 keys.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -56,17 +58,6 @@ pub(crate) fn weight(personal: &Personal) -> usize {
 /// An empty cache of opened personal fields.
 pub(crate) fn personal_cache() -> PersonalCache {
     Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, PersonalWeight)
-}
-
-/// What a record's personal fields are bound to.
-fn context(subject: &Subject, kind: EventKind, event_id: EventId) -> SealContext<'_> {
-    let account = match subject {
-        Subject::Key(account, _) | Subject::Account(account) => Some(&**account),
-        Subject::Caller(_) | Subject::Service => None,
-    };
-    let tenant: Option<&TenantId> = account.map(|account| &account.tenant);
-    let account: Option<&AccountId> = account.map(|account| &account.account);
-    SealContext { tenant, account, kind: kind as u32, event_id }
 }
 
 /// Whose data key a subject's personal fields are sealed under.
@@ -112,33 +103,6 @@ pub(crate) fn seal_under(
     let clear = record::encode_personal(personal, random::bytes(random));
     let sealed = data_keys.seal(key, &context(subject, kind, event_id), &clear, random)?;
     Ok(Private { event_id, sealed, commitment: commitment(&clear) })
-}
-
-/// Opens the personal fields of a record; none if it has none.
-///
-/// # Errors
-/// [`OpenError`] if they cannot be opened or are not what the record commits to.
-pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Personal>, OpenError> {
-    let Some(private) = &fact.private else { return Ok(None) };
-    if private.event_id != fact.event_id {
-        return Err(OpenError::Altered);
-    }
-    open_private(data_keys, &fact.subject, fact.event.kind(), private).map(Some)
-}
-
-/// As [`open`], of what was sealed for an event of that kind about `subject`.
-fn open_private(
-    data_keys: &DataKeys,
-    subject: &Subject,
-    kind: EventKind,
-    private: &Private,
-) -> Result<Personal, OpenError> {
-    let context = context(subject, kind, private.event_id);
-    let clear = data_keys.open_sealed(&private.sealed, &context)?;
-    if commitment(&clear) != private.commitment {
-        return Err(OpenError::Altered);
-    }
-    record::decode_personal(&clear).map_err(|_| OpenError::Altered)
 }
 
 /// Puts the opened address ranges into an event that was read from the log. Ranges that cannot be

@@ -6,6 +6,7 @@ pub mod ends;
 mod id_hash;
 pub mod key_table;
 mod places;
+pub(crate) mod private;
 pub mod rate_windows;
 pub mod snapshot;
 pub mod table_writer;

@@ -4,6 +4,9 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::projection::usage::schema;
+use crate::vault::OpenError;
+
 /// What failed. Never says what was stored.
 #[derive(Debug, Error)]
 pub enum UsageStoreError {
@@ -13,16 +16,31 @@ pub enum UsageStoreError {
     /// The file system failed.
     #[error("the file system failed on the database: {0}")]
     Io(#[from] io::Error),
+    /// The file is no database of this program's, of this version.
+    #[error("the file cannot be used: {0}")]
+    Unfit(&'static str),
     /// What is stored cannot be: something else than this program wrote it.
     #[error("what is stored is not as it was written: {0}")]
     Damaged(&'static str),
-    /// The question took longer than one may.
-    #[error("the question took too long")]
+    /// What is sealed cannot be opened, though its data key is there.
+    #[error("what is sealed cannot be opened: {0}")]
+    Sealed(#[from] OpenError),
+    /// The question reads more than one may.
+    #[error("the question reads more than one may")]
     TooSlow,
     /// The answer has more groups than one may have.
     #[error("the answer has too many groups")]
     TooMany,
-    /// What asks for the next page was not made by an answer to this question.
-    #[error("what asks for the next page is none of this question")]
-    BadCursor,
+}
+
+impl UsageStoreError {
+    /// Whether the file is at fault, so that it is to be made anew.
+    #[must_use]
+    pub fn is_of_the_file(&self) -> bool {
+        match self {
+            UsageStoreError::Database(error) => schema::is_damage(error),
+            UsageStoreError::Unfit(_) | UsageStoreError::Damaged(_) => true,
+            _ => false,
+        }
+    }
 }

@@ -5,13 +5,29 @@
 //! clear, in no file of the database.
 
 mod error;
+mod fold;
+mod gaps;
+mod key;
+mod labels;
+mod levels;
+mod names;
+mod query;
 mod reader;
+mod retention;
+mod scan;
+mod schema;
+mod sources;
 mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 pub use error::UsageStoreError;
+pub use levels::Stretch;
 pub use reader::UsageReader;
 pub use store::UsageStore;
 
@@ -22,6 +38,9 @@ use crate::domain::usage::used::GapCause;
 
 /// Most rows of a page, of a top, and of a page of ways.
 pub const MAX_ROWS: usize = 1_000;
+
+/// Most dimensions that rows are told apart by.
+pub const MAX_GROUP_BY: usize = 3;
 
 /// Most buckets of a range that rows are told apart by.
 pub const MAX_BUCKETS: usize = 1_500;

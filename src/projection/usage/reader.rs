@@ -1,22 +1,50 @@
-//! Answers questions from the usage projection.
+//! Answers questions from the usage projection, beside its writer.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Params, Row};
 
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::time::Time;
+use crate::projection::usage::levels::Horizons;
+use crate::projection::usage::sources::{Clear, Opener};
+use crate::projection::usage::store::read_state;
 use crate::projection::usage::{
-    AsOf, Bucket, Gap, Granularity, Range, Rows, UsageQuery, UsageStoreError, Ways,
+    AsOf, Bucket, Gap, Granularity, Range, Rows, UsageQuery, UsageStoreError, Ways, gaps, key,
+    query, schema,
 };
+use crate::vault::Vault;
 
-/// Reads the database beside its writer. Each answer is of one moment. Blocks: a question may take seconds.
+/// Questions that are answered at the same time: the others wait for one of these. Bounds memory and the share of the
+/// processor.
+const AT_ONCE: usize = 4;
+
+/// Rows that one question may read: about ten seconds' worth.
+const MAX_READ: u64 = 20_000_000;
+
+/// Reads the database. Cheap to clone. Each answer is of one moment. Blocks: a question may take seconds.
 #[derive(Clone, Debug)]
-pub struct UsageReader {}
+pub struct UsageReader {
+    pool: Arc<Pool>,
+    vault: Arc<Vault>,
+    clear: Arc<Clear>,
+}
 
 impl UsageReader {
+    pub(super) fn new(path: &Path, vault: Arc<Vault>) -> Self {
+        let room = Mutex::new(Room { open: 0, idle: Vec::new() });
+        let pool = Pool { path: path.to_owned(), room, freed: Condvar::new() };
+        UsageReader { pool: Arc::new(pool), vault, clear: Arc::default() }
+    }
+
     /// The last event that is folded in.
     ///
     /// # Errors
     /// [`UsageStoreError`].
     pub fn reached(&self) -> Result<Option<Position>, UsageStoreError> {
-        Ok(None)
+        self.ask(|_| Ok(())).map(|answer| answer.position)
     }
 
     /// How often `key` was used, by bucket, ascending; buckets without uses are left out.
@@ -25,19 +53,19 @@ impl UsageReader {
     /// [`UsageStoreError`].
     pub fn key_usage(
         &self,
-        _key: &KeyId,
-        _range: Range,
-        _granularity: Granularity,
+        key: &KeyId,
+        range: Range,
+        granularity: Granularity,
     ) -> Result<AsOf<Vec<Bucket>>, UsageStoreError> {
-        Ok(AsOf { position: None, value: Vec::new() })
+        self.ask(|moment| key::buckets(moment, key, range, granularity))
     }
 
     /// How often keys were used, told apart as asked.
     ///
     /// # Errors
     /// [`UsageStoreError`].
-    pub fn query(&self, _query: &UsageQuery) -> Result<AsOf<Rows>, UsageStoreError> {
-        Ok(AsOf { position: None, value: Rows::default() })
+    pub fn query(&self, query: &UsageQuery) -> Result<AsOf<Rows>, UsageStoreError> {
+        self.ask(|moment| query::answer(moment, query))
     }
 
     /// In which ways `key` was used in the bucket that holds `since` and later: at most `limit` of those behind the
@@ -47,27 +75,145 @@ impl UsageReader {
     /// [`UsageStoreError`].
     pub fn ways(
         &self,
-        _key: &KeyId,
-        _since: Time,
-        _after: Option<&[u8]>,
-        _limit: usize,
+        key: &KeyId,
+        since: Time,
+        after: Option<&[u8]>,
+        limit: usize,
     ) -> Result<AsOf<Ways>, UsageStoreError> {
-        Ok(AsOf { position: None, value: Ways::default() })
+        self.ask(|moment| key::ways(moment, key, since, after, limit))
     }
 
     /// The gaps that reach into `range`, ascending; the last `limit` of them.
     ///
     /// # Errors
     /// [`UsageStoreError`].
-    pub fn gaps(&self, _range: Range, _limit: usize) -> Result<AsOf<Vec<Gap>>, UsageStoreError> {
-        Ok(AsOf { position: None, value: Vec::new() })
+    pub fn gaps(&self, range: Range, limit: usize) -> Result<AsOf<Vec<Gap>>, UsageStoreError> {
+        self.ask(|moment| gaps::within(moment, range, limit))
     }
 
     /// Bytes of the database on disk.
-    ///
-    /// # Errors
-    /// [`UsageStoreError::Io`].
-    pub fn bytes(&self) -> Result<u64, UsageStoreError> {
-        Ok(0)
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        schema::bytes(&self.pool.path)
+    }
+
+    /// Asks in one transaction, so that all that is read is of one moment.
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&Moment<'_>) -> Result<T, UsageStoreError>,
+    ) -> Result<AsOf<T>, UsageStoreError> {
+        let mut lent = self.pool.lend()?;
+        let database = lent.database.take().expect("lent with one");
+        let transaction = database.unchecked_transaction()?;
+        let state = read_state(&transaction)?;
+        let moment = Moment {
+            database: &transaction,
+            opener: Opener { vault: &self.vault, clear: &self.clear },
+            horizons: state.horizons,
+            read: Cell::new(0),
+        };
+        let value = question(&moment)?;
+        transaction.finish()?;
+        // One with which something failed is not lent again.
+        lent.database = Some(database);
+        Ok(AsOf { position: state.reached.map(|(position, _)| position), value })
+    }
+}
+
+/// The database at one moment.
+pub(super) struct Moment<'a> {
+    pub(super) database: &'a Connection,
+    pub(super) opener: Opener<'a>,
+    pub(super) horizons: Horizons,
+    read: Cell<u64>,
+}
+
+impl Moment<'_> {
+    /// Hands each row that `sql` finds to `each`.
+    pub(super) fn each(
+        &self,
+        sql: &str,
+        params: impl Params,
+        mut each: impl FnMut(&Row<'_>) -> Result<(), UsageStoreError>,
+    ) -> Result<(), UsageStoreError> {
+        let mut statement = self.database.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        while let Some(row) = rows.next()? {
+            let read = self.read.get() + 1;
+            if read > MAX_READ {
+                return Err(UsageStoreError::TooSlow);
+            }
+            self.read.set(read);
+            each(row)?;
+        }
+        Ok(())
+    }
+
+    /// The first row that `sql` finds.
+    pub(super) fn one<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, UsageStoreError> {
+        let mut found = None;
+        self.each(sql, params, |row| {
+            found = Some(read(row)?);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+/// Connections that are open, [`AT_ONCE`] at most.
+#[derive(Debug)]
+struct Pool {
+    path: PathBuf,
+    room: Mutex<Room>,
+    freed: Condvar,
+}
+
+#[derive(Debug)]
+struct Room {
+    /// Those lent and those idle.
+    open: usize,
+    idle: Vec<Connection>,
+}
+
+/// A connection on loan: given back when this is dropped, or if it is gone, its place.
+struct Lent<'a> {
+    pool: &'a Pool,
+    database: Option<Connection>,
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until one is free: each is given back, for a question has an end.
+    fn lend(&self) -> Result<Lent<'_>, UsageStoreError> {
+        let full = |room: &mut Room| room.idle.is_empty() && room.open >= AT_ONCE;
+        let mut room =
+            self.freed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = room.idle.pop() {
+            return Ok(Lent { pool: self, database: Some(database) });
+        }
+        room.open += 1;
+        drop(room);
+        let mut lent = Lent { pool: self, database: None };
+        lent.database = Some(schema::open_to_read(&self.path)?);
+        Ok(lent)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut room = self.pool.lock();
+        match self.database.take() {
+            Some(database) => room.idle.push(database),
+            None => room.open -= 1,
+        }
+        self.pool.freed.notify_one();
     }
 }

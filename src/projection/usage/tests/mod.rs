@@ -1,0 +1,4 @@
+//! Tests of the usage projection, on real files.
+
+mod model;
+mod queries;
