@@ -34,6 +34,7 @@ pub mod startup;
 pub mod status;
 pub mod switch_key;
 pub mod update_key;
+pub mod usage_model;
 pub mod uses;
 pub mod who_am_i;
 
@@ -46,6 +47,7 @@ use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
 use crate::app::status::Vitals;
+use crate::app::usage_model::UsageModel;
 use crate::app::uses::Recording;
 use crate::clock::Clock;
 use crate::config::NoticeSettings;
@@ -77,6 +79,8 @@ pub struct App {
     pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.
     pub(crate) recording: OnceLock<Recording>,
+    /// Folded while the service runs, not offline.
+    pub(crate) usage_model: Arc<UsageModel>,
 }
 
 impl std::fmt::Debug for App {

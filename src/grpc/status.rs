@@ -130,6 +130,11 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             let fault = fault(Code::Unavailable, Reason::UsesBehind);
             Fault { retry_after: Some(*retry_after), ..fault }
         }
+        AppError::UsageBehind { position, retry_after } => {
+            let position = position.map_or(0, crate::domain::ids::Position::get);
+            let fault = fault(Code::Unavailable, Reason::UsageBehind).with("position", &position);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),

@@ -2,7 +2,7 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
 //! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
-//! labels but the version's, so the number of series is fixed.
+//! labels but the version's and the projection's, so the number of series is fixed.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
@@ -76,6 +76,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     );
     rates(&mut page, figures);
     uses(&mut page, figures);
+    projections(&mut page, figures);
     scrub(&mut page, figures);
     page.0
 }
@@ -157,6 +158,28 @@ fn uses(page: &mut Page, figures: &Figures) {
     );
 }
 
+fn projections(page: &mut Page, figures: &Figures) {
+    let usage = &figures.usage_projection;
+    let mut add =
+        |name, help, value| page.add(name, "gauge", help, "{projection=\"usage\"}", value);
+    add(
+        "keyledger_projection_position",
+        "The last position that is folded into the projection.",
+        usage.position.map_or(0, |position| position.get()),
+    );
+    add(
+        "keyledger_projection_lag",
+        "Records of the log that are not folded into the projection yet.",
+        figures.projection_lag(),
+    );
+    add(
+        "keyledger_projection_failing",
+        "Whether the last try to fold more into the projection failed.",
+        usage.failing.into(),
+    );
+    add("keyledger_projection_disk_bytes", "Bytes of the projection on disk.", usage.bytes);
+}
+
 fn scrub(page: &mut Page, figures: &Figures) {
     let scrub = &figures.scrub;
     page.gauge("keyledger_scrub_enabled", "Whether there is a scrub.", u8::from(scrub.runs));
@@ -227,6 +250,7 @@ mod tests {
     use super::*;
     use crate::app::scrub::ScrubStatus;
     use crate::app::status::{EndFigures, RateFigures};
+    use crate::app::usage_model::ProjectionFigures;
     use crate::app::uses::{RecorderState, UseFigures};
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::LogState;
@@ -259,6 +283,11 @@ mod tests {
                 windows_waiting: 27,
                 windows_recorded: 28,
                 refused_by_a_rule: true,
+            },
+            usage_projection: ProjectionFigures {
+                position: Position::new(39),
+                failing: true,
+                bytes: 29,
             },
             pepper: PepperVersion(1),
             disk_bytes: 5,
@@ -321,6 +350,10 @@ mod tests {
             "keyledger_usage_windows_waiting 27",
             "keyledger_usage_windows_recorded_total 28",
             "keyledger_usage_failing 1",
+            "keyledger_projection_position{projection=\"usage\"} 39",
+            "keyledger_projection_lag{projection=\"usage\"} 3",
+            "keyledger_projection_failing{projection=\"usage\"} 1",
+            "keyledger_projection_disk_bytes{projection=\"usage\"} 29",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",

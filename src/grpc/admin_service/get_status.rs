@@ -10,8 +10,8 @@ use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
-    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ScrubStatus, StatusCounts,
-    VolumeStatus,
+    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus, ScrubStatus,
+    StatusCounts, VolumeStatus,
 };
 
 pub(super) async fn handle(
@@ -72,6 +72,13 @@ fn answer(status: Status) -> GetStatusResponse {
                 last: encode::position(loss.last),
             })
             .collect(),
+        projections: vec![ProjectionStatus {
+            name: "usage".to_owned(),
+            position: encode::position(status.usage_projection.position),
+            lag: status.projection_lag(),
+            failing: status.usage_projection.failing,
+            disk_bytes: status.usage_projection.bytes,
+        }],
     }
 }
 
@@ -126,6 +133,11 @@ mod tests {
                 findings: vec!["anchor: gone".to_owned()],
             },
             uses: Default::default(),
+            usage_projection: crate::app::usage_model::ProjectionFigures {
+                position: Position::new(12),
+                failing: true,
+                bytes: 13,
+            },
             log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
         };
         let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };
@@ -150,6 +162,8 @@ mod tests {
                 "anchor: gone".to_owned(),
                 "a volume of the log cannot be sealed; the server's log says why".to_owned(),
                 "no new snapshot can be made; the server's log says why".to_owned(),
+                "the usage projection cannot be folded; questions on uses fail, the server's log says why"
+                    .to_owned(),
             ],
             scrub: Some(ScrubStatus {
                 enabled: true,
@@ -162,6 +176,13 @@ mod tests {
             volumes: Some(VolumeStatus { sealed: 7, waiting: 8, sealing_failing: true }),
             generation: 7,
             losses: vec![Loss { generation: 7, first: 1, last: 0 }],
+            projections: vec![ProjectionStatus {
+                name: "usage".to_owned(),
+                position: 12,
+                lag: 30,
+                failing: true,
+                disk_bytes: 13,
+            }],
         };
         assert_eq!(answer(status), expected);
     }

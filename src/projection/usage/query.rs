@@ -48,8 +48,8 @@ pub(super) fn answer(moment: &Moment<'_>, query: &UsageQuery) -> Result<Rows, Us
     let Adding { origins, groups, unattributed, .. } = adding;
     let mut naming = Naming { query, labels: Labels::new(moment), origins };
     let (rows, next) = match &query.order {
-        Order::Top(most) => (naming.top(groups, *most)?, None),
-        Order::Page { after, size } => naming.page(groups, after.as_deref(), *size)?,
+        Order::Top(most) => (naming.top(&groups, *most)?, None),
+        Order::Page { after, size } => naming.page(&groups, after.as_deref(), *size)?,
     };
     Ok(Rows { rows, next, unattributed })
 }
@@ -254,7 +254,7 @@ impl Naming<'_> {
     /// The rows with the most uses. Only those, and those that have as many as the last of them, are named.
     fn top(
         &mut self,
-        groups: HashMap<Group, Sum>,
+        groups: &HashMap<Group, Sum>,
         most: usize,
     ) -> Result<Vec<Row>, UsageStoreError> {
         let mut totals = groups.values().map(Sum::total).collect::<Vec<_>>();
@@ -277,12 +277,12 @@ impl Naming<'_> {
     /// The rows behind `after`, and what asks for those behind them, if there are any.
     fn page(
         &mut self,
-        groups: HashMap<Group, Sum>,
+        groups: &HashMap<Group, Sum>,
         after: Option<&[u8]>,
         size: usize,
     ) -> Result<(Vec<Row>, Option<Vec<u8>>), UsageStoreError> {
         let mut rows = Vec::new();
-        for (group, sum) in &groups {
+        for (group, sum) in groups {
             let (place, row) = self.name(group, sum)?;
             if after.is_none_or(|after| place.0.as_slice() > after) {
                 rows.push((place, row));

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Params, Row};
@@ -30,13 +31,15 @@ pub struct UsageReader {
     pool: Arc<Pool>,
     vault: Arc<Vault>,
     clear: Arc<Clear>,
+    /// Whether the file was found at fault.
+    unfit: Arc<AtomicBool>,
 }
 
 impl UsageReader {
-    pub(super) fn new(path: &Path, vault: Arc<Vault>) -> Self {
+    pub(super) fn new(path: &Path, vault: Arc<Vault>, unfit: Arc<AtomicBool>) -> Self {
         let room = Mutex::new(Room { open: 0, idle: Vec::new() });
         let pool = Pool { path: path.to_owned(), room, freed: Condvar::new() };
-        UsageReader { pool: Arc::new(pool), vault, clear: Arc::default() }
+        UsageReader { pool: Arc::new(pool), vault, clear: Arc::default(), unfit }
     }
 
     /// The last event that is folded in.
@@ -97,8 +100,21 @@ impl UsageReader {
         schema::bytes(&self.pool.path)
     }
 
-    /// Asks in one transaction, so that all that is read is of one moment.
     fn ask<T>(
+        &self,
+        question: impl FnOnce(&Moment<'_>) -> Result<T, UsageStoreError>,
+    ) -> Result<AsOf<T>, UsageStoreError> {
+        let answer = self.ask_at_one_moment(question);
+        if let Err(error) = &answer
+            && error.is_of_the_file()
+        {
+            self.unfit.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Asks in one transaction, so that all that is read is of one moment.
+    fn ask_at_one_moment<T>(
         &self,
         question: impl FnOnce(&Moment<'_>) -> Result<T, UsageStoreError>,
     ) -> Result<AsOf<T>, UsageStoreError> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -30,6 +31,8 @@ pub struct UsageStore {
     keep: Retention,
     state: State,
     names: Names,
+    /// Whether a reader has found the file at fault.
+    unfit: Arc<AtomicBool>,
 }
 
 /// How far the database is, in the same transaction as what it holds.
@@ -65,7 +68,8 @@ impl UsageStore {
             opened => opened?,
         };
         let names = Names::default();
-        Ok(UsageStore { path: path.to_owned(), database, vault, keep, state, names })
+        let unfit = Arc::default();
+        Ok(UsageStore { path: path.to_owned(), database, vault, keep, state, names, unfit })
     }
 
     /// Sets the database aside, for that reason, and begins anew. Readers from before go on with the old one.
@@ -89,6 +93,12 @@ impl UsageStore {
     #[must_use]
     pub fn reached_event(&self) -> Option<(Position, EventId)> {
         self.state.reached
+    }
+
+    /// Whether a reader has found that the file is at fault: it is to begin anew.
+    #[must_use]
+    pub fn is_found_unfit(&self) -> bool {
+        self.unfit.load(Ordering::Relaxed)
     }
 
     /// Folds `events`, which follow each other behind [`UsageStore::reached`], in one transaction. Those that are of
@@ -154,7 +164,7 @@ impl UsageStore {
     /// What answers questions, from now on.
     #[must_use]
     pub fn reader(&self) -> UsageReader {
-        UsageReader::new(&self.path, Arc::clone(&self.vault))
+        UsageReader::new(&self.path, Arc::clone(&self.vault), Arc::clone(&self.unfit))
     }
 }
 
