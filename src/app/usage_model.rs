@@ -1,5 +1,6 @@
 //! The usage projection beside the service: how far it is, and who may ask it when.
 
+mod events;
 mod projector;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use events::EventsError;
+pub(crate) use events::{is_of, next_events};
 pub(crate) use projector::{Projector, Setup};
 
 use crate::app::App;
@@ -50,15 +53,19 @@ pub struct ProjectionFigures {
     pub bytes: u64,
 }
 
+/// For how long figures of uses are to be kept.
+pub(crate) fn retention(settings: &UsageSettings) -> Retention {
+    Retention {
+        minutes: settings.keep_minutes,
+        hours: settings.keep_hours,
+        days: settings.keep_days,
+    }
+}
+
 impl UsageModel {
     pub(crate) fn new(settings: &UsageSettings) -> Self {
-        let keep = Retention {
-            minutes: settings.keep_minutes,
-            hours: settings.keep_hours,
-            days: settings.keep_days,
-        };
         UsageModel {
-            keep,
+            keep: retention(settings),
             window: settings.window,
             reached: watch::Sender::new(None),
             reader: Mutex::new(None),

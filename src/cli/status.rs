@@ -248,7 +248,7 @@ tree root    abababababababababababababababababababababababababababababababab
 generation   2
 engine       sled 0.34.7  12.2 MiB on disk
 volumes      2 sealed  1 waiting
-projections  usage  34 behind head  2.9 MiB on disk
+projections  usage  34 behind head  2.8 MiB on disk
 scrub        all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
 pepper       version 1
 queue        empty

@@ -14,19 +14,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::app::usage_model::UsageModel;
+use crate::app::usage_model::events::{EventsError, is_of, next_events};
 use crate::clock::Clock;
-use crate::domain::event::Recorded;
 use crate::domain::ids::Position;
-use crate::ledger::engine::{LedgerError, LedgerReader};
-use crate::ledger::record::{self, RecordError};
+use crate::ledger::engine::LedgerReader;
 use crate::projection::usage::{UsageStore, UsageStoreError};
 use crate::vault::Vault;
-
-/// Events that are folded together: enough that a transaction costs little beside them.
-const MAX_EVENTS: usize = 4096;
-
-/// Bytes of records that are folded together.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long it may take to hear that the head has moved, if nobody asks.
 const LOOK_EACH: Duration = Duration::from_millis(100);
@@ -89,9 +82,7 @@ enum StepError {
     #[error(transparent)]
     Store(#[from] UsageStoreError),
     #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    #[error("the record at position {position}: {error}")]
-    Record { position: Position, error: RecordError },
+    Events(#[from] EventsError),
     #[error("it panicked; the message is above")]
     Panicked,
 }
@@ -184,13 +175,9 @@ impl Work {
     fn open(&mut self) -> Result<UsageStore, StepError> {
         let Setup { dir, vault, log, model, .. } = &self.setup;
         let store = UsageStore::open(dir, Arc::clone(vault), model.keep)?;
-        let store = match store.reached_event() {
-            Some((position, event)) => match record_at(&**log, position)? {
-                Some(recorded) if recorded.event_id == event => store,
-                _ => return self.begin_anew(store, "it is not of this log"),
-            },
-            None => store,
-        };
+        if !is_of(&store, &**log)? {
+            return self.begin_anew(store, "it is not of this log");
+        }
         model.show(Some(store.reader()), store.reached());
         Ok(store)
     }
@@ -218,25 +205,13 @@ impl Work {
     }
 
     fn fold_some(&mut self, store: &mut UsageStore) -> Result<Came, StepError> {
-        let next = store.reached().map_or(Position::FIRST, Position::next);
-        let (mut events, mut bytes, mut came) = (Vec::new(), 0, Came::ToTheHead);
-        for frame in self.setup.log.frames_from(next) {
-            for (position, record) in frame?.records() {
-                if position >= next {
-                    bytes += record.len();
-                    events.push(decode(position, record)?);
-                }
-            }
-            if events.len() >= MAX_EVENTS || bytes >= MAX_BYTES {
-                came = Came::Further;
-                break;
-            }
-        }
+        let (events, all) = next_events(&*self.setup.log, store.reached())?;
         store.fold(&events)?;
-        if came == Came::Further {
-            self.tell(store.reached());
+        if all {
+            return Ok(Came::ToTheHead);
         }
-        Ok(came)
+        self.tell(store.reached());
+        Ok(Came::Further)
     }
 
     /// Says now and then how far a projection has come that is far behind.
@@ -248,15 +223,6 @@ impl Work {
             tracing::info!(position, "the usage projection is catching up with the log");
         }
     }
-}
-
-fn decode(position: Position, bytes: &[u8]) -> Result<Recorded, StepError> {
-    record::decode(bytes).map_err(|error| StepError::Record { position, error })
-}
-
-fn record_at(log: &dyn LedgerReader, position: Position) -> Result<Option<Recorded>, StepError> {
-    let Some(frame) = log.frame_at(position)? else { return Ok(None) };
-    frame.record(position).map(|bytes| decode(position, bytes)).transpose()
 }
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use super::*;
 use crate::clock::ManualClock;
 use crate::config::UsageSettings;
-use crate::domain::ids::KeyId;
+use crate::domain::event::Recorded;
 use crate::domain::testing::{account, key_id};
+use crate::ledger::engine::LedgerError;
 use crate::ledger::frame::Frame;
 use crate::ledger::testing::FrameLog;
 use crate::projection::usage::testing::{BASE, Ground, minute, plain_use};
-use crate::projection::usage::{Granularity, Range};
+use crate::projection::usage::{Granularity, Range, UsageReader};
 
 /// What is wrong with a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,13 +110,13 @@ impl Stage {
 
     /// How often the key was used, by the projection.
     fn counted(&self) -> u64 {
-        count(&self.model, &key_id(1)).unwrap()
+        count(&self.model.reader().unwrap()).unwrap()
     }
 }
 
-fn count(model: &UsageModel, key: &KeyId) -> Result<u64, UsageStoreError> {
+fn count(reader: &UsageReader) -> Result<u64, UsageStoreError> {
     let range = Range { from: BASE, until: minute(100_000) };
-    let buckets = model.reader().unwrap().key_usage(key, range, Granularity::Day)?.value;
+    let buckets = reader.key_usage(&key_id(1), range, Granularity::Day)?.value;
     let counts = buckets.iter().flat_map(|bucket| &bucket.counts.by_outcome);
     Ok(counts.map(|(_, count)| count).sum())
 }
@@ -198,9 +199,11 @@ fn a_file_that_is_damaged_under_the_service_is_made_anew() {
     let length = file.metadata().unwrap().len();
     // All but the page that says what the file is.
     file.write_all_at(&vec![0x5a; usize::try_from(length - 4096).unwrap()], 4096).unwrap();
-    let error = count(&stage.model, &key_id(1)).expect_err("found damaged");
+    let error = count(&stage.model.reader().unwrap()).expect_err("found damaged");
     assert!(error.is_of_the_file(), "{error}");
-    stage.wait_until(|model| count(model, &key_id(1)).is_ok_and(|count| count == 3_000));
+    stage.wait_until(|model| {
+        model.reader().is_some_and(|reader| count(&reader).is_ok_and(|count| count == 3_000))
+    });
 }
 
 #[test]

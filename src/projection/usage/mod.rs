@@ -4,6 +4,7 @@
 //! The log stays the truth: the file may be thrown away at any time and is made anew. It holds no address in the
 //! clear, in no file of the database.
 
+mod compare;
 mod error;
 mod fold;
 mod gaps;

@@ -157,19 +157,35 @@ fn settle(connection: &Connection, cache_kib: i64) -> Result<(), UsageStoreError
     Ok(())
 }
 
+/// What SQLite adds to the name of a database for the files beside it.
+const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
+
 /// Puts the files of a database aside, in place of those that were put aside before.
 pub(super) fn set_aside(path: &Path, added: &str) -> io::Result<PathBuf> {
     let aside = path.with_added_extension(added);
-    for ending in ["", "-wal", "-shm"] {
-        let (from, to) = (with_ending(path, ending), with_ending(&aside, ending));
-        for result in [fs::remove_file(&to), fs::rename(from, to)] {
-            match result {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-    }
+    rename(path, &aside)?;
     Ok(aside)
+}
+
+/// Gives the files of a database another name, in place of those that have it.
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    remove(to)?;
+    ENDINGS.iter().try_for_each(|ending| {
+        if_there(fs::rename(with_ending(from, ending), with_ending(to, ending)))
+    })
+}
+
+/// Removes the files of a database.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    ENDINGS.iter().try_for_each(|ending| if_there(fs::remove_file(with_ending(path, ending))))
+}
+
+/// What is not there need not be.
+fn if_there(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Bytes of the files of a database.

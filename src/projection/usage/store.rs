@@ -22,6 +22,12 @@ const FILE: &str = "usage.db";
 /// What is added to the name of a database that cannot be used.
 const UNFIT: &str = "unfit";
 
+/// What is added to the name of one that is made beside another.
+const BESIDE: &str = "beside";
+
+/// What is added to the name of one that is not what the log gives.
+const DIFFERS: &str = "differs";
+
 /// Folds events into the database, which nothing else writes.
 #[derive(Debug)]
 pub struct UsageStore {
@@ -60,16 +66,104 @@ impl UsageStore {
         vault: Arc<Vault>,
         keep: Retention,
     ) -> Result<Self, UsageStoreError> {
-        let (database, state) = match open(path, &keep) {
+        let opened = match open(path, &keep) {
             Err(error) if error.is_of_the_file() => {
                 set_aside(path, &error.to_string())?;
                 open(path, &keep)?
             }
             opened => opened?,
         };
-        let names = Names::default();
-        let unfit = Arc::default();
-        Ok(UsageStore { path: path.to_owned(), database, vault, keep, state, names, unfit })
+        Ok(UsageStore::of(path.to_owned(), opened, vault, keep))
+    }
+
+    /// Opens the database in `dir` as it is; none if there is none.
+    ///
+    /// # Errors
+    /// [`UsageStoreError`]; one of the file, if it is at fault.
+    pub fn open_found(
+        dir: &Path,
+        vault: Arc<Vault>,
+        keep: Retention,
+    ) -> Result<Option<Self>, UsageStoreError> {
+        let path = dir.join(FILE);
+        if !durable_file::is_there(&path)? {
+            return Ok(None);
+        }
+        let (database, state) = open(&path, &keep)?;
+        Ok(Some(UsageStore::of(path, (database, state), vault, keep)))
+    }
+
+    /// Makes an empty database beside the one in `dir`, which is to keep what `found` keeps.
+    ///
+    /// # Errors
+    /// [`UsageStoreError`].
+    pub fn make_beside(
+        dir: &Path,
+        vault: Arc<Vault>,
+        keep: Retention,
+        found: Option<&UsageStore>,
+    ) -> Result<Self, UsageStoreError> {
+        durable_file::create_private_dir(dir)?;
+        let path = dir.join(FILE).with_added_extension(BESIDE);
+        schema::remove(&path)?;
+        let mut store = Self::open_file(&path, vault, keep)?;
+        if let Some(found) = found {
+            store.state.horizons = found.state.horizons;
+        }
+        Ok(store)
+    }
+
+    /// Puts a database that was made beside another in that one's place. What was there is kept aside if `differs`,
+    /// which answers where.
+    ///
+    /// # Errors
+    /// [`UsageStoreError`].
+    pub fn take_its_place(self, differs: bool) -> Result<PathBuf, UsageStoreError> {
+        let UsageStore { path: beside, database, .. } = self;
+        database.close().map_err(|(_, error)| error)?;
+        let path = beside.with_extension("");
+        let aside = schema::set_aside(&path, if differs { DIFFERS } else { UNFIT })?;
+        schema::rename(&beside, &path)?;
+        Ok(aside)
+    }
+
+    /// Throws away a database that was made beside another.
+    ///
+    /// # Errors
+    /// [`UsageStoreError`].
+    pub fn remove(self) -> Result<(), UsageStoreError> {
+        let UsageStore { path, database, .. } = self;
+        drop(database);
+        Ok(schema::remove(&path)?)
+    }
+
+    /// Deletes all that was to be deleted when this last expired.
+    ///
+    /// # Errors
+    /// [`UsageStoreError`].
+    pub fn finish_expiring(&mut self) -> Result<(), UsageStoreError> {
+        let state = self.state;
+        while self
+            .change(state, |adding| retention::delete_some(adding.database, &state.horizons))?
+            .more
+        {}
+        self.names.forget();
+        Ok(())
+    }
+
+    /// The database, and what opens its sources.
+    pub(super) fn database(&self) -> (&Connection, &Vault) {
+        (&self.database, &self.vault)
+    }
+
+    fn of(
+        path: PathBuf,
+        (database, state): (Connection, State),
+        vault: Arc<Vault>,
+        keep: Retention,
+    ) -> Self {
+        let (names, unfit) = (Names::default(), Arc::default());
+        UsageStore { path, database, vault, keep, state, names, unfit }
     }
 
     /// Sets the database aside, for that reason, and begins anew. Readers from before go on with the old one.

@@ -131,7 +131,7 @@ impl Ground {
 }
 
 /// A window of a minute.
-fn folded(uses: &[Use]) -> (UsedWindow, Personal) {
+pub(crate) fn folded(uses: &[Use]) -> (UsedWindow, Personal) {
     let start = crate::domain::usage::window_start(uses[0].time, MINUTE);
     let mut window = Window::new(start);
     uses.iter().for_each(|used| window.add(used, 1));
