@@ -111,7 +111,7 @@ impl App {
             if model.failing.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
         let waited = tokio::time::timeout(patience, reached.wait_for(|at| *at >= head)).await;
         let reader = waited.ok().and_then(|_| model.reader());
-        reader.ok_or_else(|| {
+        reader.map(|reader| reader.at_least(head)).ok_or_else(|| {
             let position = *model.reached.borrow();
             AppError::UsageBehind { position, retry_after: RETRY_AFTER }
         })

@@ -25,6 +25,9 @@ pub enum UsageStoreError {
     /// What is sealed cannot be opened, though its data key is there.
     #[error("what is sealed cannot be opened: {0}")]
     Sealed(#[from] OpenError),
+    /// Less is folded in than the answer must take into account.
+    #[error("less is folded in than the answer must take into account")]
+    Behind,
     /// The question reads more than one may.
     #[error("the question reads more than one may")]
     TooSlow,

@@ -54,12 +54,11 @@ pub(super) fn ways(
             scan(moment, Of::Lines, scope, stretch, |found| {
                 let [caller, action, source] = found.way;
                 let way = [caller, action, origins.number(source)?];
-                let new = found_ways.len() >= MAX_WAYS;
                 let start = stretch.granularity.start(found.bucket);
                 let (sum, last) = found_ways.entry(way).or_insert((Sum::default(), start));
                 sum.add(&found);
                 *last = start.max(*last);
-                if new { Err(UsageStoreError::TooMany) } else { Ok(()) }
+                if found_ways.len() > MAX_WAYS { Err(UsageStoreError::TooMany) } else { Ok(()) }
             })?;
         }
     }

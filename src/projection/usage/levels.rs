@@ -84,8 +84,15 @@ fn split(range: Range, levels: &[Granularity], stretches: &mut Vec<Stretch>) {
 }
 
 /// The numbers of the first buckets that are kept: of minutes, hours and days. They only rise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Horizons(pub(super) [i64; 3]);
+
+impl Default for Horizons {
+    /// Everything is kept.
+    fn default() -> Self {
+        Horizons([i64::MIN; 3])
+    }
+}
 
 impl Horizons {
     /// What is kept at `now`. An hour more than was asked for, so that nothing goes while an answer reads it that
@@ -102,6 +109,12 @@ impl Horizons {
             first(Granularity::Hour, keep.hours),
             first(Granularity::Day, keep.days),
         ])
+    }
+
+    /// Whether these leave out what is kept at `now`: a clock that was ahead has had it deleted.
+    pub(super) fn are_beyond(&self, now: Horizons) -> bool {
+        let hour = Granularity::Hour.span().as_secs() / Granularity::Minute.span().as_secs();
+        self.0[0] > now.0[0].saturating_add_unsigned(hour)
     }
 
     pub(super) fn of(&self, granularity: Granularity) -> i64 {

@@ -236,10 +236,8 @@ impl Adding<'_> {
                 Dimension::Reason => i64::from(found.outcome as u8),
             };
         }
-        let groups = self.groups.len();
-        let sum = self.groups.entry(group).or_default();
-        sum.add(found);
-        if groups >= MAX_GROUPS { Err(UsageStoreError::TooMany) } else { Ok(()) }
+        self.groups.entry(group).or_default().add(found);
+        if self.groups.len() > MAX_GROUPS { Err(UsageStoreError::TooMany) } else { Ok(()) }
     }
 }
 

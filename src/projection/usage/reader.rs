@@ -33,13 +33,22 @@ pub struct UsageReader {
     clear: Arc<Clear>,
     /// Whether the file was found at fault.
     unfit: Arc<AtomicBool>,
+    /// What each answer takes into account at least.
+    at_least: Option<Position>,
 }
 
 impl UsageReader {
     pub(super) fn new(path: &Path, vault: Arc<Vault>, unfit: Arc<AtomicBool>) -> Self {
         let room = Mutex::new(Room { open: 0, idle: Vec::new() });
         let pool = Pool { path: path.to_owned(), room, freed: Condvar::new() };
-        UsageReader { pool: Arc::new(pool), vault, clear: Arc::default(), unfit }
+        UsageReader { pool: Arc::new(pool), vault, clear: Arc::default(), unfit, at_least: None }
+    }
+
+    /// The same, whose every answer takes into account all events up to `position`: also if the database is made anew
+    /// in between.
+    #[must_use]
+    pub fn at_least(self, position: Option<Position>) -> Self {
+        UsageReader { at_least: position, ..self }
     }
 
     /// The last event that is folded in.
@@ -122,6 +131,10 @@ impl UsageReader {
         let database = lent.database.take().expect("lent with one");
         let transaction = database.unchecked_transaction()?;
         let state = read_state(&transaction)?;
+        let position = state.reached.map(|(position, _)| position);
+        if position < self.at_least {
+            return Err(UsageStoreError::Behind);
+        }
         let moment = Moment {
             database: &transaction,
             opener: Opener { vault: &self.vault, clear: &self.clear },
@@ -132,7 +145,7 @@ impl UsageReader {
         transaction.finish()?;
         // One with which something failed is not lent again.
         lent.database = Some(database);
-        Ok(AsOf { position: state.reached.map(|(position, _)| position), value })
+        Ok(AsOf { position, value })
     }
 }
 

@@ -211,9 +211,14 @@ impl UsageStore {
     /// Deletes some of what has been kept for long enough; answers whether there is more.
     ///
     /// # Errors
-    /// [`UsageStoreError`].
+    /// [`UsageStoreError`]; [`UsageStoreError::Unfit`] if an earlier `now` was so much later that more is gone than
+    /// should be.
     pub fn expire(&mut self, now: Time) -> Result<bool, UsageStoreError> {
-        let horizons = self.state.horizons.max(Horizons::at(now, &self.keep));
+        let kept = Horizons::at(now, &self.keep);
+        if self.state.horizons.are_beyond(kept) {
+            return Err(UsageStoreError::Unfit("a clock that was ahead had too much deleted"));
+        }
+        let horizons = self.state.horizons.max(kept);
         let state = State { horizons, ..self.state };
         let deleted =
             self.change(state, |adding| retention::delete_some(adding.database, &horizons))?;

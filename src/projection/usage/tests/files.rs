@@ -11,7 +11,7 @@ use crate::domain::testing::{account, caller_id, key_id};
 use crate::domain::usage::used::{GapCause, UsageGap};
 use crate::domain::usage::{Tried, Use, UseOutcome};
 use crate::projection::usage::testing::{Ground, KEEP, address, minute, plain_use};
-use crate::projection::usage::{Gap, Granularity, Range, Retention, UsageStore};
+use crate::projection::usage::{Gap, Granularity, Range, Retention, UsageStore, UsageStoreError};
 use crate::vault::Scope;
 
 fn uses(count: u64) -> impl Iterator<Item = Vec<Use>> {
@@ -182,6 +182,30 @@ fn each_length_of_buckets_is_kept_for_its_own_time() {
     // What comes late is not kept, and its name is new again.
     store.fold(&[ground.used(121, &uses(1).next().unwrap())]).unwrap();
     assert!(counted(&store, Granularity::Day).is_empty());
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_had_deleted_makes_the_file_unfit() {
+    let ground = Ground::new();
+    let mut store = ground.store();
+    let hours = |hours: u64| minute(60 * hours);
+    assert!(!store.expire(hours(100)).unwrap());
+    assert!(!store.expire(hours(99)).unwrap(), "what is promised is there");
+    assert!(!store.expire(hours(24 * 365)).unwrap());
+    let error = store.expire(hours(100)).expect_err("too much is gone");
+    assert!(error.is_of_the_file(), "{error}");
+    let mut store = store.begin_anew("a test").unwrap();
+    assert!(!store.expire(hours(100)).unwrap());
+}
+
+#[test]
+fn an_answer_takes_into_account_what_it_must_or_fails() {
+    let ground = Ground::new();
+    let mut store = ground.store();
+    store.fold(&events(&ground, 3)).unwrap();
+    let ask = |position| store.reader().at_least(Position::new(position)).reached();
+    assert_eq!(ask(3).unwrap(), Position::new(3));
+    assert!(matches!(ask(4), Err(UsageStoreError::Behind)));
 }
 
 #[test]
