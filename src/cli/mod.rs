@@ -204,7 +204,7 @@ pub enum Invocation {
     Serve(ServeArgs),
     /// Make an admin caller in the data directory of a server that is not running.
     RecoverAdmin(RecoverAdminArgs),
-    /// Fold the log of a server that is not running, and hold its snapshot to that.
+    /// Fold the log of a server that is not running, and hold its snapshot and its figures of uses to that.
     Rebuild(RebuildArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),

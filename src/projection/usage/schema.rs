@@ -112,13 +112,23 @@ pub(super) fn open(path: &Path) -> Result<Connection, UsageStoreError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     settle(&connection, WRITER_CACHE_KIB)?;
+    // First, so that nothing is changed of what is not ours.
+    let is_made = is_ours(&connection)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     // What power loss may take are the last folds, whole: they are folded again.
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    if !is_made {
+        make(&mut connection)?;
+    }
+    Ok(connection)
+}
+
+/// Whether the tables are there; not if the file is empty.
+fn is_ours(connection: &Connection) -> Result<bool, UsageStoreError> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     match (number("application_id")?, number("user_version")?) {
-        (APPLICATION, VERSION) => return Ok(connection),
+        (APPLICATION, VERSION) => return Ok(true),
         (APPLICATION, _) => return Err(UsageStoreError::Unfit("it is of another version")),
         (0, 0) => {}
         _ => return Err(UsageStoreError::Unfit("it is another program's")),
@@ -127,6 +137,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, UsageStoreError> {
     if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? > 0 {
         return Err(UsageStoreError::Unfit("it is another program's"));
     }
+    Ok(false)
+}
+
+/// Makes the tables, all or none.
+fn make(connection: &mut Connection) -> Result<(), UsageStoreError> {
     let making = connection.transaction()?;
     making.execute_batch(TABLES)?;
     for tables in each_level(LEVEL_TABLES) {
@@ -135,7 +150,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, UsageStoreError> {
     making.pragma_update(None, "application_id", APPLICATION)?;
     making.pragma_update(None, "user_version", VERSION)?;
     making.commit()?;
-    Ok(connection)
+    Ok(())
 }
 
 /// Opens the database to read it beside its writer.

@@ -1,3 +1,5 @@
+//! Sources whose data key is destroyed.
+
 use std::sync::Arc;
 
 use crate::domain::testing::{account, key_id};

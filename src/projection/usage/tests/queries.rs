@@ -1,3 +1,5 @@
+//! Random windows and questions, held to a list of all windows.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
