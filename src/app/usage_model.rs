@@ -101,7 +101,7 @@ impl App {
     /// What answers questions on uses, once it has reached the head there is now.
     ///
     /// # Errors
-    /// [`AppError::UsageBehind`] if it does not in time, or cannot be folded for now.
+    /// [`AppError::UsageBehind`] if it does not in time, or folding fails.
     pub async fn usage_reader_at_head(&self) -> Result<UsageReader, AppError> {
         let model = &self.usage_model;
         let head = self.table.head();

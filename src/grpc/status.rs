@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::app::error::{AppError, FieldViolation};
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::Method;
-use crate::grpc::MAX_REQUEST_BYTES;
+use crate::grpc::{MAX_REQUEST_BYTES, encode};
 use crate::proto::v1::ErrorReason;
 
 /// The domain of every `ErrorInfo`.
@@ -112,9 +112,8 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
         }
         AppError::RevocationsUnresolved { first, last } => {
             let fault = fault(Code::Unavailable, Reason::RevocationsUnresolved);
-            let last = last.map_or(0, crate::domain::ids::Position::get);
-            let metadata = vec![("first", first.to_string()), ("last", last.to_string())];
-            Fault { metadata, ..fault }
+            let last = encode::position(*last).to_string();
+            Fault { metadata: vec![("first", first.to_string()), ("last", last)], ..fault }
         }
         AppError::BackupUnderWay { retry_after } => {
             let fault = fault(Code::ResourceExhausted, Reason::BackupUnderWay);
@@ -131,8 +130,8 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             Fault { retry_after: Some(*retry_after), ..fault }
         }
         AppError::UsageBehind { position, retry_after } => {
-            let position = position.map_or(0, crate::domain::ids::Position::get);
-            let fault = fault(Code::Unavailable, Reason::UsageBehind).with("position", &position);
+            let fault = fault(Code::Unavailable, Reason::UsageBehind);
+            let fault = fault.with("position", &encode::position(*position));
             Fault { retry_after: Some(*retry_after), ..fault }
         }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
@@ -244,7 +243,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::RequestIdReused => fault(Code::AlreadyExists, Reason::RequestIdReused),
         Refusal::TooLarge => fault(Code::InvalidArgument, Reason::RequestTooLarge),
         Refusal::StalePosition { current } => {
-            let position = current.map_or(0, crate::domain::ids::Position::get);
+            let position = encode::position(*current);
             fault(Code::Aborted, Reason::StalePosition).with("position", &position)
         }
         // Asked for by offline commands only.

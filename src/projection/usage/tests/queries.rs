@@ -101,7 +101,7 @@ fn filters() -> impl Strategy<Value = UsageFilter> {
             key,
             caller,
             action,
-            source: source.and_then(|text| crate::domain::source::parse_source(text)),
+            source: source.and_then(crate::domain::source::parse_source),
             outcome,
         },
     )
