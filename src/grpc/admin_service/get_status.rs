@@ -101,11 +101,10 @@ mod tests {
         assert!(lock.contains(&package));
     }
 
-    #[test]
-    fn every_figure_is_in_the_answer() {
+    fn figures() -> Figures {
         let (first, root) = (Position::FIRST, TreeRoot([0; 32]));
         let loss = domain::Loss { generation: 7, first, last: None, root };
-        let figures = Figures {
+        Figures {
             head: Position::new(42),
             anchor_position: Some(41),
             start_time: Time::from_micros(1_500_000),
@@ -139,8 +138,12 @@ mod tests {
                 bytes: 13,
             },
             log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
-        };
-        let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };
+        }
+    }
+
+    #[test]
+    fn every_figure_is_in_the_answer() {
+        let status = Status { tree_root: Hash([3; HASH_BYTES]), figures: figures() };
         let expected = GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             head: 42,
