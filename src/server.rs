@@ -26,6 +26,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::account_service_server::AccountServiceServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::key_service_server::KeyServiceServer;
+use crate::proto::v1::usage_service_server::UsageServiceServer;
 use crate::random::Random;
 use crate::server::connections::Connections;
 
@@ -138,6 +139,7 @@ pub async fn run_telling(
         KeyServiceServer::<()>::NAME,
         AccountServiceServer::<()>::NAME,
         AdminServiceServer::<()>::NAME,
+        UsageServiceServer::<()>::NAME,
     ];
     for name in names {
         let of_keys = name.is_empty() || name == KeyServiceServer::<()>::NAME;

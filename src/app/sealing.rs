@@ -157,21 +157,30 @@ pub(crate) fn sources_of(personal: &Personal) -> Option<Sources> {
     Some(Sources::requested(ranges.collect::<Option<_>>()?))
 }
 
+/// Reads a record.
+///
+/// # Errors
+/// [`AppError::Damaged`] if it is not there or fails its check.
+pub(crate) fn read_fact(
+    reader: &dyn LedgerReader,
+    position: Position,
+) -> Result<Recorded, AppError> {
+    let damaged = || AppError::Damaged { position: Some(position) };
+    let frame = reader.frame_at(position)?.ok_or_else(damaged)?;
+    record::decode(frame.record(position).ok_or_else(damaged)?).map_err(|_| damaged())
+}
+
 /// Reads a record and opens its personal fields.
 pub(crate) fn read_personal(
     reader: &dyn LedgerReader,
     data_keys: &DataKeys,
     position: Position,
 ) -> Result<Personal, AppError> {
-    let damaged = AppError::Damaged { position: Some(position) };
-    let frame = reader.frame_at(position)?.ok_or_else(|| damaged.clone())?;
-    let bytes = frame.record(position).ok_or_else(|| damaged.clone())?;
-    let fact = record::decode(bytes).map_err(|_| damaged.clone())?;
-    match open(data_keys, &fact) {
+    match open(data_keys, &read_fact(reader, position)?) {
         Ok(personal) => Ok(personal.unwrap_or_default()),
         Err(error) => {
             tracing::error!(%position, cause = %error, "sealed fields cannot be opened");
-            Err(damaged)
+            Err(AppError::Damaged { position: Some(position) })
         }
     }
 }

@@ -111,10 +111,13 @@ impl App {
             if model.failing.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
         let waited = tokio::time::timeout(patience, reached.wait_for(|at| *at >= head)).await;
         let reader = waited.ok().and_then(|_| model.reader());
-        reader.map(|reader| reader.at_least(head)).ok_or_else(|| {
-            let position = *model.reached.borrow();
-            AppError::UsageBehind { position, retry_after: RETRY_AFTER }
-        })
+        reader.map(|reader| reader.at_least(head)).ok_or_else(|| self.usage_behind())
+    }
+
+    /// That the projection is not far enough.
+    pub(crate) fn usage_behind(&self) -> AppError {
+        let position = *self.usage_model.reached.borrow();
+        AppError::UsageBehind { position, retry_after: RETRY_AFTER }
     }
 
     /// Up to when every use is on record: the beginning of the first window of which that is not known. To be asked

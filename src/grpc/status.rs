@@ -229,6 +229,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::KeyExpired => precondition(Reason::KeyExpired),
         Refusal::KeyDisabled => precondition(Reason::KeyNotActive).with("state", &"DISABLED"),
         Refusal::KeyAlreadyRotated => precondition(Reason::KeyAlreadyRotated),
+        Refusal::KeyNotRotated => precondition(Reason::KeyNotRotated),
         Refusal::ActorOver => fault(Code::Unauthenticated, Reason::CallerCredentialInvalid),
         Refusal::NotForKeys => field("environment"),
         Refusal::ScopesWiden => field("key.scopes"),

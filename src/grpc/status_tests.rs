@@ -27,6 +27,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::KeyExpired,
         Refusal::KeyDisabled,
         Refusal::KeyAlreadyRotated,
+        Refusal::KeyNotRotated,
         Refusal::ScopesWiden,
         Refusal::ExpiryLater,
         Refusal::ExpiryPast,

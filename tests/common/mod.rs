@@ -5,6 +5,7 @@
 
 pub mod place;
 pub mod process;
+pub mod usage;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use keyledger::proto::v1;
 use keyledger::proto::v1::account_service_client::AccountServiceClient;
 use keyledger::proto::v1::admin_service_client::AdminServiceClient;
 use keyledger::proto::v1::key_service_client::KeyServiceClient;
+use keyledger::proto::v1::usage_service_client::UsageServiceClient;
 use keyledger::random::{Random, SystemRandom};
 use keyledger::server::{self, Listeners, ServeError, Sources};
 use tempfile::TempDir;
@@ -225,6 +227,7 @@ pub struct Client {
     pub keys: KeyServiceClient<Intercepted>,
     pub accounts: AccountServiceClient<Intercepted>,
     pub admin: AdminServiceClient<Intercepted>,
+    pub usage: UsageServiceClient<Intercepted>,
 }
 
 impl Client {
@@ -235,7 +238,8 @@ impl Client {
             keys: KeyServiceClient::with_interceptor(channel.clone(), bearer.clone())
                 .max_decoding_message_size(64 * 1024 * 1024),
             accounts: AccountServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            admin: AdminServiceClient::with_interceptor(channel, bearer),
+            admin: AdminServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            usage: UsageServiceClient::with_interceptor(channel, bearer),
         }
     }
 
