@@ -8,6 +8,7 @@ mod admin;
 mod answers;
 mod backup;
 mod caller;
+mod chart;
 pub mod client;
 mod confirm;
 mod connect;
@@ -25,6 +26,7 @@ mod session;
 mod status;
 mod text;
 mod times;
+mod usage;
 mod words;
 
 use std::path::PathBuf;
@@ -39,6 +41,7 @@ use caller::CallerCommand;
 use connect::ClientArgs;
 use key::KeyCommand;
 use session::Session;
+use usage::UsageCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,6 +49,7 @@ Examples:
   keyledger account put acme billing --plan standard --permission reports:read
   keyledger key create acme billing --name 'nightly export'
   keyledger key authenticate --require reports:read < key.txt
+  keyledger usage top --by account --last 24h
 
 Client commands find the server by --server or KEYLEDGER_SERVER, and the
 credential to call it with by --token-file, by KEYLEDGER_TOKEN (the credential
@@ -73,6 +77,8 @@ enum Command {
     Account(AccountGroup),
     /// Make, read, change, authenticate and end keys
     Key(KeyGroup),
+    /// See who uses which keys, how often, from where and since when
+    Usage(UsageGroup),
     /// See how the server is, and manage who may call it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -197,6 +203,14 @@ struct KeyGroup {
     command: KeyCommand,
 }
 
+#[derive(Debug, Args)]
+struct UsageGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: UsageCommand,
+}
+
 /// What the command line asks for, by who does it.
 #[derive(Debug)]
 pub enum Invocation {
@@ -225,6 +239,7 @@ pub struct ClientCall {
 enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
+    Usage(UsageCommand),
     Status,
     Backup(BackupArgs),
     Caller(CallerCommand),
@@ -242,6 +257,7 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
+            Command::Usage(UsageGroup { client, command }) => (client, Call::Usage(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
@@ -281,6 +297,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
     let result = match call.call {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
+        Call::Usage(command) => usage::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,

@@ -45,6 +45,8 @@ macro_rules! api_enums {
 api_enums! {
     AccountStatus "ACCOUNT_STATUS_",
     DenialReason "DENIAL_REASON_",
+    Granularity "GRANULARITY_",
+    GroupBy "GROUP_BY_",
     KeyProblem "KEY_PROBLEM_",
     KeyState "KEY_STATE_",
     Notice "NOTICE_",
@@ -95,6 +97,8 @@ mod tests {
         }
         check::<v1::AccountStatus>();
         check::<v1::DenialReason>();
+        check::<v1::Granularity>();
+        check::<v1::GroupBy>();
         check::<v1::KeyProblem>();
         check::<v1::KeyState>();
         check::<v1::Outcome>();

@@ -1,0 +1,67 @@
+//! `keyledger usage`: who uses which keys, how often, from where and since when.
+
+mod idle;
+mod key;
+mod range;
+mod report;
+mod stragglers;
+mod top;
+
+use clap::Subcommand;
+
+use super::failure::{Exit, Failure};
+use super::session::Session;
+
+const KEY_EXAMPLES: &str = "\
+Examples:
+  The last day, by the hour:
+    keyledger usage key key_0a1B2c3D4e5F6g7H8
+  A week of last month, by the day:
+    keyledger usage key key_0a1B2c3D4e5F6g7H8 --from 2027-01-04T00:00:00Z \\
+      --to 2027-01-11T00:00:00Z --granularity day";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  keyledger usage top --by account --tenant acme
+  Who was refused in the last hour, and why:
+    keyledger usage top --by reason,caller --last 1h";
+
+const IDLE_EXAMPLES: &str = "\
+Example:
+  Keys that could be revoked without anybody missing them:
+    keyledger usage idle --tenant acme --unused-for 90d";
+
+const STRAGGLERS_EXAMPLES: &str = "\
+Example:
+  Who has not moved to the new key yet:
+    keyledger usage stragglers key_0a1B2c3D4e5F6g7H8";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum UsageCommand {
+    /// Show how often a key was used, and when
+    ///
+    /// Uses are counted here about two minutes after they happen; the answer says up to when all are.
+    #[command(after_help = KEY_EXAMPLES)]
+    Key(key::KeyArgs),
+    /// Show by whom, for what and from where keys are used most
+    ///
+    /// Uses are counted here about two minutes after they happen; the answer says up to when all are.
+    #[command(after_help = TOP_EXAMPLES)]
+    Top(Box<top::TopArgs>),
+    /// List the keys of a tenant that work and are not used, oldest first
+    #[command(after_help = IDLE_EXAMPLES)]
+    Idle(idle::IdleArgs),
+    /// Show who still uses a key that has a successor, latest first
+    #[command(after_help = STRAGGLERS_EXAMPLES)]
+    Stragglers(stragglers::StragglersArgs),
+}
+
+/// Does what is asked.
+pub(super) async fn run(command: UsageCommand, session: &mut Session) -> Result<Exit, Failure> {
+    match command {
+        UsageCommand::Key(args) => key::run(args, session).await,
+        UsageCommand::Top(args) => top::run(*args, session).await,
+        UsageCommand::Idle(args) => idle::run(args, session).await,
+        UsageCommand::Stragglers(args) => stragglers::run(args, session).await,
+    }
+}
