@@ -239,13 +239,13 @@ impl Work {
         let rest = spread / batches.max(1);
         let mut whole = true;
         let mut parts = parts.into_iter();
-        loop {
+        while parts.len() > 0 {
             let batch: Vec<Part> = parts.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                break;
-            }
             whole &= self.seal_batch(journal, &batch)?;
-            self.rest(rest)?;
+            // Behind the last there is nothing to wait for: what asks of uses should know that all are there.
+            if parts.len() > 0 {
+                self.rest(rest)?;
+            }
         }
         for gap in gaps {
             whole &= self.wait_for(self.submit(Act::RecordGap(gap))?)?;
