@@ -21,7 +21,9 @@ use crate::domain::usage::{Tried, UseCounts};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::record::{self, RecordError};
 use crate::usage::entry::{Decoder, Flushed, NotUses};
-use crate::usage::journal::{Ending, Found, JournalError, Journals, gap_since};
+use crate::usage::journal::{
+    Ending, Found, Headless, JournalError, JournalNumber, Journals, gap_since,
+};
 use crate::usage::open_windows::{OpenWindows, Part, Whose};
 
 /// How far the rate limits look back.
@@ -76,6 +78,8 @@ pub(crate) struct Left {
     pub(crate) unsealed: Vec<Ended>,
     /// Gaps that MUST be on record before a new journal is begun.
     pub(crate) gaps: Vec<UsageGap>,
+    /// The journals that cannot be read, to be set aside once the gaps are on record.
+    pub(crate) headless: Vec<JournalNumber>,
 }
 
 /// What the log says of journals.
@@ -94,6 +98,7 @@ pub(crate) fn recover(
 ) -> Result<Left, UsesError> {
     let mut by_journal = BTreeMap::<u64, OpenWindows>::new();
     let (mut decoder, mut failed) = (Decoder::default(), None);
+    let headless = journals.headless()?;
     let found = journals.read_all(|header, frame| {
         let journal = header.number.get();
         match decoder.decode(&frame.clear) {
@@ -110,9 +115,10 @@ pub(crate) fn recover(
     if let Some(error) = failed {
         return Err(error);
     }
-    let on_record = on_record(&*app.reader, &found)?;
+    let on_record = on_record(&*app.reader, &found, &headless)?;
     let now = app.clock.wall();
-    let mut left = Left { found, unsealed: Vec::new(), gaps: Vec::new() };
+    let numbers = headless.iter().map(|journal| journal.number).collect();
+    let mut left = Left { found, unsealed: Vec::new(), gaps: Vec::new(), headless: numbers };
     for journal in &left.found {
         let number = journal.header.number.get();
         let windows = by_journal.remove(&number).unwrap_or_default();
@@ -129,7 +135,17 @@ pub(crate) fn recover(
             left.unsealed.push(Ended { journal: number, parts, gaps, spread: SPREAD });
         }
     }
-    left.gaps.extend(crashed(app, &left.found, now));
+    for journal in &headless {
+        let number = journal.number.get();
+        tracing::error!(
+            journal = number,
+            "the header of a usage journal is damaged: it is set aside"
+        );
+        left.gaps.push(beheaded(journal, &left.found, now));
+    }
+    if !left.found.is_empty() || headless.is_empty() {
+        left.gaps.extend(crashed(app, &left.found, now));
+    }
     left.gaps.retain(|gap| !on_record.gaps.contains(&(gap.journal, gap.part)));
     Ok(left)
 }
@@ -147,6 +163,25 @@ fn damaged(journal: &Found, now: Time) -> UsageGap {
         to: now,
         lost: None,
     }
+}
+
+/// The longest window there can be: the bound of `usage.window_seconds`.
+const LONGEST_WINDOW: Duration = Duration::from_hours(1);
+
+/// The uses of a journal whose header is damaged. All are of its window, if a frame says which. If none does they
+/// came after the journal before it was made; without one it is not known since when, and the gap begins with
+/// 1970.
+fn beheaded(journal: &Headless, found: &[Found], now: Time) -> UsageGap {
+    let earlier = found.iter().rev().find(|found| found.header.number < journal.number);
+    let from = journal.window.or(earlier.map(|found| found.header.created));
+    let followed =
+        found.iter().any(|found| found.header.number > journal.number && found.frames > 0);
+    let end = journal.window.filter(|_| followed).map(|window| window.plus(LONGEST_WINDOW));
+    let from = from.unwrap_or(Time::EPOCH);
+    // The clock may have been set back meanwhile.
+    let to = end.map_or(now, |end| end.min(now)).max(from);
+    let (number, part, cause) = (journal.number.get(), DAMAGED, GapCause::Damaged);
+    UsageGap { journal: number, part, cause, from, to, lost: None }
 }
 
 /// The uses that a crash may have taken: answered, and in no journal.
@@ -187,11 +222,17 @@ fn charge(app: &App, flushed: &Flushed) {
 }
 
 /// Which parts and gaps of these journals the log has.
-fn on_record(reader: &dyn LedgerReader, found: &[Found]) -> Result<OnRecord, UsesError> {
+fn on_record(
+    reader: &dyn LedgerReader,
+    found: &[Found],
+    headless: &[Headless],
+) -> Result<OnRecord, UsesError> {
     let mut on_record = OnRecord::default();
-    let Some(head) = found.iter().map(|journal| journal.header.head).min() else {
+    if found.is_empty() && headless.is_empty() {
         return Ok(on_record);
-    };
+    }
+    // What was said of a headless journal is behind the heads of the others, which are still there.
+    let head = found.iter().map(|journal| journal.header.head).min().flatten();
     let numbers: HashSet<u64> = found.iter().map(|journal| journal.header.number.get()).collect();
     for frame in reader.frames_from(head.map_or(Position::FIRST, Position::next)) {
         for (position, bytes) in frame?.records() {
@@ -228,3 +269,7 @@ fn count(app: &App, part: &Part) {
         tracing::error!(%key, "a usage journal has uses of a key that the log does not know");
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;
