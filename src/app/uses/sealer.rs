@@ -28,7 +28,7 @@ use crate::domain::time::Time;
 use crate::domain::usage::rules::{RecordUnknown, RecordUses};
 use crate::domain::usage::used::{UnknownKeyTried, UsageGap, UsedWindow};
 use crate::ledger::durable::AbortOnPanic;
-use crate::ledger::lanes::{Lane, NotTaken};
+use crate::ledger::lanes::{Lane, NotTaken, Refused};
 use crate::ledger::writer::{Answer, WriterHandle};
 use crate::random::Random;
 use crate::usage::open_windows::{Part, Whose};
@@ -315,12 +315,15 @@ impl Work {
     /// Hands an act to the writer, behind all commands; waits while the lane is full.
     fn submit(&self, act: Act) -> Result<oneshot::Receiver<Answer>, Stopped> {
         let actor = Actor { caller: None, mechanism: Mechanism::Service };
-        let command = Command { act, actor, trace_id: None, request: None };
+        let mut command = Command { act, actor, trace_id: None, request: None };
         loop {
-            match self.writer.submit(Lane::Background, command.clone()) {
+            match self.writer.offer(Lane::Background, command) {
                 Ok(answer) => return Ok(answer),
-                Err(NotTaken::Full) => thread::park_timeout(LANE_FULL),
-                Err(NotTaken::Closed) => return Err(Stopped),
+                Err(Refused { why: NotTaken::Closed, .. }) => return Err(Stopped),
+                Err(Refused { why: NotTaken::Full, entry }) => {
+                    command = *entry;
+                    thread::park_timeout(LANE_FULL);
+                }
             }
         }
     }
