@@ -23,8 +23,11 @@ pub struct UseBounds {
     pub durable: Counts,
     /// What had been written to journals: no more than that is there.
     pub written: Counts,
-    /// When the last use of the first flush that was not durable was decided, if the trace knows it.
-    pub missing: Option<i64>,
+    /// If a flush was written and not yet durable: what is on record at least if it is there, and when the last of
+    /// its uses was decided.
+    pub torn: Option<(Counts, i64)>,
+    /// When the last use of the next flush was decided, if there was one before the server ended.
+    pub next: Option<i64>,
 }
 
 impl Uses {
@@ -40,9 +43,17 @@ impl Uses {
                 add(&mut bounds.durable, &flush.uses);
             }
         }
-        let next = self.flushes.iter().find(|flush| flush.synced.is_none_or(|at| at >= point));
+        let begun = starts.iter().rfind(|start| **start < point).copied().unwrap_or(0);
         let ended = starts.iter().find(|start| **start >= point).copied().unwrap_or(usize::MAX);
-        bounds.missing = next.filter(|flush| flush.written < ended).map(|flush| flush.latest);
+        let mut of_run =
+            self.flushes.iter().filter(|flush| (begun..ended).contains(&flush.written));
+        let last = of_run.clone().rfind(|flush| flush.written < point);
+        bounds.torn = last.filter(|flush| flush.synced.is_none_or(|at| at >= point)).map(|flush| {
+            let mut with_it = bounds.durable.clone();
+            add(&mut with_it, &flush.uses);
+            (with_it, flush.latest)
+        });
+        bounds.next = of_run.find(|flush| flush.written >= point).map(|flush| flush.latest);
         bounds
     }
 }
@@ -83,7 +94,9 @@ pub fn verify_uses(
     }
     no_more(&bounds.durable, &found.all, "were durable, and only", "are on record")?;
     if !bounds.before_reply && no_more(&bounds.answered, &bounds.durable, "", "").is_err() {
-        check_gap(&found.gaps, bounds.missing)?;
+        let torn = bounds.torn.as_ref();
+        let lost = torn.filter(|(with_it, _)| no_more(with_it, &found.all, "", "").is_err());
+        check_gap(&found.gaps, lost.map(|(_, at)| *at).or(bounds.next))?;
     }
     if let Some(gap) = found.gaps.iter().find(|gap| gap.cause == GapCause::Damaged) {
         return Err(format!("a crash is taken for damage: {gap:?}"));

@@ -76,7 +76,8 @@ fn bounds(before_reply: bool, answered: u64, durable: u64, written: u64) -> UseB
         answered: allowed(answered),
         durable: allowed(durable),
         written: allowed(written),
-        missing: Some(50),
+        torn: None,
+        next: Some(50),
     }
 }
 
@@ -139,4 +140,16 @@ fn what_may_be_missing_needs_a_gap_that_covers_it_and_a_crash_is_no_damage() {
     let both = log([used(2, 0, 2, 2), gap(GapCause::Damaged, 1, 2)]);
     let damage = problem(&both, &bounds(true, 2, 2, 2), 2);
     assert!(damage.starts_with("a crash is taken for damage"), "{damage}");
+}
+
+#[test]
+fn a_flush_that_was_being_written_needs_the_gap_only_if_it_is_lost() {
+    let bounds = UseBounds { torn: Some((allowed(4), 45)), ..bounds(false, 4, 2, 4) };
+    let with = |uses, from| {
+        let gap = gap(GapCause::UncleanStop, from, 60);
+        problem(&log([used(2, 0, uses, uses), gap]), &bounds, uses)
+    };
+    assert_eq!(with(4, 48), "");
+    assert!(with(2, 48).contains("uses at Some(45) may be missing"));
+    assert_eq!(with(2, 44), "");
 }
