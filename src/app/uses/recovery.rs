@@ -87,6 +87,8 @@ pub(crate) struct Left {
 struct OnRecord {
     parts: HashSet<(u64, Option<KeyId>, u32)>,
     gaps: HashSet<(u64, u32)>,
+    /// Journals that anything on record names.
+    named: HashSet<u64>,
 }
 
 /// Reads the journals, counts what is not on record yet to its keys, and charges to the rate limits what was
@@ -141,7 +143,14 @@ pub(crate) fn recover(
             journal = number,
             "the header of a usage journal is damaged: it is set aside"
         );
-        left.gaps.push(beheaded(journal, &left.found, now));
+        left.gaps.push(unread(journal, &left.found, now));
+    }
+    for number in missing(&left.found, &on_record.named) {
+        tracing::error!(
+            journal = number.get(),
+            "a usage journal is gone, and nothing of it is on record"
+        );
+        left.gaps.push(unread(&Headless { number, window: None }, &left.found, now));
     }
     if !left.found.is_empty() || headless.is_empty() {
         left.gaps.extend(crashed(app, &left.found, now));
@@ -165,13 +174,23 @@ fn damaged(journal: &Found, now: Time) -> UsageGap {
     }
 }
 
+/// The journals that somebody has removed. Within a run numbers follow each other, and a journal is begun when the
+/// one before has ended with uses in it; that one is removed only when all of it is on record, which is behind the head
+/// that the next one names. So if it is not there, something on record names it.
+fn missing(found: &[Found], named: &HashSet<u64>) -> Vec<JournalNumber> {
+    let there = |number| found.iter().any(|found| found.header.number == number);
+    let begun = found.iter().filter(|found| found.frames > 0 && !found.header.first_of_run);
+    let before = begun.filter_map(|found| JournalNumber::new(found.header.number.get() - 1));
+    before.filter(|number| !there(*number) && !named.contains(&number.get())).collect()
+}
+
 /// The longest window there can be: the bound of `usage.window_seconds`.
 const LONGEST_WINDOW: Duration = Duration::from_hours(1);
 
-/// The uses of a journal whose header is damaged. All are of its window, if a frame says which. If none does they
+/// The uses of a journal that cannot be read, or is not there. All are of its window, if a frame says which. If none does they
 /// came after the journal before it was made; without one it is not known since when, and the gap begins with
 /// 1970.
-fn beheaded(journal: &Headless, found: &[Found], now: Time) -> UsageGap {
+fn unread(journal: &Headless, found: &[Found], now: Time) -> UsageGap {
     let earlier = found.iter().rev().find(|found| found.header.number < journal.number);
     let from = journal.window.or(earlier.map(|found| found.header.created));
     let followed =
@@ -238,17 +257,21 @@ fn on_record(
         for (position, bytes) in frame?.records() {
             let fact =
                 record::decode(bytes).map_err(|error| UsesError::Record { position, error })?;
-            match (&fact.subject, &fact.event) {
-                (Subject::Key(_, key), Event::KeyUsed(used)) if numbers.contains(&used.journal) => {
-                    on_record.parts.insert((used.journal, Some(*key), used.part));
+            let (journal, key, part) = match (&fact.subject, &fact.event) {
+                (Subject::Key(_, key), Event::KeyUsed(used)) => {
+                    (used.journal, Some(*key), used.part)
                 }
-                (_, Event::UnknownKeyTried(tried)) if numbers.contains(&tried.journal) => {
-                    on_record.parts.insert((tried.journal, None, tried.part));
-                }
+                (_, Event::UnknownKeyTried(tried)) => (tried.journal, None, tried.part),
                 (_, Event::UsageGap(gap)) => {
+                    on_record.named.insert(gap.journal);
                     on_record.gaps.insert((gap.journal, gap.part));
+                    continue;
                 }
-                _ => {}
+                _ => continue,
+            };
+            on_record.named.insert(journal);
+            if numbers.contains(&journal) {
+                on_record.parts.insert((journal, key, part));
             }
         }
     }

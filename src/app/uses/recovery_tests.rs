@@ -32,7 +32,8 @@ fn found(path: &Path, made: &[(u64, bool)]) -> Vec<Found> {
     for (of, with_frame) in made {
         let (number, created) = (number(*of), MADE);
         let durability = Durability::BeforeReply;
-        let header = Header { number, head: None, created, durability, first_of_run: false };
+        let first_of_run = *of == 1;
+        let header = Header { number, head: None, created, durability, first_of_run };
         let mut journal = journals.create(&header).expect("made");
         if *with_frame {
             journal.append(WINDOW, WINDOW, b"uses").expect("appended");
@@ -65,8 +66,34 @@ fn a_gap_of_a_headless_journal_is_as_long_as_it_may_be_and_no_longer() {
         let dir = tempfile::tempdir().expect("a directory");
         let found = found(&dir.path().join("usage"), others);
         let headless = Headless { number: number(2), window: is_known.then_some(WINDOW) };
-        let gap = beheaded(&headless, &found, now);
+        let gap = unread(&headless, &found, now);
         assert_eq!((gap.from, gap.to), expected, "{others:?}, known: {is_known}, at {now:?}");
         assert_eq!((gap.journal, gap.cause, gap.lost), (2, GapCause::Damaged, None));
+    }
+}
+
+#[test]
+fn a_journal_that_somebody_removed_is_missed_unless_it_is_on_record() {
+    // The journals that are there, which of them have uses, those on record: those that are missed.
+    type Case<'a> = (&'a [(u64, bool)], &'a [u64], &'a [u64]);
+    let cases: [Case<'_>; 8] = [
+        (&[], &[], &[]),
+        // The first of a run has none before it.
+        (&[(1, true), (2, true)], &[], &[]),
+        (&[(1, true), (3, true)], &[], &[2]),
+        (&[(1, true), (3, true)], &[2], &[]),
+        (&[(1, true), (3, true), (5, true)], &[4], &[2]),
+        // What was made ahead says nothing.
+        (&[(1, true), (3, false)], &[], &[]),
+        // Of several that follow each other the last is missed: its gap covers all of them.
+        (&[(1, true), (5, true)], &[], &[4]),
+        (&[(3, true)], &[], &[2]),
+    ];
+    for (there, named, expected) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let found = found(&dir.path().join("usage"), there);
+        let named = named.iter().copied().collect();
+        let missed: Vec<_> = missing(&found, &named).into_iter().map(JournalNumber::get).collect();
+        assert_eq!(missed, expected, "{there:?} {named:?}");
     }
 }
