@@ -18,6 +18,7 @@ use aes_gcm_siv::aead::Aead;
 use zeroize::Zeroizing;
 
 use crate::domain::sealed::{DataKeyId, NONCE_BYTES};
+use crate::domain::usage::signals::{SOURCE_NAME_BYTES, SourceName, SourceNetwork};
 use crate::vault::data_keys::DataKeys;
 use crate::vault::error::{OpenError, VaultError};
 use crate::vault::seal::hmac;
@@ -73,6 +74,16 @@ impl SourceKey {
         sealed.try_into().expect("16 bytes and a tag of 16")
     }
 
+    /// What a network is recognised by, without being opened: the first bytes of the tag of the sealed form of its
+    /// first address. Like the sealed form, it says only which are equal, and nothing when the data key is gone.
+    #[must_use]
+    pub fn name(&self, network: &SourceNetwork) -> SourceName {
+        let sealed = self.seal(network.first());
+        let mut name = [0; SOURCE_NAME_BYTES];
+        name.copy_from_slice(&sealed[SEALED_SOURCE_BYTES - 16..][..SOURCE_NAME_BYTES]);
+        SourceName(name)
+    }
+
     /// The address that was sealed.
     ///
     /// # Errors
@@ -98,16 +109,19 @@ mod tests {
         Vault::open(&keys, &data_keys).unwrap()
     }
 
-    #[test]
-    fn an_address_has_one_sealed_form_under_each_data_key() {
-        let place = tempfile::tempdir().unwrap();
-        let vault = vault(place.path());
+    fn scope(month: i32) -> Scope {
         let account = AccountRef {
             tenant: TenantId::parse("acme").unwrap(),
             account: AccountId::parse("ann").unwrap(),
         };
-        let scope = Scope::AccountMonth(account, Month(1));
-        let other = vault.data_keys.ensure(&scope, &SeededRandom::new(2)).unwrap();
+        Scope::AccountMonth(account, Month(month))
+    }
+
+    #[test]
+    fn an_address_has_one_sealed_form_under_each_data_key() {
+        let place = tempfile::tempdir().unwrap();
+        let vault = vault(place.path());
+        let other = vault.data_keys.ensure(&scope(1), &SeededRandom::new(2)).unwrap();
         let one = vault.data_keys.source_key(DataKeyId(1)).unwrap();
         let other = vault.data_keys.source_key(other).unwrap();
         for text in ["192.0.2.1", "192.0.2.2", "2001:db8::1"] {
@@ -120,6 +134,20 @@ mod tests {
         }
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
         assert_eq!(one.seal(mapped), one.seal("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_network_has_one_name_under_each_data_key() {
+        let place = tempfile::tempdir().unwrap();
+        let vault = vault(place.path());
+        let other = vault.data_keys.ensure(&scope(1), &SeededRandom::new(2)).unwrap();
+        let one = vault.data_keys.source_key(DataKeyId(1)).unwrap();
+        let other = vault.data_keys.source_key(other).unwrap();
+        let of = |text: &str| SourceNetwork::of(text.parse().unwrap());
+        assert_eq!(one.name(&of("2001:db8::1")), one.name(&of("2001:db8::2")));
+        assert_ne!(one.name(&of("2001:db8::1")), one.name(&of("2001:db8:0:1::1")));
+        assert_ne!(one.name(&of("192.0.2.1")), one.name(&of("192.0.2.2")));
+        assert_ne!(one.name(&of("192.0.2.1")), other.name(&of("192.0.2.1")));
     }
 
     #[test]

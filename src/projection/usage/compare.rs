@@ -5,6 +5,7 @@ use rusqlite::types::ValueRef;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::sealed::DataKeyId;
+use crate::domain::usage::signals::SignalKind;
 use crate::projection::usage::schema::LEVELS;
 use crate::projection::usage::{UsageStore, UsageStoreError};
 use crate::vault::Vault;
@@ -35,15 +36,17 @@ JOIN accounts ON accounts.id = lines.account JOIN keys ON keys.id = lines.key
 LEFT JOIN callers ON callers.id = lines.caller LEFT JOIN actions ON actions.id = lines.action
 LEFT JOIN sources ON sources.id = lines.source";
 
-const TRIES: &str = "
-SELECT count, data_key, sealed, hour, outcome, position, min(tries.caller, 0), callers.caller,
-    min(tries.source, 0)
-FROM tries LEFT JOIN callers ON callers.id = tries.caller
-LEFT JOIN sources ON sources.id = tries.source";
-
 const GAPS: &str = "SELECT * FROM gaps";
 
-fn tables() -> impl Iterator<Item = Table> {
+/// Without the sources they name, which differ once a data key is gone.
+const SIGNALS: &str = "
+SELECT kind, tenants.name, accounts.name, keys.key, span, about, first, last, from_time, until_time, uses, observed,
+    threshold, callers, presented
+FROM signals LEFT JOIN tenants ON tenants.id = signals.tenant
+LEFT JOIN accounts ON accounts.id = signals.account LEFT JOIN keys ON keys.id = signals.key
+WHERE kind IN ({kinds})";
+
+fn tables(kinds: &[SignalKind]) -> impl Iterator<Item = Table> {
     let of_level = |what, sql: &str, level: &str, counted| Table {
         name: format!("{what} by {level}"),
         sql: sql.replace("{level}", level),
@@ -52,9 +55,11 @@ fn tables() -> impl Iterator<Item = Table> {
     let levels = LEVELS.into_iter().flat_map(move |level| {
         [of_level("facts", FACTS, level, false), of_level("lines", LINES, level, true)]
     });
-    let tries = Table { name: "tries".to_owned(), sql: TRIES.to_owned(), counted: true };
     let gaps = Table { name: "gaps".to_owned(), sql: GAPS.to_owned(), counted: false };
-    levels.chain([tries, gaps])
+    let kinds: Vec<String> = kinds.iter().map(|kind| (*kind as u8).to_string()).collect();
+    let sql = SIGNALS.replace("{kinds}", &kinds.join(", "));
+    let signals = Table { name: "signals".to_owned(), sql, counted: false };
+    levels.chain([gaps, signals])
 }
 
 impl UsageStore {
@@ -63,12 +68,29 @@ impl UsageStore {
     /// # Errors
     /// [`UsageStoreError`].
     pub fn difference(&self, other: &UsageStore) -> Result<Option<String>, UsageStoreError> {
-        for table in tables() {
+        for table in tables(self.comparable_signals()?) {
             if self.digest(&table)? != other.digest(&table)? {
                 return Ok(Some(table.name));
             }
         }
         Ok(None)
+    }
+
+    /// New sources are found again only while every source can be read that there was.
+    fn comparable_signals(&self) -> Result<&'static [SignalKind], UsageStoreError> {
+        let (database, vault) = self.database();
+        let mut statement = database.prepare("SELECT DISTINCT data_key FROM sources")?;
+        let mut data_keys = statement.query([])?;
+        while let Some(row) = data_keys.next()? {
+            if !vault.data_keys.is_known(DataKeyId(row.get::<_, i64>(0)?.cast_unsigned())) {
+                return Ok(&[
+                    SignalKind::EndedKeyTried,
+                    SignalKind::Burst,
+                    SignalKind::UnknownKeys,
+                ]);
+            }
+        }
+        Ok(SignalKind::ALL)
     }
 
     fn digest(&self, table: &Table) -> Result<TableDigest, UsageStoreError> {

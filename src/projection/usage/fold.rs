@@ -5,13 +5,14 @@ use std::sync::LazyLock;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::event::{Event, Recorded};
+use crate::domain::event::{Event, KeyCreated, Recorded};
 use crate::domain::ids::{AccountRef, KeyId};
 use crate::domain::personal::Personal;
 use crate::domain::source::parse_source;
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 use crate::domain::usage::UseOutcome;
+use crate::domain::usage::signals::SignalKind;
 use crate::domain::usage::used::{
     GapCause, KeyUsed, Place, UnknownKeyTried, UsageGap, UsedWindow, at,
 };
@@ -19,6 +20,7 @@ use crate::projection::private;
 use crate::projection::usage::levels::Horizons;
 use crate::projection::usage::names::{KeyNumbers, Names};
 use crate::projection::usage::schema::{OTHER, each_level};
+use crate::projection::usage::signals::Opened;
 use crate::projection::usage::{Granularity, UsageStoreError};
 use crate::vault::{OpenError, Vault};
 
@@ -38,12 +40,6 @@ static ADD_LINE: LazyLock<[String; 3]> = LazyLock::new(|| {
     each_level(&sql.replace("{full}", FULL))
 });
 
-static ADD_TRIES: LazyLock<String> = LazyLock::new(|| {
-    let sql = "INSERT INTO tries VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-        ON CONFLICT DO UPDATE SET count = min(count + excluded.count, {full})";
-    sql.replace("{full}", FULL)
-});
-
 /// One line of a window, in numbers.
 #[derive(Clone, Copy, Debug)]
 struct Line {
@@ -60,6 +56,8 @@ pub(super) struct Adding<'a> {
     pub(super) vault: &'a Vault,
     pub(super) names: &'a mut Names,
     pub(super) horizons: Horizons,
+    /// How many signals of each kind were found.
+    pub(super) signals: [u64; SignalKind::ALL.len()],
 }
 
 impl Adding<'_> {
@@ -68,6 +66,10 @@ impl Adding<'_> {
             (Subject::Key(account, key), Event::KeyUsed(used)) => {
                 self.used(recorded, (key, account), used)
             }
+            (
+                Subject::Key(account, key),
+                Event::KeyCreated(KeyCreated { replaces: Some(old), .. }),
+            ) => self.replaced(account, old, key),
             (_, Event::UnknownKeyTried(tried)) => self.tried(recorded, tried),
             (_, Event::UsageGap(gap)) => self.gap(recorded, gap),
             _ => Ok(()),
@@ -81,21 +83,22 @@ impl Adding<'_> {
         used: &KeyUsed,
     ) -> Result<(), UsageStoreError> {
         let window = &used.window;
-        if !self.keeps(Granularity::Day, window.start) {
-            return Ok(());
-        }
         let key = self.names.key(self.database, key, account)?;
-        let lines = self.lines(recorded, window)?;
-        for granularity in Granularity::ALL {
-            if self.keeps(granularity, window.start) {
-                self.facts(granularity, key, window)?;
-                self.add_lines(granularity, key, window.start, &lines)?;
+        let sources = self.sources(recorded)?;
+        if self.keeps(Granularity::Day, window.start) {
+            let lines = self.lines(recorded, window, sources.as_deref())?;
+            for granularity in Granularity::ALL {
+                if self.keeps(granularity, window.start) {
+                    self.facts(granularity, key, window)?;
+                    self.add_lines(granularity, key, window.start, &lines)?;
+                }
             }
         }
-        Ok(())
+        // What is remembered of a key is of all that it was ever used for, whatever is kept of it besides.
+        self.watch_key((account, key), &Opened { recorded, window, sources: sources.as_deref() })
     }
 
-    fn keeps(&self, granularity: Granularity, start: Time) -> bool {
+    pub(super) fn keeps(&self, granularity: Granularity, start: Time) -> bool {
         granularity.bucket(start) >= self.horizons.of(granularity)
     }
 
@@ -143,8 +146,8 @@ impl Adding<'_> {
         &mut self,
         recorded: &Recorded,
         window: &UsedWindow,
+        sources: Option<&[String]>,
     ) -> Result<Vec<Line>, UsageStoreError> {
-        let sources = self.sources(recorded)?;
         let day = Granularity::Day.bucket(window.start);
         let mut lines = Vec::with_capacity(window.counts.len() + 1);
         for line in &window.counts {
@@ -156,7 +159,7 @@ impl Adding<'_> {
                 Some(action) => self.names.action(self.database, action, day)?,
                 None => 0,
             };
-            let source = self.source(recorded, &sources, line.source, day)?;
+            let source = self.source(recorded, sources, line.source, day)?;
             let (outcome, count) = (line.outcome, counted(line.count));
             lines.push(Line { outcome, caller, action, source, count });
         }
@@ -186,7 +189,7 @@ impl Adding<'_> {
     fn source(
         &mut self,
         recorded: &Recorded,
-        sources: &Option<Vec<String>>,
+        sources: Option<&[String]>,
         place: Place,
         day: i64,
     ) -> Result<i64, UsageStoreError> {
@@ -209,18 +212,12 @@ impl Adding<'_> {
         recorded: &Recorded,
         tried: &UnknownKeyTried,
     ) -> Result<(), UsageStoreError> {
-        let start = tried.window.start;
-        if !self.keeps(Granularity::Hour, start) {
+        let window = &tried.window;
+        if !self.keeps(Granularity::Hour, window.start) {
             return Ok(());
         }
-        let lines = self.lines(recorded, &tried.window)?;
-        let hour = Granularity::Hour.bucket(start);
-        let position = recorded.position.get().cast_signed();
-        let mut add = self.database.prepare_cached(&ADD_TRIES)?;
-        for Line { outcome, caller, source, count, .. } in lines {
-            add.execute(params![hour, source, caller, outcome as u8, position, count])?;
-        }
-        Ok(())
+        let sources = self.sources(recorded)?;
+        self.watch_tries(&Opened { recorded, window, sources: sources.as_deref() })
     }
 
     fn gap(&self, recorded: &Recorded, gap: &UsageGap) -> Result<(), UsageStoreError> {
@@ -237,7 +234,7 @@ impl Adding<'_> {
     }
 }
 
-fn counted(count: u64) -> i64 {
+pub(super) fn counted(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -17,6 +17,7 @@ mod reader;
 mod retention;
 mod scan;
 mod schema;
+mod signals;
 mod sources;
 mod store;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use error::UsageStoreError;
 pub use levels::Stretch;
 pub use reader::UsageReader;
+pub use signals::{MAX_NAMED, Signal, SignalPlace, Signals};
 pub use store::UsageStore;
 
 use crate::domain::ids::{AccountId, CallerId, KeyId, Position, TenantId};

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params, params};
 
 use crate::domain::ids::{AccountRef, CallerId, KeyId};
 use crate::domain::sealed::DataKeyId;
+use crate::domain::usage::signals::{SourceName, SourceNetwork};
 use crate::projection::usage::UsageStoreError;
 use crate::vault::{OpenError, Vault};
 
@@ -20,6 +21,11 @@ pub(super) struct KeyNumbers {
     pub(super) tenant: i64,
     pub(super) account: i64,
     pub(super) key: i64,
+}
+
+impl KeyNumbers {
+    /// No key: numbers begin at 1.
+    pub(super) const NONE: KeyNumbers = KeyNumbers { tenant: 0, account: 0, key: 0 };
 }
 
 /// A number, and the last day that its name is known to be needed for.
@@ -36,6 +42,7 @@ pub(super) struct Names {
     callers: HashMap<CallerId, i64>,
     actions: HashMap<String, Dated>,
     sources: HashMap<(DataKeyId, Option<IpAddr>), Dated>,
+    networks: HashMap<(DataKeyId, SourceNetwork), SourceName>,
 }
 
 fn keep<K: Eq + Hash, V>(kept: &mut HashMap<K, V>, key: K, value: V) {
@@ -155,6 +162,25 @@ impl Names {
         let dated = dated(database, sql, params![data_key.0.cast_signed(), sealed, day])?;
         keep(&mut self.sources, name, dated);
         Ok(dated.number)
+    }
+
+    /// What a network is recognised by under `data_key`; none if that is gone.
+    pub(super) fn network(
+        &mut self,
+        vault: &Vault,
+        data_key: DataKeyId,
+        network: &SourceNetwork,
+    ) -> Result<Option<SourceName>, UsageStoreError> {
+        if !vault.data_keys.is_known(data_key) {
+            return Ok(None);
+        }
+        let named = (data_key, *network);
+        if let Some(known) = self.networks.get(&named) {
+            return Ok(Some(*known));
+        }
+        let name = vault.data_keys.source_key(data_key)?.name(network);
+        keep(&mut self.networks, named, name);
+        Ok(Some(name))
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Params, Row};
 
-use crate::domain::ids::{KeyId, Position};
+use crate::domain::ids::{KeyId, Position, TenantId};
 use crate::domain::time::Time;
 use crate::projection::usage::levels::Horizons;
 use crate::projection::usage::sources::{Clear, Opener};
 use crate::projection::usage::store::read_state;
 use crate::projection::usage::{
-    AsOf, Bucket, Gap, Granularity, Range, Rows, UsageQuery, UsageStoreError, Ways, gaps, key,
-    query, schema,
+    AsOf, Bucket, Gap, Granularity, Range, Rows, SignalPlace, Signals, UsageQuery, UsageStoreError,
+    Ways, gaps, key, query, schema, signals,
 };
 use crate::vault::Vault;
 
@@ -101,6 +101,21 @@ impl UsageReader {
     /// [`UsageStoreError`].
     pub fn gaps(&self, range: Range, limit: usize) -> Result<AsOf<Vec<Gap>>, UsageStoreError> {
         self.ask(|moment| gaps::within(moment, range, limit))
+    }
+
+    /// The signals whose uses reach into `range`, the latest first: at most `size` of those behind the page that
+    /// `after` was the [`Signals::next`] of. Of these tenants; none: of all, and those that are of no tenant.
+    ///
+    /// # Errors
+    /// [`UsageStoreError`].
+    pub fn signals(
+        &self,
+        tenants: Option<&[TenantId]>,
+        range: Range,
+        after: Option<SignalPlace>,
+        size: usize,
+    ) -> Result<AsOf<Signals>, UsageStoreError> {
+        self.ask(|moment| signals::list(moment, tenants, range, after, size))
     }
 
     /// Bytes of the database on disk.

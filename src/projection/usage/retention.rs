@@ -22,18 +22,17 @@ struct Deleting {
 /// Before what a statement deletes.
 type Before = fn(&Horizons) -> i64;
 
-/// What no tenant has, and before what it goes: tries, gaps, and names that no line has any more, for each is dated
+/// What goes whatever its tenant, and before what it goes: gaps, signals, and names that no line has any more, for each is dated
 /// with the last day it came on.
 const OTHERS: [(&str, Before); 4] = [
-    (
-        "DELETE FROM tries WHERE (hour, source, caller, outcome, position) IN
-            (SELECT hour, source, caller, outcome, position FROM tries WHERE hour < ?1 LIMIT ?2)",
-        |horizons| horizons.of(Granularity::Hour),
-    ),
     (
         "DELETE FROM gaps WHERE position IN
             (SELECT position FROM gaps WHERE to_time < ?1 LIMIT ?2)",
         |horizons| Granularity::Day.start(horizons.of(Granularity::Day)).as_micros(),
+    ),
+    (
+        "DELETE FROM signals WHERE id IN (SELECT id FROM signals WHERE span < ?1 LIMIT ?2)",
+        |horizons| Granularity::Hour.start(horizons.of(Granularity::Hour)).as_micros(),
     ),
     (
         "DELETE FROM actions WHERE id IN (SELECT id FROM actions WHERE day < ?1 LIMIT ?2)",

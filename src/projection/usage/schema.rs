@@ -63,15 +63,23 @@ CREATE TABLE sources (
     UNIQUE (data_key, sealed)
 ) STRICT;
 CREATE INDEX sources_by_day ON sources (day);
-CREATE TABLE tries (
-    hour INTEGER NOT NULL, source INTEGER NOT NULL, caller INTEGER NOT NULL, outcome INTEGER NOT NULL,
-    position INTEGER NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (hour, source, caller, outcome, position)
-) STRICT, WITHOUT ROWID;
 CREATE TABLE gaps (
     position INTEGER PRIMARY KEY, from_time INTEGER NOT NULL, to_time INTEGER NOT NULL,
     cause INTEGER NOT NULL, lost INTEGER
 ) STRICT;
+CREATE TABLE signals (
+    id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, tenant INTEGER NOT NULL, account INTEGER NOT NULL,
+    key INTEGER NOT NULL, span INTEGER NOT NULL, about BLOB NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    from_time INTEGER NOT NULL, until_time INTEGER NOT NULL, uses INTEGER NOT NULL, observed INTEGER NOT NULL,
+    threshold INTEGER NOT NULL, sources BLOB NOT NULL, callers BLOB NOT NULL, presented INTEGER NOT NULL,
+    UNIQUE (key, kind, span, about)
+) STRICT;
+CREATE INDEX signals_by_span ON signals (span);
+CREATE INDEX signals_by_tenant ON signals (tenant, span);
+CREATE TABLE key_histories (key INTEGER PRIMARY KEY, history BLOB NOT NULL) STRICT;
+CREATE TABLE source_tries (
+    hour INTEGER NOT NULL, name BLOB NOT NULL, tries BLOB NOT NULL, PRIMARY KEY (hour, name)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The tables that there is one of for each length of buckets. `first` and `last` count from the bucket's start.

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::domain::event::Recorded;
 use crate::domain::ids::{EventId, Position};
 use crate::domain::time::Time;
+use crate::domain::usage::signals::SignalKind;
 use crate::durable_file;
 use crate::projection::usage::fold::Adding;
 use crate::projection::usage::levels::Horizons;
@@ -39,6 +40,7 @@ pub struct UsageStore {
     names: Names,
     /// Whether a reader has found the file at fault.
     unfit: Arc<AtomicBool>,
+    signals: [u64; SignalKind::ALL.len()],
 }
 
 /// How far the database is, in the same transaction as what it holds.
@@ -163,7 +165,8 @@ impl UsageStore {
         keep: Retention,
     ) -> Self {
         let (names, unfit) = (Names::default(), Arc::default());
-        UsageStore { path, database, vault, keep, state, names, unfit }
+        let signals = [0; SignalKind::ALL.len()];
+        UsageStore { path, database, vault, keep, state, names, unfit, signals }
     }
 
     /// Sets the database aside, for that reason, and begins anew. Readers from before go on with the old one.
@@ -249,15 +252,25 @@ impl UsageStore {
         change: impl FnOnce(&mut Adding<'_>) -> Result<T, UsageStoreError>,
     ) -> Result<T, UsageStoreError> {
         let transaction = self.database.transaction()?;
-        let changed = change(&mut Adding {
+        let mut adding = Adding {
             database: &transaction,
             vault: &self.vault,
             names: &mut self.names,
             horizons: state.horizons,
-        })?;
+            signals: [0; SignalKind::ALL.len()],
+        };
+        let changed = change(&mut adding)?;
+        let signals = adding.signals;
         write_state(&transaction, state, &self.keep)?;
         transaction.commit()?;
+        self.signals.iter_mut().zip(signals).for_each(|(found, more)| *found += more);
         Ok(changed)
+    }
+
+    /// How many signals of each kind this has found since it was opened, in the order of [`SignalKind::ALL`].
+    #[must_use]
+    pub fn signals_found(&self) -> [u64; SignalKind::ALL.len()] {
+        self.signals
     }
 
     /// What answers questions, from now on.

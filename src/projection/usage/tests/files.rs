@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::ids::Position;
 use crate::domain::subject::Subject;
-use crate::domain::testing::{account, caller_id, key_id};
+use crate::domain::testing::{account, key_id};
 use crate::domain::usage::used::{GapCause, UsageGap};
-use crate::domain::usage::{Tried, Use, UseOutcome};
+use crate::domain::usage::{Tried, Use};
 use crate::projection::usage::testing::{Ground, KEEP, address, minute, plain_use};
 use crate::projection::usage::{Gap, Granularity, Range, Retention, UsageStore, UsageStoreError};
 use crate::vault::Scope;
@@ -253,30 +253,4 @@ fn gaps_that_reach_into_a_range_are_told_the_last_ones_in_order() {
     };
     assert_eq!(within(10, 40, 9), gaps[1..3]);
     assert_eq!(within(0, 60, 2), gaps[2..]);
-}
-
-#[test]
-fn tries_with_unknown_keys_are_kept_by_hour_source_and_caller_with_their_events() {
-    let ground = Ground::new();
-    let mut store = ground.store();
-    let tried = |at, outcome, source: &str, caller: u8| Use {
-        tried: Tried::Unknown(None),
-        outcome,
-        source: address(source),
-        caller: Some(caller_id(caller)),
-        ..plain_use(key_id(1), &account("a"), minute(at))
-    };
-    let unknown = UseOutcome::UnknownKey;
-    let (one, two) = ("198.51.100.77", "198.51.100.78");
-    let first = [tried(0, unknown, one, 1), tried(0, unknown, one, 1), tried(0, unknown, two, 1)];
-    store.fold(&[ground.tried(1, &first), ground.tried(2, &[tried(1, unknown, one, 2)])]).unwrap();
-    let (database, _) = store.database();
-    let sql =
-        "SELECT source, caller, outcome, position, count FROM tries ORDER BY source, position";
-    let mut statement = database.prepare(sql).unwrap();
-    let row = |row: &rusqlite::Row<'_>| -> rusqlite::Result<[i64; 5]> {
-        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
-    };
-    let rows = statement.query_map([], row).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-    assert_eq!(rows, [[1, 1, 13, 1, 2], [1, 2, 13, 2, 1], [2, 1, 13, 1, 1]]);
 }
