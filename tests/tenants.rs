@@ -223,6 +223,14 @@ async fn call_each(
                 ..Default::default()
             })),
         ),
+        (
+            "ListSignals",
+            call!(usage.list_signals(v1::ListSignalsRequest {
+                tenant_id: tenant_id(),
+                start_time: usage::at(common::START),
+                ..Default::default()
+            })),
+        ),
         ("GetStatus", call!(admin.get_status(v1::GetStatusRequest {}))),
         ("Backup", call!(admin.backup(v1::BackupRequest::default()))),
         ("ListCallers", call!(admin.list_callers(v1::ListCallersRequest::default()))),

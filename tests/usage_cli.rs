@@ -115,6 +115,26 @@ async fn idle_keys_and_stragglers_are_listed() {
 }
 
 #[tokio::test]
+async fn unusual_activity_is_shown_to_programs_and_people() {
+    let (server, admin, key, secret) = started().await;
+    let line = [&["signals", "--tenant", "acme"], &RANGE[..]].concat();
+    let page = printed(&server, &[&line[..], &["--output", "table"]].concat()).await;
+    assert!(page.ends_with("\n\nNothing unusual was found.\n"), "{page}");
+    admin.revoke(&key.key_id).await.expect("revoked");
+    use_key(&admin, &secret, 2, false, context("read", "192.0.2.9", "")).await;
+    let server = server.restart().await;
+    let found = json(&server, &line).await;
+    let signal = &found["signals"][0];
+    assert_eq!(signal["kind"], "ENDED_KEY_TRIED");
+    assert_eq!((&signal["key_id"], &signal["observed"]), (&key.key_id.into(), &2.into()));
+    assert_eq!(signal["sources"], Value::from(vec!["192.0.2.9"]));
+    let page = printed(&server, &[&line[..], &["--output", "table"]].concat()).await;
+    let told =
+        "\n    revoked or superseded, and tried 2 times that day\n    from 192.0.2.9, through ";
+    assert!(page.contains(told), "{page}");
+}
+
+#[tokio::test]
 async fn a_faulty_line_and_a_refused_question_have_their_exit_codes() {
     let (server, _, key, _) = started().await;
     let usage_error = usage(&server, &["top", "--by", "colour"]).await;

@@ -16,6 +16,7 @@ pub mod identify;
 pub mod key_view;
 pub mod list_idle_keys;
 pub mod list_keys;
+pub mod list_signals;
 #[cfg(test)]
 mod model_tests;
 pub mod own_command;

@@ -66,13 +66,7 @@ impl App {
     ) -> Result<Counted<UsageRows>, AppError> {
         self.confirm(identity)?;
         let UsageQuestion { range, tenant, filter, group_by, wanted } = question;
-        let tenants = match tenant {
-            Some(tenant) => {
-                identity.enter(&tenant)?;
-                Some(vec![tenant])
-            }
-            None => Some(identity.caller.tenants.to_vec()).filter(|bound| !bound.is_empty()),
-        };
+        let tenants = identity.tenants_of(tenant)?;
         let granularity = range.granularity;
         let range = range.settle(self.clock.wall(), &self.usage_kept())?;
         let (order, page) = match wanted {

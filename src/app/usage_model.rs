@@ -3,7 +3,7 @@
 mod events;
 mod projector;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::app::error::AppError;
 use crate::config::UsageSettings;
 use crate::domain::ids::Position;
 use crate::domain::time::Time;
+use crate::domain::usage::signals::SignalKind;
 use crate::domain::usage::window_start;
 use crate::projection::usage::{Retention, UsageReader};
 
@@ -39,6 +40,7 @@ pub(crate) struct UsageModel {
     reached: watch::Sender<Option<Position>>,
     reader: Mutex<Option<UsageReader>>,
     failing: AtomicBool,
+    signals: [AtomicU64; SignalKind::ALL.len()],
     bell: Bell,
 }
 
@@ -51,6 +53,9 @@ pub struct ProjectionFigures {
     pub failing: bool,
     /// Bytes on disk.
     pub bytes: u64,
+    /// How many signals of each kind were found since the projection had caught up with the log, in the order of
+    /// [`SignalKind::ALL`]: those found while it is made anew are no news.
+    pub signals: [u64; SignalKind::ALL.len()],
 }
 
 /// For how long figures of uses are to be kept.
@@ -70,6 +75,7 @@ impl UsageModel {
             reached: watch::Sender::new(None),
             reader: Mutex::new(None),
             failing: AtomicBool::new(false),
+            signals: Default::default(),
             bell: Bell::default(),
         }
     }
@@ -79,6 +85,7 @@ impl UsageModel {
             position: *self.reached.borrow(),
             failing: self.failing.load(Ordering::Relaxed),
             bytes: self.reader().map_or(0, |reader| reader.bytes()),
+            signals: std::array::from_fn(|at| self.signals[at].load(Ordering::Relaxed)),
         }
     }
 

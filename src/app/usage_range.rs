@@ -48,6 +48,22 @@ impl AskedRange {
         Ok(range)
     }
 
+    /// As [`AskedRange::settle`], of what is kept as long as hours are.
+    ///
+    /// # Errors
+    /// As [`AskedRange::settle`].
+    pub(crate) fn settle_kept_as_hours(
+        &self,
+        now: Time,
+        keep: &Retention,
+    ) -> Result<Range, AppError> {
+        if now.since(self.start) > keep.hours {
+            let must = format!("must be at most {} ago", spell(Granularity::Hour, keep));
+            return Err(AppError::field("start_time", must));
+        }
+        self.settle(now, keep)
+    }
+
     fn buckets(&self, now: Time, keep: &Retention) -> Result<Granularity, AppError> {
         let kept = finest_kept(self.start, now, keep);
         let asked = self.granularity.or(kept).unwrap_or(Granularity::Day);
@@ -187,6 +203,18 @@ mod tests {
         }
         assert!(settled(NOW - 8 * DAY, None, Some(Granularity::Day)).is_ok());
         assert!(settled(i64::MIN / 1_000_000, None, None).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_as_hours_are_is_refused_before_them() {
+        let settled = |age| {
+            let asked = AskedRange { start: at(NOW - age), end: None, granularity: None };
+            asked.settle_kept_as_hours(at(NOW), &keep())
+        };
+        assert!(settled(90 * DAY).is_ok());
+        assert!(settled(-1).is_err());
+        let Err(AppError::Invalid(bad)) = settled(90 * DAY + 1) else { panic!("refused") };
+        assert_eq!(bad[0].description, "must be at most 90 days (usage.keep_hours_days) ago");
     }
 
     #[test]

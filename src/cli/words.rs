@@ -53,6 +53,7 @@ api_enums! {
     Outcome "OUTCOME_",
     RevokeReason "REVOKE_REASON_",
     Role "ROLE_",
+    SignalKind "SIGNAL_KIND_",
 }
 
 /// The short name of a field's value: none if it is unspecified, the number itself if it is one that
@@ -104,6 +105,7 @@ mod tests {
         check::<v1::Outcome>();
         check::<v1::RevokeReason>();
         check::<v1::Role>();
+        check::<v1::SignalKind>();
     }
 
     #[test]

@@ -39,7 +39,7 @@ const ISSUER: Rule = Rule::Roles(&[Role::Issuer]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 27] = [
+const RULES: [(&str, Rule, Bound); 28] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -66,6 +66,7 @@ const RULES: [(&str, Rule, Bound); 27] = [
     ("/keyledger.v1.UsageService/QueryUsage", ANALYST, Bound::Refused),
     ("/keyledger.v1.UsageService/ListIdleKeys", KEY_WARDENS, Bound::Refused),
     ("/keyledger.v1.UsageService/GetStragglers", KEY_WARDENS, Bound::Hidden),
+    ("/keyledger.v1.UsageService/ListSignals", KEY_WARDENS, Bound::Refused),
     ("/keyledger.v1.AdminService/GetStatus", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/Backup", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/CreateCaller", ADMIN, Bound::OwnOnly),

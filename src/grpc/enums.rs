@@ -6,6 +6,7 @@ use crate::domain::key::KeyState;
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::KeyProblem;
 use crate::domain::usage::UseOutcome;
+use crate::domain::usage::signals::SignalKind;
 use crate::domain::verdict::Denial;
 use crate::grpc::decode::Violations;
 use crate::proto::v1;
@@ -155,6 +156,15 @@ pub(super) fn use_outcome(outcome: UseOutcome) -> v1::DenialReason {
         UseOutcome::MissingKey => v1::DenialReason::MissingKey,
         UseOutcome::MalformedKey => v1::DenialReason::MalformedKey,
         UseOutcome::UnknownKey => v1::DenialReason::UnknownKey,
+    }
+}
+
+pub(super) fn signal_kind(kind: SignalKind) -> v1::SignalKind {
+    match kind {
+        SignalKind::NewSource => v1::SignalKind::NewSource,
+        SignalKind::EndedKeyTried => v1::SignalKind::EndedKeyTried,
+        SignalKind::Burst => v1::SignalKind::Burst,
+        SignalKind::UnknownKeys => v1::SignalKind::UnknownKeys,
     }
 }
 

@@ -5,6 +5,7 @@ mod fields;
 mod get_key_usage;
 mod get_stragglers;
 mod list_idle_keys;
+mod list_signals;
 mod query_usage;
 
 use std::sync::Arc;
@@ -58,5 +59,12 @@ impl UsageService for UsageApi {
         request: Request<v1::GetStragglersRequest>,
     ) -> Answer<v1::GetStragglersResponse> {
         answer(get_stragglers::handle(&self.app, request).await, None)
+    }
+
+    async fn list_signals(
+        &self,
+        request: Request<v1::ListSignalsRequest>,
+    ) -> Answer<v1::ListSignalsResponse> {
+        answer(list_signals::handle(&self.app, request).await, None)
     }
 }

@@ -2,13 +2,14 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
 //! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
-//! labels but the version's and the projection's, so the number of series is fixed.
+//! labels but the version's, the projection's and the kind of signals, so the number of series is fixed.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::Phase;
 use crate::app::status::Figures;
+use crate::domain::usage::signals::SignalKind;
 
 /// The content type of the format.
 pub(super) const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -178,6 +179,10 @@ fn projections(page: &mut Page, figures: &Figures) {
         usage.failing.into(),
     );
     add("keyledger_projection_disk_bytes", "Bytes of the projection on disk.", usage.bytes);
+    page.describe("keyledger_signals_total", "counter", "Unusual activity found since the start.");
+    for (kind, found) in SignalKind::ALL.iter().zip(usage.signals) {
+        page.sample("keyledger_signals_total", &format!("{{kind=\"{}\"}}", kind.name()), found);
+    }
 }
 
 fn scrub(page: &mut Page, figures: &Figures) {
@@ -227,6 +232,8 @@ fn ratio(part: u64, whole: u64) -> String {
 }
 
 /// The text so far.
+const TAKES_ALL: &str = "a String takes all text";
+
 struct Page(String);
 
 impl Page {
@@ -239,9 +246,17 @@ impl Page {
     }
 
     fn add(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: impl Display) {
-        let written =
-            writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{labels} {value}");
-        written.expect("a String takes all text");
+        self.describe(name, kind, help);
+        self.sample(name, labels, value);
+    }
+
+    fn describe(&mut self, name: &str, kind: &str, help: &str) {
+        let written = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        written.expect(TAKES_ALL);
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        writeln!(self.0, "{name}{labels} {value}").expect(TAKES_ALL);
     }
 }
 
@@ -288,6 +303,7 @@ mod tests {
                 position: Position::new(39),
                 failing: true,
                 bytes: 29,
+                signals: [30, 31, 32, 33],
             },
             pepper: PepperVersion(1),
             disk_bytes: 5,
@@ -354,6 +370,10 @@ mod tests {
             "keyledger_projection_lag{projection=\"usage\"} 3",
             "keyledger_projection_failing{projection=\"usage\"} 1",
             "keyledger_projection_disk_bytes{projection=\"usage\"} 29",
+            "keyledger_signals_total{kind=\"new_source\"} 30",
+            "keyledger_signals_total{kind=\"ended_key_tried\"} 31",
+            "keyledger_signals_total{kind=\"burst\"} 32",
+            "keyledger_signals_total{kind=\"unknown_keys\"} 33",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",
@@ -368,7 +388,9 @@ mod tests {
         let text = render(Phase::Ready, Some(&figures()));
         let described: Vec<_> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert_eq!(described.len(), samples(&text).len());
+        let name = |sample: &&str| sample.split(['{', ' ']).next().map(str::to_owned);
+        let names: std::collections::BTreeSet<_> = samples(&text).iter().filter_map(name).collect();
+        assert_eq!(described.len(), names.len());
         for line in described {
             let (name, kind) = line.split_once(' ').expect("a kind");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");

@@ -17,6 +17,7 @@ use crate::app::usage_model::UsageModel;
 use crate::app::usage_model::events::{EventsError, is_of, next_events};
 use crate::clock::Clock;
 use crate::domain::ids::Position;
+use crate::domain::usage::signals::SignalKind;
 use crate::ledger::engine::LedgerReader;
 use crate::projection::usage::{UsageStore, UsageStoreError};
 use crate::vault::Vault;
@@ -58,7 +59,14 @@ impl Projector {
     pub(crate) fn start(setup: Setup) -> io::Result<Self> {
         let model = Arc::clone(&setup.model);
         let expired = setup.clock.monotonic();
-        let work = Work { setup, store: None, expire_at: expired, failures: 0, told: expired };
+        let work = Work {
+            setup,
+            store: None,
+            expire_at: expired,
+            failures: 0,
+            told: expired,
+            caught_up: false,
+        };
         let thread = thread::Builder::new().name("usage-projector".to_owned());
         let thread = thread.spawn(move || work.run())?;
         Ok(Projector { model, thread: Some(thread) })
@@ -106,6 +114,8 @@ struct Work {
     failures: u32,
     /// When it was told last how far it has come.
     told: Duration,
+    /// Whether it had caught up with the log: what is found from then on is news, and counted as such.
+    caught_up: bool,
 }
 
 impl Work {
@@ -156,8 +166,11 @@ impl Work {
             Some(store) => store,
             None => self.open()?,
         };
+        let found = store.signals_found();
         match self.step_with(&mut store) {
             Ok(came) => {
+                self.count_signals(&store, found);
+                self.caught_up |= came == Came::ToTheHead;
                 self.setup.model.reached.send_replace(store.reached());
                 self.store = Some(store);
                 Ok(came)
@@ -182,7 +195,18 @@ impl Work {
         Ok(store)
     }
 
-    fn begin_anew(&self, store: UsageStore, reason: &str) -> Result<UsageStore, StepError> {
+    fn count_signals(&self, store: &UsageStore, before: [u64; SignalKind::ALL.len()]) {
+        if !self.caught_up {
+            return;
+        }
+        let counted = self.setup.model.signals.iter();
+        for ((counted, now), before) in counted.zip(store.signals_found()).zip(before) {
+            counted.fetch_add(now - before, Ordering::Relaxed);
+        }
+    }
+
+    fn begin_anew(&mut self, store: UsageStore, reason: &str) -> Result<UsageStore, StepError> {
+        self.caught_up = false;
         let model = &self.setup.model;
         model.show(None, None);
         let store = store.begin_anew(reason)?;

@@ -4,6 +4,7 @@ mod idle;
 mod key;
 mod range;
 mod report;
+mod signals;
 mod stragglers;
 mod top;
 
@@ -36,6 +37,18 @@ Example:
   Who has not moved to the new key yet:
     keyledger usage stragglers key_0a1B2c3D4e5F6g7H8";
 
+const SIGNALS_EXAMPLES: &str = "\
+Examples:
+  keyledger usage signals --tenant acme --last 7d
+  Everything of the last day, where unknown keys came from too:
+    keyledger usage signals
+
+What each kind is:
+  NEW_SOURCE       allowed from an address that is not among the key's last 20
+  ENDED_KEY_TRIED  a revoked or superseded key was presented
+  BURST            over 4 times the uses of the busiest hour of the past week
+  UNKNOWN_KEYS     100 or more unknown keys from one source in an hour";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum UsageCommand {
     /// Show how often a key was used, and when
@@ -54,6 +67,11 @@ pub(super) enum UsageCommand {
     /// Show who still uses a key that has a successor, latest first
     #[command(after_help = STRAGGLERS_EXAMPLES)]
     Stragglers(stragglers::StragglersArgs),
+    /// Show unusual activity, the latest first
+    ///
+    /// Each signal says what was compared with what, and in which events it was found.
+    #[command(after_help = SIGNALS_EXAMPLES)]
+    Signals(signals::SignalsArgs),
 }
 
 /// Does what is asked.
@@ -63,5 +81,6 @@ pub(super) async fn run(command: UsageCommand, session: &mut Session) -> Result<
         UsageCommand::Top(args) => top::run(*args, session).await,
         UsageCommand::Idle(args) => idle::run(args, session).await,
         UsageCommand::Stragglers(args) => stragglers::run(args, session).await,
+        UsageCommand::Signals(args) => signals::run(args, session).await,
     }
 }

@@ -1,6 +1,7 @@
 //! How the answers on uses are shown.
 
 mod json;
+mod signals;
 
 use prost_types::Timestamp;
 use serde_json::Value;
@@ -12,6 +13,8 @@ use crate::cli::text::{grouped, joined, or_dash, plain};
 use crate::cli::times::{day, humane, minute, time_of_day};
 use crate::cli::words::{ApiEnum as _, word};
 use crate::proto::v1;
+
+pub(super) use signals::Signals;
 
 /// Columns of the widest chart: beyond that it says no more.
 const WIDEST: usize = 60;

@@ -136,6 +136,7 @@ mod tests {
                 position: Position::new(12),
                 failing: true,
                 bytes: 13,
+                signals: Default::default(),
             },
             log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
         }

@@ -1,5 +1,6 @@
 //! The answers to questions on uses.
 
+use crate::app::list_signals::Signal;
 use crate::app::usage_question::{Bucket, Counts, Gap, Row, Way};
 use crate::domain::usage::UseOutcome;
 use crate::grpc::encode::{position, time};
@@ -71,6 +72,34 @@ pub(super) fn straggler((way, user_agents): (Way, Vec<String>)) -> v1::Straggler
         last_bucket: Some(time(way.last_bucket)),
         other: way.other,
         erased: way.erased,
+    }
+}
+
+/// Unusual activity.
+pub(super) fn signal(signal: &Signal) -> v1::Signal {
+    let (tenant, account, key) = signal
+        .whose
+        .as_ref()
+        .map(|(tenant, account, key)| (tenant.to_string(), account.to_string(), key.to_string()))
+        .unwrap_or_default();
+    v1::Signal {
+        kind: enums::signal_kind(signal.kind).into(),
+        tenant_id: tenant,
+        account_id: account,
+        key_id: key,
+        start_time: Some(time(signal.from)),
+        end_time: Some(time(signal.until)),
+        uses: signal.uses,
+        observed: signal.observed,
+        threshold: signal.threshold,
+        first_position: position(Some(signal.first)),
+        last_position: position(Some(signal.last)),
+        sources: signal.sources.iter().map(ToString::to_string).collect(),
+        more_sources: signal.more_sources,
+        erased: signal.erased,
+        caller_ids: signal.callers.iter().map(ToString::to_string).collect(),
+        more_callers: signal.more_callers,
+        presented_keys: signal.presented,
     }
 }
 

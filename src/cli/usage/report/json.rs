@@ -113,6 +113,41 @@ pub(super) fn stragglers(answer: &v1::GetStragglersResponse) -> Value {
     })
 }
 
+fn signal(signal: &v1::Signal) -> Value {
+    json!({
+        "kind": enum_or_null::<v1::SignalKind>(signal.kind),
+        "tenant_id": signal.tenant_id,
+        "account_id": signal.account_id,
+        "key_id": signal.key_id,
+        "start_time": time(signal.start_time.as_ref()),
+        "end_time": time(signal.end_time.as_ref()),
+        "uses": signal.uses,
+        "observed": signal.observed,
+        "threshold": signal.threshold,
+        "first_position": signal.first_position,
+        "last_position": signal.last_position,
+        "sources": signal.sources,
+        "more_sources": signal.more_sources,
+        "erased": signal.erased,
+        "caller_ids": signal.caller_ids,
+        "more_callers": signal.more_callers,
+        "presented_keys": signal.presented_keys,
+    })
+}
+
+/// Of `usage signals`.
+pub(super) fn signals(answer: &v1::ListSignalsResponse) -> Value {
+    json!({
+        "signals": answer.signals.iter().map(signal).collect::<Vec<_>>(),
+        "next_page_token": answer.next_page_token,
+        "start_time": time(answer.start_time.as_ref()),
+        "end_time": time(answer.end_time.as_ref()),
+        "complete_until": time(answer.complete_until.as_ref()),
+        "position": answer.position,
+        "gaps": gaps(&answer.gaps),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,5 +187,10 @@ mod tests {
         assert_fields_of_message("GetStragglersResponse", &json);
         assert_fields_of_message("Straggler", &json["stragglers"][0]);
         assert_fields_of_message("Key", &json["key"]);
+
+        let signals_of = vec![v1::Signal::default()];
+        let json = signals(&v1::ListSignalsResponse { signals: signals_of, ..Default::default() });
+        assert_fields_of_message("ListSignalsResponse", &json);
+        assert_fields_of_message("Signal", &json["signals"][0]);
     }
 }
