@@ -2,6 +2,7 @@
 //! the crash and to what was durable in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use keyledger::domain::event::Event;
 use keyledger::domain::subject::Subject;
@@ -9,7 +10,7 @@ use keyledger::domain::usage::used::{GapCause, UsageGap, UsedWindow};
 use keyledger::ledger::record;
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Counts, Uses, add, name_of};
+use super::journal::{Counts, Flush, Uses, add, name_of};
 use super::verify::Seen;
 
 /// What a crash demands of the uses on record.
@@ -23,10 +24,10 @@ pub struct UseBounds {
     pub durable: Counts,
     /// What had been written to journals: no more than that is there.
     pub written: Counts,
-    /// If a flush was written and not yet durable: what is on record at least if it is there, and when the last of
-    /// its uses was decided.
+    /// If something that this run of the server had answered was not durable, and a flush was written and not
+    /// synced: what is on record at least if it is there, and when the last of its uses was decided.
     pub torn: Option<(Counts, i64)>,
-    /// When the last use of the next flush was decided, if there was one before the server ended.
+    /// Likewise, when the last use of the next flush was decided, if there was one before the server ended.
     pub next: Option<i64>,
 }
 
@@ -34,17 +35,17 @@ impl Uses {
     /// What a crash here demands.
     pub fn at(&self, point: usize, starts: &[usize]) -> UseBounds {
         let mut bounds = UseBounds { before_reply: self.before_reply, ..UseBounds::default() };
-        for verdict in self.verdicts.iter().filter(|verdict| verdict.op < point) {
-            *bounds.answered.entry(verdict.name.clone()).or_default() += 1;
-        }
+        bounds.answered = self.answered(0..point);
+        bounds.durable = self.durable(0..point);
         for flush in self.flushes.iter().filter(|flush| flush.written < point) {
             add(&mut bounds.written, &flush.uses);
-            if flush.synced.is_some_and(|synced| synced < point) {
-                add(&mut bounds.durable, &flush.uses);
-            }
         }
         let begun = starts.iter().rfind(|start| **start < point).copied().unwrap_or(0);
         let ended = starts.iter().find(|start| **start >= point).copied().unwrap_or(usize::MAX);
+        let run = begun..point;
+        if no_more(&self.answered(run.clone()), &self.durable(run), "", "").is_ok() {
+            return bounds;
+        }
         let mut of_run =
             self.flushes.iter().filter(|flush| (begun..ended).contains(&flush.written));
         let last = of_run.clone().rfind(|flush| flush.written < point);
@@ -55,6 +56,23 @@ impl Uses {
         });
         bounds.next = of_run.find(|flush| flush.written >= point).map(|flush| flush.latest);
         bounds
+    }
+
+    /// What was answered by these operations.
+    fn answered(&self, ops: Range<usize>) -> Counts {
+        let mut counts = Counts::new();
+        for verdict in self.verdicts.iter().filter(|verdict| ops.contains(&verdict.op)) {
+            *counts.entry(verdict.name.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// What was made durable by these operations.
+    fn durable(&self, ops: Range<usize>) -> Counts {
+        let mut counts = Counts::new();
+        let is_synced = |flush: &&Flush| flush.synced.is_some_and(|at| ops.contains(&at));
+        self.flushes.iter().filter(is_synced).for_each(|flush| add(&mut counts, &flush.uses));
+        counts
     }
 }
 

@@ -13,7 +13,8 @@ use keyledger::domain::usage::used::{GapCause, KeyUsed, UsageGap, UsedWindow};
 use keyledger::domain::usage::window::Total;
 use keyledger::ledger::record::encode;
 
-use super::journal::{Counts, name_of};
+use super::answers::Verdict;
+use super::journal::{Counts, Flush, Uses, name_of};
 use super::verify_uses::{UseBounds, verify_uses};
 
 const KEY: KeyId = KeyId([7; 12]);
@@ -152,4 +153,30 @@ fn a_flush_that_was_being_written_needs_the_gap_only_if_it_is_lost() {
     assert_eq!(with(4, 48), "");
     assert!(with(2, 48).contains("uses at Some(45) may be missing"));
     assert_eq!(with(2, 44), "");
+}
+
+#[test]
+fn what_a_crash_demands_is_of_the_run_that_it_ends() {
+    let verdict = |op| Verdict { op, name: name_of(&KEY.to_string(), "Allowed") };
+    let flush = |written, synced, latest| Flush { written, synced, uses: allowed(1), latest };
+    // Two runs, from 0 and from 10; the first is killed when two uses were answered and one was durable.
+    let uses = Uses {
+        before_reply: false,
+        verdicts: [1, 4, 12, 16].map(verdict).into(),
+        flushes: vec![flush(2, Some(3), 100), flush(13, Some(14), 200), flush(17, Some(18), 300)],
+    };
+    let at = |point| {
+        let UseBounds { answered, durable, written, torn, next, .. } = uses.at(point, &[0, 10]);
+        let sum = |counts: Counts| counts.values().sum::<u64>();
+        (sum(answered), sum(durable), sum(written), torn.map(|(_, latest)| latest), next)
+    };
+    assert_eq!(at(1), (0, 0, 0, None, None));
+    assert_eq!(at(2), (1, 0, 0, None, Some(100)));
+    assert_eq!(at(3), (1, 0, 1, Some(100), None));
+    assert_eq!(at(4), (1, 1, 1, None, None));
+    assert_eq!(at(9), (2, 1, 1, None, None), "what is missing was never written");
+    assert_eq!(at(12), (2, 1, 1, None, None), "nothing of this run is missing");
+    assert_eq!(at(13), (3, 1, 1, None, Some(200)));
+    assert_eq!(at(14), (3, 1, 2, Some(200), Some(300)));
+    assert_eq!(at(20), (4, 3, 3, None, None));
 }
