@@ -18,8 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("backup_dir", &["backup_dir", "durable_file"]),
     ("telemetry", &[]),
-    ("config", &["domain"]),
-    ("merkle", &[]),
+    ("config", &["domain", "merkle"]),
+    ("merkle", &["merkle"]),
     ("vault", &["domain", "durable_file", "random", "vault"]),
     ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
     (

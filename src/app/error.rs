@@ -129,6 +129,14 @@ pub enum AppError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The hash tiles that a proof is made of do not reach so far yet.
+    #[error("proofs can be made up to size {made}: try again later")]
+    ProofsBehind {
+        /// How far they reach.
+        made: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,
@@ -182,7 +190,8 @@ impl From<LedgerError> for AppError {
         let position = match error {
             LedgerError::DamagedFrame { position, .. }
             | LedgerError::MissingFrame { position }
-            | LedgerError::Unreadable { position } => Some(position),
+            | LedgerError::Unreadable { position }
+            | LedgerError::OtherTree { first: position, .. } => Some(position),
             LedgerError::NoRoom { needed, free } => {
                 return AppError::NoRoomForBackup { needed, free };
             }

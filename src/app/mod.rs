@@ -7,6 +7,7 @@ pub mod backup;
 pub mod call;
 pub mod callers;
 pub mod check;
+pub mod checkpoint;
 pub mod create_key;
 pub mod drain;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod list_signals;
 mod model_tests;
 pub mod own_command;
 pub mod page;
+pub mod proofs;
 pub mod put_account;
 pub mod query_usage;
 pub mod rate_sweep;
@@ -38,6 +40,7 @@ pub mod source_budget;
 pub mod startup;
 pub mod status;
 pub mod switch_key;
+pub mod tile_keeper;
 pub mod update_key;
 pub mod usage_agents;
 pub mod usage_model;
@@ -48,9 +51,10 @@ pub mod who_am_i;
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::app::drain::Drain;
+use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
@@ -61,6 +65,7 @@ use crate::clock::Clock;
 use crate::config::NoticeSettings;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::time::Time;
+use crate::ledger::anchor::AnchorState;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::volumes::SealingState;
 use crate::ledger::writer::WriterHandle;
@@ -89,6 +94,10 @@ pub struct App {
     pub(crate) recording: OnceLock<Recording>,
     /// Folded while the service runs, not offline.
     pub(crate) usage_model: Arc<UsageModel>,
+    /// What the head anchor says.
+    pub(crate) anchored: watch::Receiver<AnchorState>,
+    /// Set before the first call is taken; offline nothing is proved.
+    pub(crate) proofs: OnceLock<Proofs>,
 }
 
 impl std::fmt::Debug for App {

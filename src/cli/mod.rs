@@ -130,6 +130,17 @@ pub struct RebuildArgs {
     pub data_dir: Option<PathBuf>,
 }
 
+/// What `keyledger admin add-signing-key` is given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AddSigningKeyArgs {
+    /// Configuration file of the server [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory of the server, which must not be running [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
 /// What `keyledger admin check` is given.
 #[derive(Clone, Debug, Default, Args)]
 pub struct CheckArgs {
@@ -220,6 +231,8 @@ pub enum Invocation {
     RecoverAdmin(RecoverAdminArgs),
     /// Fold the log of a server that is not running, and hold its snapshot and its figures of uses to that.
     Rebuild(RebuildArgs),
+    /// Make another key that signs checkpoints, for a server that is not running.
+    AddSigningKey(AddSigningKeyArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),
     /// Make a data directory from a backup, or resolve what that lost.
@@ -253,6 +266,9 @@ impl From<Cli> for Invocation {
                 return Invocation::RecoverAdmin(args);
             }
             Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
+            Command::Admin(AdminCommand::AddSigningKey(args)) => {
+                return Invocation::AddSigningKey(args);
+            }
             Command::Admin(AdminCommand::Check(args)) => return Invocation::Check(args),
             Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),

@@ -134,6 +134,10 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             let fault = fault.with("position", &encode::position(*position));
             Fault { retry_after: Some(*retry_after), ..fault }
         }
+        AppError::ProofsBehind { made, retry_after } => {
+            let fault = fault(Code::Unavailable, Reason::ProofsBehind).with("made", made);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),

@@ -75,6 +75,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         "What restores lost and nobody has resolved: over 0, no key is authenticated.",
         figures.log_state.losses.len(),
     );
+    tiles(&mut page, figures);
     rates(&mut page, figures);
     uses(&mut page, figures);
     projections(&mut page, figures);
@@ -96,6 +97,19 @@ fn aggregates(page: &mut Page, figures: &Figures) {
         figures.ends.retiring,
     );
     page.gauge("keyledger_callers", "Callers, revoked ones included.", figures.callers);
+}
+
+fn tiles(page: &mut Page, figures: &Figures) {
+    page.gauge(
+        "keyledger_tiles_position",
+        "The position up to which records can be proved.",
+        figures.tiles.made,
+    );
+    page.gauge(
+        "keyledger_tiles_failing",
+        "Whether the last attempt to make hash tiles failed.",
+        u8::from(figures.tiles.failing),
+    );
 }
 
 fn rates(page: &mut Page, figures: &Figures) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
+use crate::app::tile_keeper::TileFigures;
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{RecorderState, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
@@ -14,6 +15,8 @@ fn figures() -> Figures {
     Figures {
         head: Position::new(42),
         anchor_position: Some(40),
+        checkpoint: None,
+        tiles: TileFigures { made: 29, failing: true },
         start_time: Time::from_micros(1_500_000),
         uptime: Duration::ZERO,
         accounts: 1,
@@ -91,6 +94,8 @@ fn every_figure_has_a_sample() {
         "keyledger_snapshots_failing 1",
         "keyledger_log_generation 4",
         "keyledger_unresolved_losses 0",
+        "keyledger_tiles_position 29",
+        "keyledger_tiles_failing 1",
         "keyledger_rate_windows 12",
         "keyledger_rate_limited_total 13",
         "keyledger_uses_durable_total 21",

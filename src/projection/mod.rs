@@ -12,3 +12,4 @@ pub mod snapshot;
 pub mod table_writer;
 mod tallies;
 pub mod usage;
+pub mod tiles;

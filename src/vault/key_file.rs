@@ -42,12 +42,15 @@ pub(super) fn create_first(
     if !versions(dir, role)?.is_empty() {
         return Ok(false);
     }
-    let name = KeyName { role, version: 1 };
+    create(dir, KeyName { role, version: 1 }, random)?;
+    Ok(true)
+}
+
+/// Makes the key `name` in `dir`, where it MUST NOT be yet.
+pub(super) fn create(dir: &Path, name: KeyName, random: &dyn Random) -> Result<(), VaultError> {
     let path = dir.join(name.file_name());
     let line = render(name, &SecretKey::random(random));
-    durable_file::write_new(&path, line.as_bytes(), MODE)
-        .map_err(VaultError::io("write", &path))?;
-    Ok(true)
+    durable_file::write_new(&path, line.as_bytes(), MODE).map_err(VaultError::io("write", &path))
 }
 
 /// All keys of `role` in `dir`, by version: at least one. Their names are durable when this returns,

@@ -9,7 +9,7 @@ use crate::durable_file;
 use crate::random::Random;
 use crate::vault::error::VaultError;
 use crate::vault::key_file;
-use crate::vault::key_name::Role;
+use crate::vault::key_name::{KeyName, Role};
 
 /// All signing keys by version; never empty. Wiped when dropped.
 #[derive(Debug)]
@@ -29,6 +29,18 @@ impl SigningRing {
             tracing::info!("made the first key that signs checkpoints");
         }
         Self::open(keys_dir)
+    }
+
+    /// Makes another key, which signs beside those there are from the next start on, and answers the name of
+    /// its file.
+    ///
+    /// # Errors
+    /// If the keys that are there are unfit, or none; if the file cannot be made durable.
+    pub fn add(keys_dir: &Path, random: &dyn Random) -> Result<KeyName, VaultError> {
+        let newest = Self::open(keys_dir)?.keys.last_key_value().map_or(0, |(version, _)| *version);
+        let name = KeyName { role: Role::Signing, version: newest.saturating_add(1) };
+        key_file::create(keys_dir, name, random)?;
+        Ok(name)
     }
 
     /// Reads every `signing-<n>.key` in `keys_dir`.
@@ -68,7 +80,8 @@ mod tests {
         let [one] = first.public().collect::<Vec<_>>()[..] else { panic!("one key") };
         assert_eq!(again.public().collect::<Vec<_>>(), [one]);
 
-        key_file::tests::write_key(&keys, Role::Signing, 2, 2);
+        let added = SigningRing::add(&keys, &SeededRandom::new(2)).unwrap();
+        assert_eq!(added.file_name(), "signing-2.key");
         let both = SigningRing::open(&keys).unwrap();
         let public: Vec<_> = both.public().collect();
         assert_eq!((public.len(), public[1]), (2, one));

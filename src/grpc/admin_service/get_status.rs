@@ -10,7 +10,8 @@ use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
-    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus, ScrubStatus,
+    CheckpointStatus, EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus,
+    ScrubStatus,
     StatusCounts, VolumeStatus,
 };
 
@@ -30,6 +31,12 @@ fn answer(status: Status) -> GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         head: encode::position(status.head),
         tree_root: tree_root.0.to_vec(),
+        checkpoint: status.checkpoint.map(|checkpoint| CheckpointStatus {
+            origin: checkpoint.origin,
+            tree_size: checkpoint.size.get(),
+            root_hash: checkpoint.root.0.to_vec(),
+            key_names: checkpoint.key_names,
+        }),
         anchor_position: status.anchor_position.unwrap_or_default(),
         start_time: Some(encode::time(status.start_time)),
         uptime: Some(encode::span(status.uptime)),
@@ -88,6 +95,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::app::proofs::CheckpointFigures;
     use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::{self as domain, LogState, TreeRoot};
@@ -101,12 +109,44 @@ mod tests {
         assert!(lock.contains(&package));
     }
 
+    fn checkpoint() -> CheckpointFigures {
+        CheckpointFigures {
+            origin: "example.com/log".to_owned(),
+            size: Position::FIRST,
+            root: Hash([4; HASH_BYTES]),
+            key_names: vec!["example.com/log+01020304".to_owned()],
+        }
+    }
+
+    fn checkpoint_status() -> CheckpointStatus {
+        CheckpointStatus {
+            origin: "example.com/log".to_owned(),
+            tree_size: 1,
+            root_hash: vec![4; 32],
+            key_names: vec!["example.com/log+01020304".to_owned()],
+        }
+    }
+
+    fn warnings() -> Vec<String> {
+        vec![
+            "anchor: gone".to_owned(),
+            "a volume of the log cannot be sealed; the server's log says why".to_owned(),
+            "no new snapshot can be made; the server's log says why".to_owned(),
+            "the usage projection cannot be folded; questions on uses fail, the server's log says why"
+                .to_owned(),
+            "hash tiles cannot be made, so newer records cannot be proved; the server's log says why"
+                .to_owned(),
+        ]
+    }
+
     fn figures() -> Figures {
         let (first, root) = (Position::FIRST, TreeRoot([0; 32]));
         let loss = domain::Loss { generation: 7, first, last: None, root };
         Figures {
             head: Position::new(42),
             anchor_position: Some(41),
+            checkpoint: Some(checkpoint()),
+            tiles: crate::app::tile_keeper::TileFigures { made: 39, failing: true },
             start_time: Time::from_micros(1_500_000),
             uptime: Duration::from_millis(2500),
             accounts: 1,
@@ -149,6 +189,7 @@ mod tests {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             head: 42,
             tree_root: vec![3; 32],
+            checkpoint: Some(checkpoint_status()),
             anchor_position: 41,
             start_time: Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }),
             uptime: Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 }),
@@ -162,13 +203,7 @@ mod tests {
             queue_depth: 6,
             snapshot_position: 40,
             snapshots_failing: true,
-            warnings: vec![
-                "anchor: gone".to_owned(),
-                "a volume of the log cannot be sealed; the server's log says why".to_owned(),
-                "no new snapshot can be made; the server's log says why".to_owned(),
-                "the usage projection cannot be folded; questions on uses fail, the server's log says why"
-                    .to_owned(),
-            ],
+            warnings: warnings(),
             scrub: Some(ScrubStatus {
                 enabled: true,
                 passes: 9,

@@ -1,0 +1,57 @@
+//! AuditService.
+
+mod proofs;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::app::App;
+use crate::grpc::status::answer;
+use crate::proto::v1;
+use crate::proto::v1::audit_service_server::AuditService;
+
+/// Serves AuditService.
+#[derive(Debug)]
+pub(super) struct AuditApi {
+    app: Arc<App>,
+}
+
+impl AuditApi {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        AuditApi { app }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AuditService for AuditApi {
+    async fn get_checkpoint(
+        &self,
+        request: Request<v1::GetCheckpointRequest>,
+    ) -> Answer<v1::GetCheckpointResponse> {
+        answer(proofs::checkpoint(&self.app, &request).await, None)
+    }
+
+    async fn get_inclusion_proof(
+        &self,
+        request: Request<v1::GetInclusionProofRequest>,
+    ) -> Answer<v1::GetInclusionProofResponse> {
+        answer(proofs::inclusion(&self.app, &request).await, None)
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<v1::GetConsistencyProofRequest>,
+    ) -> Answer<v1::GetConsistencyProofResponse> {
+        answer(proofs::consistency(&self.app, &request).await, None)
+    }
+
+    async fn get_verifier_key(
+        &self,
+        request: Request<v1::GetVerifierKeyRequest>,
+    ) -> Answer<v1::GetVerifierKeyResponse> {
+        answer(proofs::verifier_key(&self.app, &request), None)
+    }
+}
