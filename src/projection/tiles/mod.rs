@@ -207,7 +207,7 @@ impl View<'_> {
 
 /// The positions of the first and the last record that a whole tile is over.
 fn positions(id: TileId) -> (Position, Position) {
-    let leaves = (TILE_HASHES as u64).pow(u32::from(id.level) + 1);
+    let leaves = (TILE_HASHES as u64).saturating_pow(u32::from(id.level) + 1);
     let end = id.index.saturating_add(1).saturating_mul(leaves);
     let at = |position| Position::new(position).unwrap_or(Position::FIRST);
     (at(end.saturating_sub(leaves).saturating_add(1)), at(end))
