@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::{Client, TestServer, fields, reason};
 use keyledger::app::proofs::add_signing_key;
+use keyledger::app::verify::History;
 use keyledger::domain::ids::Position;
 use keyledger::ledger::engine::Ledger as _;
 use keyledger::ledger::frame::Frame;
@@ -92,15 +93,15 @@ async fn grow(client: &Client, accounts: std::ops::Range<u32>) -> u64 {
     all.join_all().await.into_iter().max().expect("some")
 }
 
-/// The leaf of each record, read from the data directory of a server that is stopped.
-fn leaves(data: &Path) -> Vec<Hash> {
+/// Each record, read from the data directory of a server that is stopped.
+fn records(data: &Path) -> Vec<Vec<u8>> {
     let ledger = VolumeLedger::open(&data.join("ledger"), 64 * 1024 * 1024).expect("opened");
     let reader = ledger.reader();
     let frames: Vec<Frame> =
         reader.frames_from(Position::FIRST).collect::<Result<_, _>>().expect("readable");
     drop(reader);
     ledger.close().expect("closed");
-    frames.iter().flat_map(Frame::records).map(|(_, record)| leaf_hash(record)).collect()
+    frames.iter().flat_map(Frame::records).map(|(_, record)| record.to_vec()).collect()
 }
 
 #[tokio::test]
@@ -131,10 +132,13 @@ async fn a_client_verifies_the_whole_history_across_a_restart() {
     }
     let data = server.data_dir();
     let _dir = server.stop().await;
-    let leaves = leaves(&data);
-    for (at, proof) in proofs.iter().enumerate() {
-        verify_inclusion(&leaves[at], at as u64, end.size, proof, &end.root).expect("included");
+    let mut history = History::default();
+    for (at, (proof, record)) in proofs.iter().zip(&records(&data)).enumerate() {
+        verify_inclusion(&leaf_hash(record), at as u64, end.size, proof, &end.root)
+            .expect("included");
+        history.take(record, None).expect("it follows");
     }
+    assert_eq!(history.hold_to(&end), Ok(()));
 }
 
 #[tokio::test]
@@ -282,4 +286,52 @@ async fn a_new_signing_key_signs_beside_the_old_one_until_that_is_taken_away() {
     let refused = TestServer::builder().dir(&dir).clock(&clock).try_start().await;
     let said = refused.err().expect("refused").to_string();
     assert!(said.contains("signing-2.key"), "{said}");
+}
+
+/// Runs `audit checkpoint` against the server with a state file.
+async fn run(server: &TestServer, state: &Path, more: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = common::process::command();
+    command.args(["audit", "checkpoint", "--output", "json", "--server", &server.address]);
+    command.arg("--token-file").arg(server.data_dir().join("admin.credential"));
+    command.arg("--verify").arg(state).args(more);
+    let ran = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+    let ran = ran.expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (ran.status.code(), text(ran.stdout), text(ran.stderr))
+}
+
+#[tokio::test]
+async fn the_command_line_holds_each_checkpoint_to_the_one_before() {
+    let config = "[audit]\norigin = \"example.com/keys\"\n";
+    let server = TestServer::builder().config(config).start().await;
+    let admin = server.admin().await;
+    let home = tempfile::tempdir().expect("a directory");
+    let state = home.path().join("state");
+    let (code, _, said) = run(&server, &state, &[]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("--trust"), "{said}");
+    let key = verifier_keys(&admin).await.remove(0).to_string();
+    for round in 0..2 {
+        let last = grow(&admin, round * 4..(round + 1) * 4).await.to_string();
+        let trust = ["--min-size", &last, "--trust", &key];
+        let (code, shown, said) = run(&server, &state, &trust[..4 - 2 * round as usize]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(shown.contains("\"verified\":true") && shown.contains("example.com/keys"));
+    }
+    let kept = fs::read_to_string(&state).expect("a state");
+
+    // Another log of the same name, even one that is signed by the same key.
+    let keys = server.data_dir().join("keys/signing-1.key");
+    let other = TestServer::builder().config(config).start().await;
+    let (code, _, said) = run(&other, &state, &[]).await;
+    assert!(code == Some(1) && said.contains("none of the known keys"), "{said}");
+    grow(&other.admin().await, 0..10).await;
+    let clock = Arc::clone(&other.clock);
+    let dir = other.stop().await;
+    fs::copy(keys, dir.path().join("data/keys/signing-1.key")).expect("copied");
+    let other = TestServer::builder().config(config).dir(&dir).clock(&clock).start().await;
+    let (code, _, said) = run(&other, &state, &[]).await;
+    assert!(code == Some(1) && said.contains("was changed"), "{said}");
+    assert!(said.contains("example.com/keys\n"), "the evidence is shown: {said}");
+    assert_eq!(fs::read_to_string(&state).expect("a state"), kept, "and what was seen is kept");
 }

@@ -61,6 +61,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cli",
             "clock",
             "config",
+            "durable_file",
+            "merkle",
             "process",
             "progress",
             "proto",

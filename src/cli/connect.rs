@@ -198,6 +198,7 @@ impl Connection {
         accounts -> account_service_client::AccountServiceClient,
         admin -> admin_service_client::AdminServiceClient,
         usage -> usage_service_client::UsageServiceClient,
+        audit -> audit_service_client::AuditServiceClient,
     }
 }
 

@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod answers;
+mod audit;
 mod backup;
 mod caller;
 mod chart;
@@ -36,6 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use account::AccountCommand;
 use admin::AdminCommand;
+use audit::AuditCommand;
 use backup::BackupArgs;
 use caller::CallerCommand;
 use connect::ClientArgs;
@@ -79,6 +81,8 @@ enum Command {
     Key(KeyGroup),
     /// See who uses which keys, how often, from where and since when
     Usage(UsageGroup),
+    /// Read the history: as it happens, and of one key
+    Audit(AuditGroup),
     /// See how the server is, and manage who may call it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -222,6 +226,14 @@ struct UsageGroup {
     command: UsageCommand,
 }
 
+#[derive(Debug, Args)]
+struct AuditGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
 /// What the command line asks for, by who does it.
 #[derive(Debug)]
 pub enum Invocation {
@@ -253,6 +265,7 @@ enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
     Usage(UsageCommand),
+    Audit(AuditCommand),
     Status,
     Backup(BackupArgs),
     Caller(CallerCommand),
@@ -274,6 +287,7 @@ impl From<Cli> for Invocation {
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
             Command::Usage(UsageGroup { client, command }) => (client, Call::Usage(command)),
+            Command::Audit(AuditGroup { client, command }) => (client, Call::Audit(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
@@ -314,6 +328,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
         Call::Usage(command) => usage::run(command, &mut session).await,
+        Call::Audit(command) => audit::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,

@@ -11,8 +11,7 @@ use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
     CheckpointStatus, EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus,
-    ScrubStatus,
-    StatusCounts, VolumeStatus,
+    ScrubStatus, StatusCounts, VolumeStatus,
 };
 
 pub(super) async fn handle(
