@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::place::Place;
 use common::{Client, TestServer, fields, reason};
 use keyledger::app::proofs::add_signing_key;
 use keyledger::app::verify::History;
@@ -334,4 +335,30 @@ async fn the_command_line_holds_each_checkpoint_to_the_one_before() {
     assert!(code == Some(1) && said.contains("was changed"), "{said}");
     assert!(said.contains("example.com/keys\n"), "the evidence is shown: {said}");
     assert_eq!(fs::read_to_string(&state).expect("a state"), kept, "and what was seen is kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_may_have_lost_records_goes_on_under_another_origin() {
+    let place = Place::new();
+    let server = place.serve("data");
+    let admin = server.admin(&place.path("data")).await;
+    admin.put_account("a", "standard", &[]).await;
+    let mut before = Verifier::trusting(&admin).await;
+    let seen = before.advance(&admin, 0).await;
+    place.must_backup(&server, "b").await;
+    server.terminate();
+    let ran = place.restore("new", &["--from", "b", "--keys", "data/keys"]).await;
+    assert_eq!(ran.json["generation"], 2, "{ran:?}");
+
+    let server = place.serve("new");
+    let admin = server.admin(&place.path("data")).await;
+    let found = checkpoint(&admin, 0).await.expect("a checkpoint");
+    assert_eq!(found.origin, format!("{}/generation-2", seen.origin));
+    assert!(Checkpoint::open(&found.checkpoint, &before.keys).is_err());
+    let mut after = Verifier::trusting(&admin).await;
+    after.advance(&admin, 0).await;
+    // The same key, under another name.
+    let public =
+        |key: &VerifierKey| key.to_string().rsplit_once('+').map(|(_, key)| key.to_owned());
+    assert_eq!(public(&after.keys[0]), public(&before.keys[0]));
 }
