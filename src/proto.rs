@@ -128,7 +128,8 @@ mod tests {
         assert!(files.iter().all(|file| file.source_code_info.is_none()));
         let services =
             files.iter().flat_map(|file| &file.service).map(|service| service.name().to_owned());
-        let expected = ["AccountService", "AdminService", "KeyService"].map(str::to_owned);
+        let expected =
+            ["AccountService", "AdminService", "AuditService", "KeyService"].map(str::to_owned);
         assert_eq!(services.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     }
 }

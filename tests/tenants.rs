@@ -91,6 +91,8 @@ async fn call_each(
 ) -> BTreeMap<&'static str, Result<(), Status>> {
     let (mut keys, mut accounts) = (bound.keys.clone(), bound.accounts.clone());
     let mut admin = bound.admin.clone();
+    let mut audit = bound.audit.clone();
+    let filter = Some(v1::EventFilter { tenant_id: "globex".to_owned(), ..Default::default() });
     let key_id = || foreign.key_id.clone();
     let caller_id = || foreign.caller_id.clone();
     let tenant_id = || "globex".to_owned();
@@ -206,6 +208,10 @@ async fn call_each(
                 tenants: vec![tenant_id()],
                 ..Default::default()
             })),
+        ),
+        (
+            "StreamEvents",
+            call!(audit.stream_events(v1::StreamEventsRequest { filter, ..Default::default() })),
         ),
         ("GetStatus", call!(admin.get_status(v1::GetStatusRequest {}))),
         ("Backup", call!(admin.backup(v1::BackupRequest::default()))),

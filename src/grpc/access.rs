@@ -34,10 +34,11 @@ const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analy
 const ACCOUNT_READERS: Rule =
     Rule::Roles(&[Role::Provisioner, Role::Issuer, Role::Auditor, Role::Analyst]);
 const ISSUER: Rule = Rule::Roles(&[Role::Issuer]);
+const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 23] = [
+const RULES: [(&str, Rule, Bound); 24] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -56,6 +57,7 @@ const RULES: [(&str, Rule, Bound); 23] = [
     ("/keyledger.v1.AccountService/PutAccount", Rule::Roles(&[Role::Provisioner]), Bound::Refused),
     ("/keyledger.v1.AccountService/GetAccount", ACCOUNT_READERS, Bound::Hidden),
     ("/keyledger.v1.AccountService/ListAccounts", ACCOUNT_READERS, Bound::Refused),
+    ("/keyledger.v1.AuditService/StreamEvents", AUDITOR, Bound::Refused),
     ("/keyledger.v1.AdminService/GetStatus", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/Backup", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/CreateCaller", ADMIN, Bound::OwnOnly),
@@ -119,6 +121,7 @@ mod tests {
             ("KeyService", include_str!("../../proto/keyledger/v1/key_service.proto")),
             ("AccountService", include_str!("../../proto/keyledger/v1/account_service.proto")),
             ("AdminService", include_str!("../../proto/keyledger/v1/admin_service.proto")),
+            ("AuditService", include_str!("../../proto/keyledger/v1/audit_service.proto")),
         ];
         let mut found = Vec::new();
         for (service, text) in protos {

@@ -76,6 +76,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     );
     rates(&mut page, figures);
     uses(&mut page, figures);
+    audit(&mut page, figures);
     scrub(&mut page, figures);
     page.0
 }
@@ -157,6 +158,23 @@ fn uses(page: &mut Page, figures: &Figures) {
     );
 }
 
+fn audit(page: &mut Page, figures: &Figures) {
+    let audit = &figures.audit;
+    page.gauge("keyledger_audit_streams", "Streams of events that are open.", audit.streams);
+    page.counter("keyledger_audit_streams_total", "Streams of events opened.", audit.opened);
+    page.counter("keyledger_audit_events_total", "Events handed to streams.", audit.events);
+    page.counter(
+        "keyledger_audit_stalled_total",
+        "Streams of events ended because nothing was read from them.",
+        audit.stalled,
+    );
+    page.counter(
+        "keyledger_audit_damage_total",
+        "Reads of the history that found a record which failed its check.",
+        audit.damaged,
+    );
+}
+
 fn scrub(page: &mut Page, figures: &Figures) {
     let scrub = &figures.scrub;
     page.gauge("keyledger_scrub_enabled", "Whether there is a scrub.", u8::from(scrub.runs));
@@ -225,6 +243,7 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::audit::AuditFigures;
     use crate::app::scrub::ScrubStatus;
     use crate::app::status::{EndFigures, RateFigures};
     use crate::app::uses::{RecorderState, UseFigures};
@@ -268,6 +287,7 @@ mod tests {
             sealed: 7,
             waiting_to_seal: 8,
             sealing_failing: true,
+            audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
             log_state: Arc::new(LogState { generation: 4, losses: Vec::new(), last_journal: 0 }),
             scrub: ScrubStatus {
                 runs: true,
@@ -321,6 +341,11 @@ mod tests {
             "keyledger_usage_windows_waiting 27",
             "keyledger_usage_windows_recorded_total 28",
             "keyledger_usage_failing 1",
+            "keyledger_audit_streams 31",
+            "keyledger_audit_streams_total 32",
+            "keyledger_audit_events_total 33",
+            "keyledger_audit_stalled_total 34",
+            "keyledger_audit_damage_total 35",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",

@@ -108,6 +108,7 @@ mod tests {
             ends: crate::app::status::EndFigures::default(),
             callers: 3,
             rates: crate::app::status::RateFigures::default(),
+            audit: crate::app::audit::AuditFigures::default(),
             pepper: PepperVersion(4),
             disk_bytes: 5,
             waiting: 6,

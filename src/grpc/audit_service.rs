@@ -1,0 +1,38 @@
+//! AuditService.
+
+mod stream_events;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use crate::app::App;
+use crate::grpc::status::answer;
+use crate::proto::v1;
+use crate::proto::v1::audit_service_server::AuditService;
+
+/// Serves AuditService.
+#[derive(Debug)]
+pub(super) struct AuditApi {
+    app: Arc<App>,
+}
+
+impl AuditApi {
+    pub(super) fn new(app: Arc<App>) -> Self {
+        AuditApi { app }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AuditService for AuditApi {
+    type StreamEventsStream = stream_events::Answers;
+
+    async fn stream_events(
+        &self,
+        request: Request<v1::StreamEventsRequest>,
+    ) -> Answer<stream_events::Answers> {
+        answer(stream_events::handle(&self.app, &request), None)
+    }
+}
