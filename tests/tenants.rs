@@ -213,6 +213,13 @@ async fn call_each(
             "StreamEvents",
             call!(audit.stream_events(v1::StreamEventsRequest { filter, ..Default::default() })),
         ),
+        (
+            "GetKeyTimeline",
+            call!(audit.get_key_timeline(v1::GetKeyTimelineRequest {
+                key_id: key_id(),
+                ..Default::default()
+            })),
+        ),
         ("GetStatus", call!(admin.get_status(v1::GetStatusRequest {}))),
         ("Backup", call!(admin.backup(v1::BackupRequest::default()))),
         ("ListCallers", call!(admin.list_callers(v1::ListCallersRequest::default()))),

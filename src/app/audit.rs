@@ -1,5 +1,6 @@
 //! The history as auditors read it: streamed from any position, and who may see what of it.
 
+mod chain;
 mod entry;
 mod filter;
 mod follower;
@@ -7,6 +8,7 @@ mod relay;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +23,7 @@ pub use entry::{AuditEntry, Disclosed};
 pub use filter::EventFilter;
 use relay::Relay;
 pub use stream::{Answer, Answers, StreamAsk};
+pub use timeline::TimelineAsk;
 
 /// The most streams at once: idle ones hold some kilobytes each.
 const MAX_STREAMS: usize = 10_000;

@@ -38,7 +38,7 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 24] = [
+const RULES: [(&str, Rule, Bound); 25] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -58,6 +58,11 @@ const RULES: [(&str, Rule, Bound); 24] = [
     ("/keyledger.v1.AccountService/GetAccount", ACCOUNT_READERS, Bound::Hidden),
     ("/keyledger.v1.AccountService/ListAccounts", ACCOUNT_READERS, Bound::Refused),
     ("/keyledger.v1.AuditService/StreamEvents", AUDITOR, Bound::Refused),
+    (
+        "/keyledger.v1.AuditService/GetKeyTimeline",
+        Rule::Roles(&[Role::Auditor, Role::Issuer]),
+        Bound::Hidden,
+    ),
     ("/keyledger.v1.AdminService/GetStatus", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/Backup", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/CreateCaller", ADMIN, Bound::OwnOnly),

@@ -1,5 +1,6 @@
 //! AuditService.
 
+mod get_key_timeline;
 mod stream_events;
 
 use std::sync::Arc;
@@ -34,5 +35,12 @@ impl AuditService for AuditApi {
         request: Request<v1::StreamEventsRequest>,
     ) -> Answer<stream_events::Answers> {
         answer(stream_events::handle(&self.app, &request), None)
+    }
+
+    async fn get_key_timeline(
+        &self,
+        request: Request<v1::GetKeyTimelineRequest>,
+    ) -> Answer<v1::GetKeyTimelineResponse> {
+        answer(get_key_timeline::handle(&self.app, request).await, None)
     }
 }
