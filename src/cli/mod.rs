@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod answers;
+mod audit;
 mod backup;
 mod caller;
 pub mod client;
@@ -34,6 +35,7 @@ use clap::{Args, Parser, Subcommand};
 
 use account::AccountCommand;
 use admin::AdminCommand;
+use audit::AuditCommand;
 use backup::BackupArgs;
 use caller::CallerCommand;
 use connect::ClientArgs;
@@ -73,6 +75,8 @@ enum Command {
     Account(AccountGroup),
     /// Make, read, change, authenticate and end keys
     Key(KeyGroup),
+    /// Read the history: as it happens, and of one key
+    Audit(AuditGroup),
     /// See how the server is, and manage who may call it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -197,6 +201,14 @@ struct KeyGroup {
     command: KeyCommand,
 }
 
+#[derive(Debug, Args)]
+struct AuditGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
 /// What the command line asks for, by who does it.
 #[derive(Debug)]
 pub enum Invocation {
@@ -225,6 +237,7 @@ pub struct ClientCall {
 enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
+    Audit(AuditCommand),
     Status,
     Backup(BackupArgs),
     Caller(CallerCommand),
@@ -242,6 +255,7 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
+            Command::Audit(AuditGroup { client, command }) => (client, Call::Audit(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
@@ -281,6 +295,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
     let result = match call.call {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
+        Call::Audit(command) => audit::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,

@@ -35,6 +35,39 @@ impl When {
     }
 }
 
+/// A time that is past, as typed: itself, or so long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Past {
+    /// An instant.
+    At(Timestamp),
+    /// This long before the command is run.
+    Ago(Duration),
+}
+
+impl Past {
+    /// The instant meant, for a message.
+    ///
+    /// # Errors
+    /// If it is earlier than a timestamp can say.
+    pub(super) fn from(self, now: Timestamp) -> Result<prost_types::Timestamp, String> {
+        match self {
+            Past::At(instant) => When::At(instant).from(now),
+            Past::Ago(span) => before(now, span),
+        }
+    }
+}
+
+/// Parses a time: RFC 3339, or a span ago such as `30d`.
+pub(super) fn parse_past(text: &str) -> Result<Past, String> {
+    if let Ok(span) = parse_span(text) {
+        return Ok(Past::Ago(span));
+    }
+    text.parse().map(Past::At).map_err(|_| {
+        "expected a time such as 2027-01-31T09:00:00Z, or a span ago such as 30d or 12h30m"
+            .to_owned()
+    })
+}
+
 /// The instant `span` before `now`, for a message.
 ///
 /// # Errors
@@ -108,6 +141,11 @@ pub(super) fn humane(time: &prost_types::Timestamp) -> String {
 /// The day of a message's time in UTC, for narrow columns.
 pub(super) fn day(time: &prost_types::Timestamp) -> String {
     instant(time).map_or_else(|| raw(time), |instant| instant.strftime("%Y-%m-%d").to_string())
+}
+
+/// The time of day of a message's time in UTC, beside a line that has the day: `05:30:12Z`.
+pub(super) fn instant_of_day(time: &prost_types::Timestamp) -> String {
+    instant(time).map_or_else(|| raw(time), |instant| instant.strftime("%H:%M:%SZ").to_string())
 }
 
 /// A span for people, by its two largest units: `3 d 4 h`.

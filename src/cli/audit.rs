@@ -1,0 +1,43 @@
+//! `keyledger audit`: the history, as it happens and as it was.
+
+mod json;
+mod tail;
+mod timeline;
+mod told;
+
+use clap::Subcommand;
+
+use super::failure::{Exit, Failure};
+use super::session::Session;
+use tail::TailArgs;
+use timeline::TimelineArgs;
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  What happens from here on, behind the last ten events:
+    keyledger audit tail
+  Everything there ever was, as JSON lines, and then stop:
+    keyledger audit tail --after 0 --once --output json
+  Revocations of one tenant:
+    keyledger audit tail --tenant acme --kind key-revoked";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Show events as they are recorded
+    ///
+    /// One line each: when, where in the log, what happened to what, by whom. If the connection is lost it is
+    /// made anew and goes on behind the last event that was shown: none is missed and none is shown twice.
+    #[command(after_help = TAIL_EXAMPLES)]
+    Tail(TailArgs),
+    /// Show what happened to a key, newest first
+    ///
+    /// Its uses are there by the minute: how often it was allowed and denied, from where and what for.
+    Timeline(TimelineArgs),
+}
+
+pub(super) async fn run(command: AuditCommand, session: &mut Session) -> Result<Exit, Failure> {
+    match command {
+        AuditCommand::Tail(args) => tail::run(args, session).await,
+        AuditCommand::Timeline(args) => timeline::run(args, session).await,
+    }
+}
