@@ -220,6 +220,21 @@ async fn call_each(
                 ..Default::default()
             })),
         ),
+        (
+            "GetKeyAt",
+            call!(audit.get_key_at(v1::GetKeyAtRequest {
+                key_id: key_id(),
+                at: Some(v1::get_key_at_request::At::Position(1)),
+            })),
+        ),
+        (
+            "GetAccountAt",
+            call!(audit.get_account_at(v1::GetAccountAtRequest {
+                tenant_id: tenant_id(),
+                account_id: account_id(),
+                at: Some(v1::get_account_at_request::At::Position(1)),
+            })),
+        ),
         ("GetStatus", call!(admin.get_status(v1::GetStatusRequest {}))),
         ("Backup", call!(admin.backup(v1::BackupRequest::default()))),
         ("ListCallers", call!(admin.list_callers(v1::ListCallersRequest::default()))),

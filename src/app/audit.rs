@@ -4,6 +4,7 @@ mod chain;
 mod entry;
 mod filter;
 mod follower;
+mod past;
 mod relay;
 mod stream;
 #[cfg(test)]
@@ -21,6 +22,8 @@ use crate::ledger::engine::LedgerError;
 
 pub use entry::{AuditEntry, Disclosed};
 pub use filter::EventFilter;
+use past::Policies;
+pub use past::{AccountSnapshot, KeySnapshot, Moment, PastPolicy, Standpoint};
 use relay::Relay;
 pub use stream::{Answer, Answers, StreamAsk};
 pub use timeline::TimelineAsk;
@@ -38,6 +41,7 @@ pub(crate) struct Audit {
     pub(crate) relay: Arc<Relay>,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    policies: Policies,
     counts: Counts,
 }
 
@@ -71,6 +75,7 @@ impl Default for Audit {
             relay: Arc::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             readers: Arc::new(Semaphore::new(READERS)),
+            policies: Policies::default(),
             counts: Counts::default(),
         }
     }

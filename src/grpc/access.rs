@@ -38,7 +38,7 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 25] = [
+const RULES: [(&str, Rule, Bound); 27] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -63,6 +63,8 @@ const RULES: [(&str, Rule, Bound); 25] = [
         Rule::Roles(&[Role::Auditor, Role::Issuer]),
         Bound::Hidden,
     ),
+    ("/keyledger.v1.AuditService/GetKeyAt", AUDITOR, Bound::Hidden),
+    ("/keyledger.v1.AuditService/GetAccountAt", AUDITOR, Bound::Hidden),
     ("/keyledger.v1.AdminService/GetStatus", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/Backup", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/CreateCaller", ADMIN, Bound::OwnOnly),

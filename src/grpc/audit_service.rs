@@ -1,5 +1,6 @@
 //! AuditService.
 
+mod at;
 mod get_key_timeline;
 mod stream_events;
 
@@ -42,5 +43,19 @@ impl AuditService for AuditApi {
         request: Request<v1::GetKeyTimelineRequest>,
     ) -> Answer<v1::GetKeyTimelineResponse> {
         answer(get_key_timeline::handle(&self.app, request).await, None)
+    }
+
+    async fn get_key_at(
+        &self,
+        request: Request<v1::GetKeyAtRequest>,
+    ) -> Answer<v1::GetKeyAtResponse> {
+        answer(at::key(&self.app, request).await, None)
+    }
+
+    async fn get_account_at(
+        &self,
+        request: Request<v1::GetAccountAtRequest>,
+    ) -> Answer<v1::GetAccountAtResponse> {
+        answer(at::account(&self.app, request).await, None)
     }
 }

@@ -64,6 +64,11 @@ impl LogReader<'_> {
         self.audit.unreadable(position, error)
     }
 
+    /// The error for a record that fails its check.
+    pub(super) fn damaged(&self, position: Position, cause: &dyn std::error::Error) -> AppError {
+        self.audit.damaged(position, cause)
+    }
+
     /// The frame that holds `position`, which MUST be one of the log's.
     fn frame(&mut self, position: Position) -> Result<&Frame, AppError> {
         let holds = |frame: &Frame| (frame.first()..=frame.last()).contains(&position);
@@ -222,10 +227,12 @@ impl LogReader<'_> {
 pub(super) struct Link {
     pub(super) time: Time,
     pub(super) previous: Option<Position>,
+    /// The number of its kind.
+    pub(super) kind: u64,
 }
 
 impl Link {
     fn of(seen: &Glance<'_>) -> Self {
-        Link { time: seen.time, previous: seen.previous }
+        Link { time: seen.time, previous: seen.previous, kind: seen.kind }
     }
 }
