@@ -1,5 +1,6 @@
 //! `keyledger audit`: the history, as it happens and as it was.
 
+mod at;
 mod json;
 mod tail;
 mod timeline;
@@ -9,6 +10,7 @@ use clap::Subcommand;
 
 use super::failure::{Exit, Failure};
 use super::session::Session;
+use at::AtArgs;
 use tail::TailArgs;
 use timeline::TimelineArgs;
 
@@ -33,11 +35,19 @@ pub(super) enum AuditCommand {
     ///
     /// Its uses are there by the minute: how often it was allowed and denied, from where and what for.
     Timeline(TimelineArgs),
+    /// Show a key or an account as it was
+    ///
+    /// Whether it was valid or why not, what it granted and its plan, by the rules of that time.
+    #[command(
+        override_usage = "keyledger audit at <KEY_ID | TENANT ACCOUNT> <--time TIME | --position POSITION>"
+    )]
+    At(AtArgs),
 }
 
 pub(super) async fn run(command: AuditCommand, session: &mut Session) -> Result<Exit, Failure> {
     match command {
         AuditCommand::Tail(args) => tail::run(args, session).await,
         AuditCommand::Timeline(args) => timeline::run(args, session).await,
+        AuditCommand::At(args) => at::run(args, session).await,
     }
 }
