@@ -31,9 +31,12 @@ pub use timeline::TimelineAsk;
 /// The most streams at once: idle ones hold some kilobytes each.
 const MAX_STREAMS: usize = 10_000;
 
-/// The most threads that read history for auditors: enough for a disk, and few enough that
+/// The most threads that read history for streams: enough for a disk, and few enough that
 /// Authenticate keeps its cores.
 const READERS: usize = 4;
+
+/// The most threads that read history for single calls, so that streams do not wait for a long one.
+const LOOKUPS: usize = 4;
 
 /// What all reads of the history share.
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub(crate) struct Audit {
     pub(crate) relay: Arc<Relay>,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
     policies: Policies,
     counts: Counts,
 }
@@ -75,6 +79,7 @@ impl Default for Audit {
             relay: Arc::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             readers: Arc::new(Semaphore::new(READERS)),
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
             policies: Policies::default(),
             counts: Counts::default(),
         }

@@ -1,5 +1,6 @@
 //! The chain of a subject's records, from any of them to the one before it, and entered anywhere in time.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Weak};
 
 use super::Audit;
@@ -13,6 +14,10 @@ use crate::ledger::frame::Frame;
 use crate::ledger::record::{self, Glance};
 use crate::ledger::volumes::Sealed;
 
+/// Links that are followed within a stretch of the log until the rest of its sealed volume is read in one go
+/// instead: reading a volume takes as long as following some thousand links.
+const DENSE: usize = 1000;
+
 /// Reads the log by single records, some of which lie in one frame. Blocks.
 pub(super) struct LogReader<'a> {
     audit: &'a Audit,
@@ -20,6 +25,8 @@ pub(super) struct LogReader<'a> {
     kept: Option<Frame>,
     /// Gone with the call that the reading is for.
     call: Weak<()>,
+    /// As [`DENSE`].
+    pub(super) dense: usize,
 }
 
 impl App {
@@ -28,7 +35,7 @@ impl App {
         self: &Arc<Self>,
         read: impl FnOnce(&App, &mut LogReader<'_>) -> Result<T, AppError> + Send + 'static,
     ) -> Result<T, AppError> {
-        let room = Arc::clone(&self.audit.readers).acquire_owned().await;
+        let room = Arc::clone(&self.audit.lookups).acquire_owned().await;
         let room = room.map_err(|_| AppError::Internal)?;
         let app = Arc::clone(self);
         let waiting = Arc::new(());
@@ -36,7 +43,7 @@ impl App {
         let read = move || {
             let _room = room;
             let (audit, reader) = (&app.audit, &*app.reader);
-            read(&app, &mut LogReader { audit, reader, kept: None, call })
+            read(&app, &mut LogReader { audit, reader, kept: None, call, dense: DENSE })
         };
         let read = tokio::task::spawn_blocking(read).await;
         drop(waiting);
@@ -62,6 +69,11 @@ pub(super) fn is_of(seen: &Glance<'_>, subject: &Subject) -> bool {
 impl LogReader<'_> {
     fn unreadable(&self, position: Position, error: &LedgerError) -> AppError {
         self.audit.unreadable(position, error)
+    }
+
+    /// Ends the reading if nobody waits for it any more.
+    fn still_asked(&self) -> Result<(), AppError> {
+        if self.call.strong_count() == 0 { Err(AppError::TooSlow) } else { Ok(()) }
     }
 
     /// The error for a record that fails its check.
@@ -99,9 +111,7 @@ impl LogReader<'_> {
 
     /// What the record at `position` is about: its subject's record before it, its time and its kind.
     pub(super) fn link(&mut self, position: Position) -> Result<Link, AppError> {
-        if self.call.strong_count() == 0 {
-            return Err(AppError::TooSlow);
-        }
+        self.still_asked()?;
         let link =
             self.with_record(position, |bytes| record::glance(bytes).map(|seen| Link::of(&seen)))?;
         link.map_err(|error| self.audit.damaged(position, &error))
@@ -175,6 +185,77 @@ impl LogReader<'_> {
         }
     }
 
+    /// Follows the chain of `subject` back from one of its records and shows each kind and position to
+    /// `visit`, newest first, until that breaks. Where the chain is dense, only what is of a kind that is
+    /// `wanted` is shown.
+    pub(super) fn follow_back(
+        &mut self,
+        subject: &Subject,
+        from: Option<Position>,
+        wanted: impl Fn(u64) -> bool,
+        mut visit: impl FnMut(Position, u64) -> ControlFlow<()>,
+    ) -> Result<(), AppError> {
+        let (mut next, mut followed) = (from, 0);
+        while let Some(position) = next {
+            if followed == self.dense
+                && let Some(first) = self.sealed_around(position)
+            {
+                let Stretch { found, before } =
+                    self.read_stretch(subject, first, position, &wanted)?;
+                for (position, kind) in found.into_iter().rev() {
+                    if visit(position, kind).is_break() {
+                        return Ok(());
+                    }
+                }
+                (next, followed) = (before, 0);
+                continue;
+            }
+            let link = self.link(position)?;
+            if visit(position, link.kind).is_break() {
+                return Ok(());
+            }
+            (next, followed) = (link.previous, followed.saturating_add(1));
+        }
+        Ok(())
+    }
+
+    /// The first position of the sealed volume that holds `position`, if one does.
+    fn sealed_around(&self, position: Position) -> Option<Position> {
+        let sealed = self.reader.sealed();
+        let holding = sealed.partition_point(|volume| volume.last < position);
+        sealed.get(holding).map(|volume| volume.first)
+    }
+
+    /// The records of the subject from `first` to `last` that are of a wanted kind, oldest first, and the one
+    /// before them all.
+    fn read_stretch(
+        &self,
+        subject: &Subject,
+        first: Position,
+        last: Position,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<Stretch, AppError> {
+        let (mut found, mut before) = (Vec::new(), None);
+        for frame in self.reader.frames_from(first) {
+            self.still_asked()?;
+            let frame = frame.map_err(|error| self.unreadable(first, &error))?;
+            for (position, bytes) in frame.records().filter(|(at, _)| (first..=last).contains(at)) {
+                let seen = record::glance(bytes).map_err(|error| self.damaged(position, &error))?;
+                if !is_of(&seen, subject) {
+                    continue;
+                }
+                before.get_or_insert(seen.previous);
+                if wanted(seen.kind) {
+                    found.push((position, seen.kind));
+                }
+            }
+            if frame.last() >= last {
+                break;
+            }
+        }
+        Ok(Stretch { found, before: before.flatten() })
+    }
+
     /// A record of the subject from which its newest up to `bound` can be reached; none if it has none up
     /// to there.
     fn entry(
@@ -220,6 +301,14 @@ impl LogReader<'_> {
             None => Ok((found, before)),
         }
     }
+}
+
+/// A stretch of the log as one chain has it.
+struct Stretch {
+    /// The records of a wanted kind and their kinds, oldest first.
+    found: Vec<(Position, u64)>,
+    /// The record of the chain before them all.
+    before: Option<Position>,
 }
 
 /// What a record says of its place in a chain.

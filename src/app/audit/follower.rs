@@ -62,6 +62,8 @@ pub(super) struct Follower {
 struct Found {
     events: Vec<Arc<AuditEntry>>,
     reached: u64,
+    /// What is behind that and cannot be read, to be told once the events are handed on.
+    damage: Option<AppError>,
 }
 
 impl Audit {
@@ -122,7 +124,7 @@ impl Follower {
     async fn step(&mut self) -> Result<(), Ended> {
         let next = self.reached + 1;
         let recent = self.following.as_ref().and_then(|following| following.recent(next));
-        let Found { events, reached } = match recent {
+        let Found { events, reached, damage } = match recent {
             Some(batch) => self.found_in(&batch),
             None => self.read().await?,
         };
@@ -131,19 +133,19 @@ impl Follower {
             if reached - self.told >= self.pace.progress_each {
                 self.tell(Answer::Progress { position: reached }).await?;
             }
-            return Ok(());
+        } else {
+            let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
+            let last = events.last().map_or(self.told, |entry| entry.fact.position.get());
+            self.send(events.into_iter().map(Answer::Event).collect()).await?;
+            self.app.audit.counts.events.fetch_add(count, Ordering::Relaxed);
+            (self.reached, self.told) = (reached, last);
         }
-        let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
-        let last = events.last().map_or(self.told, |entry| entry.fact.position.get());
-        self.send(events.into_iter().map(Answer::Event).collect()).await?;
-        self.app.audit.counts.events.fetch_add(count, Ordering::Relaxed);
-        (self.reached, self.told) = (reached, last);
-        Ok(())
+        damage.map_or(Ok(()), |damage| Err(Ended::With(damage)))
     }
 
     /// What fits of a batch of recent records.
     fn found_in(&self, batch: &Batch) -> Found {
-        let mut found = Found { events: Vec::new(), reached: self.reached };
+        let mut found = Found { events: Vec::new(), reached: self.reached, damage: None };
         let mut bytes = 0;
         let behind = |entry: &&Arc<AuditEntry>| entry.fact.position.get() > self.reached;
         for entry in batch.entries().iter().filter(behind) {
@@ -175,7 +177,7 @@ impl Follower {
             app.look_through(&sight, reached, head)
         };
         let found = tokio::task::spawn_blocking(read).await;
-        Ok(found.map_err(|error| AppError::internal("reading the history", &error))??)
+        Ok(found.map_err(|error| AppError::internal("reading the history", &error))?)
     }
 
     /// Tells where the stream is.
@@ -211,46 +213,39 @@ impl Follower {
 impl App {
     /// Looks through the log between two positions, the first of which has been reached, until there is a
     /// lot of events or much has been looked at.
-    fn look_through(&self, sight: &Sight, reached: u64, head: u64) -> Result<Found, AppError> {
-        let mut found = Found { events: Vec::new(), reached };
-        let Some(first) = Position::new(reached + 1) else { return Ok(found) };
+    fn look_through(&self, sight: &Sight, reached: u64, head: u64) -> Found {
+        let mut found = Found { events: Vec::new(), reached, damage: None };
+        found.damage = self.find(sight, &mut found, head).err();
+        found
+    }
+
+    fn find(&self, sight: &Sight, found: &mut Found, head: u64) -> Result<(), AppError> {
+        let next = |found: &Found| Position::new(found.reached + 1).unwrap_or(Position::FIRST);
+        let first = next(found);
         let (mut weight, mut looked_at) = (0, 0);
         for frame in self.reader.frames_from(first) {
-            let frame = match frame {
-                Ok(frame) => frame,
-                // What comes before it is handed on first; the next look is at the damage.
-                Err(_) if found.reached > reached => break,
-                Err(error) => return Err(self.audit.unreadable(first, &error)),
-            };
+            let frame = frame.map_err(|error| self.audit.unreadable(next(found), &error))?;
             for (position, bytes) in frame.records() {
                 if position < first || position.get() > head {
                     continue;
                 }
-                match self.entry_if_fit(sight, position, bytes) {
-                    Ok(None) => {}
-                    Ok(Some(entry)) => {
-                        weight += entry.weight();
-                        found.events.push(Arc::new(entry));
-                    }
-                    Err(_) if found.reached > reached => return Ok(found),
-                    Err(error) => return Err(error),
+                if let Some(entry) = self.entry_if_fit(sight, position, bytes)? {
+                    weight += entry.weight();
+                    found.events.push(Arc::new(entry));
                 }
                 found.reached = position.get();
                 if weight >= LOT_BYTES {
-                    return Ok(found);
+                    return Ok(());
                 }
             }
             looked_at += frame.as_bytes().len();
             if looked_at >= LOOK_BYTES || frame.last().get() >= head {
-                break;
+                return Ok(());
             }
         }
         // A ledger that ends before its head has lost a frame.
-        if found.reached == reached {
-            let missing = LedgerError::MissingFrame { position: first };
-            return Err(self.audit.unreadable(first, &missing));
-        }
-        Ok(found)
+        let position = next(found);
+        Err(self.audit.unreadable(position, &LedgerError::MissingFrame { position }))
     }
 
     fn entry_if_fit(

@@ -9,6 +9,7 @@ mod policies;
 mod tests;
 mod uses;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::chain::LogReader;
@@ -312,16 +313,13 @@ fn history(
     newest: Position,
 ) -> Result<Vec<Recorded>, AppError> {
     let mut changes = Vec::new();
-    let mut next = log.newest_up_to(subject, bound, newest)?;
-    while let Some(position) = next {
-        let link = log.link(position)?;
-        if link.kind != EventKind::KeyUsed as u64 {
-            changes.push(log.fact(position)?);
-        }
-        next = link.previous;
-    }
-    changes.reverse();
-    Ok(changes)
+    let from = log.newest_up_to(subject, bound, newest)?;
+    let changing = |kind| kind != EventKind::KeyUsed as u64;
+    log.follow_back(subject, from, changing, |position, kind| {
+        changes.extend(changing(kind).then_some(position));
+        ControlFlow::Continue(())
+    })?;
+    changes.into_iter().rev().map(|position| log.fact(position)).collect()
 }
 
 impl LogReader<'_> {

@@ -171,7 +171,7 @@ async fn serve(app: Arc<App>) {
     let mut next = app.table.head().map_or(1, |head| head.get() + 1);
     while let Some(count) = relay.count() {
         let looking = Arc::clone(&app);
-        let looked = tokio::task::spawn_blocking(move || looking.look(next)).await;
+        let looked = tokio::task::spawn_blocking(move || looking.look_from(next)).await;
         // A look that panicked is logged by its panic; who follows reads the log itself then.
         next = looked.unwrap_or(next);
         relay.head.send_replace(next - 1);
@@ -186,7 +186,7 @@ async fn serve(app: Arc<App>) {
 impl App {
     /// Reads what was written from `next` on; answers where the next look begins. What cannot be kept, for
     /// its size or because it fails its check, is left to be read by who follows.
-    fn look(&self, next: u64) -> u64 {
+    fn look_from(&self, next: u64) -> u64 {
         let Some(head) = self.table.head() else { return next };
         let Some(first) = Position::new(next).filter(|first| *first <= head) else { return next };
         match self.read_recent(first, head) {

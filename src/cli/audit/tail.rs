@@ -58,9 +58,10 @@ impl TailArgs {
     }
 }
 
-/// Where the stream is, and how often it was lost since it last said something.
+/// Where the stream is, whether it ever was there, and how often it was lost since it last said something.
 struct Tail {
     request: StreamEventsRequest,
+    begun: bool,
     lost: u32,
 }
 
@@ -71,17 +72,18 @@ pub(super) async fn run(args: TailArgs, session: &mut Session) -> Result<Exit, F
         None => head(session).await?.saturating_sub(args.last),
     };
     let request = StreamEventsRequest { after_position, filter: Some(filter), follow };
-    let mut tail = Tail { request, lost: 0 };
+    let mut tail = Tail { request, begun: false, lost: 0 };
     loop {
         let ended = tail.follow(session).await;
         let Err(failure) = ended else { return Ok(Exit::Done) };
-        if failure.exit() != Exit::Unavailable {
+        // A server that was never there is no lost connection.
+        if !tail.begun || failure.exit() != Exit::Unavailable {
             return Err(failure);
         }
         let rest = tail.rest();
         note(&format!(
-            "{}\n  going on behind position {} in {} s",
-            failure.message(None).unwrap_or_default(),
+            "{}; going on behind position {} in {} s",
+            why(&failure),
             tail.request.after_position,
             rest.as_secs()
         ));
@@ -89,12 +91,18 @@ pub(super) async fn run(args: TailArgs, session: &mut Session) -> Result<Exit, F
     }
 }
 
+/// Why a stream was lost, in one line: nothing was asked for that may have been done all the same.
+fn why(failure: &Failure) -> String {
+    let text = failure.message(None).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// The head of the log, which a position that is beyond every head is answered with.
 async fn head(session: &mut Session) -> Result<u64, Failure> {
     let mut audit = session.connect().await?.audit();
     let request = StreamEventsRequest { after_position: u64::MAX, ..Default::default() };
     match audit.stream_events(request).await {
-        Ok(_) => Ok(u64::MAX),
+        Ok(_) => Err(Failure::Local("the server does not say where its log ends".to_owned())),
         Err(status) => head_in(&status).ok_or_else(|| status.into()),
     }
 }
@@ -109,6 +117,7 @@ impl Tail {
     async fn follow(&mut self, session: &mut Session) -> Result<(), Failure> {
         let mut audit = session.connect().await?.audit();
         let mut answers = audit.stream_events(self.request.clone()).await?.into_inner();
+        self.begun = true;
         loop {
             let answer = tokio::time::timeout(SILENCE, answers.message()).await;
             let answer = answer.map_err(|_| {
@@ -154,7 +163,8 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_bound_and_begin_anew_with_the_first_answer() {
-        let mut tail = Tail { request: StreamEventsRequest::default(), lost: 0 };
+        let request = StreamEventsRequest::default();
+        let mut tail = Tail { request, begun: false, lost: 0 };
         let rests: Vec<u64> = (0..6).map(|_| tail.rest().as_secs()).collect();
         assert_eq!(rests, [1, 2, 4, 8, 15, 15]);
         tail.lost = 0;

@@ -3,6 +3,7 @@
 //! Policies change seldom, and their records lie in the service's chain among many others. What was found of
 //! them is kept: stretches of the log, each under one policy.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::chain::LogReader;
@@ -62,25 +63,29 @@ impl App {
         let (Some(bound), Some(newest)) = (bound, self.table.service_position()) else {
             return Ok((None, Arc::default()));
         };
-        let mut next = match policies.at(bound) {
-            Some(_) => Some(bound),
-            None => log.newest_up_to(&Subject::Service, bound, newest)?,
-        };
-        while let Some(position) = next {
-            if let Some((from, policy)) = policies.at(position) {
-                policies.note(from, bound, &policy);
-                return Ok((Some(from), policy));
-            }
-            let link = log.link(position)?;
-            if link.kind == EventKind::PolicyChanged as u64
-                && let Event::PolicyChanged(policy) = log.fact(position)?.event
-            {
-                let policy = Arc::new(policy);
-                policies.note(position, bound, &policy);
-                return Ok((Some(position), policy));
-            }
-            next = link.previous;
+        if let Some((from, policy)) = policies.at(bound) {
+            return Ok((Some(from), policy));
         }
-        Ok((None, Arc::default()))
+        let before = log.newest_up_to(&Subject::Service, bound, newest)?;
+        let changing = |kind| kind == EventKind::PolicyChanged as u64;
+        let (mut known, mut changed) = (None, None);
+        log.follow_back(&Subject::Service, before, changing, |position, kind| {
+            known = policies.at(position);
+            changed = changing(kind).then_some(position);
+            if known.is_some() || changed.is_some() {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let (from, policy) = match (known, changed) {
+            (Some(known), _) => known,
+            (None, None) => return Ok((None, Arc::default())),
+            (None, Some(position)) => match log.fact(position)?.event {
+                Event::PolicyChanged(policy) => (position, Arc::new(policy)),
+                _ => return Err(AppError::Damaged { position: Some(position) }),
+            },
+        };
+        policies.note(from, bound, &policy);
+        Ok((Some(from), policy))
     }
 }
