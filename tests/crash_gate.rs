@@ -20,10 +20,11 @@ use crash::control_frames::{OVER, WITHIN};
 use crash::dice::Dice;
 use crash::disk::Faults;
 use crash::gate::{Course, Plan, Trace, run};
+use crash::journal::USAGE;
 use crash::recorder::build_shim;
 use crash::table::Tally;
 use crash::worker::{Setting, Worker};
-use crash::{backups, case, control_frames, controls, recovery, workloads};
+use crash::{backups, case, control_frames, controls, recovery, uses, workloads};
 
 /// What a run without settings uses: the same points and losses each time.
 const SEED: u64 = 20_260_101;
@@ -63,7 +64,17 @@ fn record(shim: &Path, dice: &mut Dice) -> Vec<Course> {
         let volumes = scope.spawn(|| runtime.block_on(workloads::volumes(shim)));
         let largest = scope.spawn(|| runtime.block_on(workloads::largest_frames(shim)));
         let backups = scope.spawn(|| runtime.block_on(backups::backups(shim)));
-        let runs = [(small, 6), (restarts, 6), (volumes, 6), (largest, 2), (backups, 4)];
+        let bounded = scope.spawn(|| runtime.block_on(uses::bounded(shim)));
+        let before_reply = scope.spawn(|| runtime.block_on(uses::before_reply(shim)));
+        let runs = [
+            (small, 6),
+            (restarts, 6),
+            (volumes, 6),
+            (largest, 2),
+            (backups, 4),
+            (bounded, 5),
+            (before_reply, 5),
+        ];
         runs.map(|(run, a_pass)| Course::new(run.join().expect("recorded"), a_pass))
     });
     let tails = backups::where_tails_are(&runs[4], 3);
@@ -138,9 +149,13 @@ fn run_controls(courses: &[Course], shim: &Path, plan: &Plan) -> Vec<&'static st
     let enough_failures = CONTROL_FAILURES;
     let plan = Plan { time: CONTROL_TIME, enough_failures, keep: None, ..plan.clone() };
     let brief = Plan { time: COUNTER_TIME, ..plan.clone() };
-    let [small, restarts, ..] = courses else { panic!("a trace for each control") };
+    let [small, restarts, .., before_reply, _, _, _, _] = courses else {
+        panic!("a trace for each control")
+    };
     let controls = [
-        ("without fdatasync", true, controls::without_fdatasync(small, &plan)),
+        ("without fdatasync", true, controls::without_fdatasync(small, "", &plan)),
+        ("no fdatasync of uses", true, controls::without_fdatasync(before_reply, USAGE, &plan)),
+        ("journals removed early", true, controls::journals_removed_early(before_reply, &plan)),
         ("unfinished snapshots left", true, controls::unfinished_snapshots(restarts, shim, &plan)),
         ("frames over the bound", true, controls::bare_frames(shim, OVER, &plan)),
         ("frames within the bound", false, controls::bare_frames(shim, WITHIN, &brief)),

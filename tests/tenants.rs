@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Client, TestServer, new_key, reason};
+use common::{Client, TestServer, new_key, reason, usage};
 use keyledger::grpc::access::{self, Bound};
 use keyledger::proto::v1::{self, Role};
 use tonic::{Code, Status};
@@ -90,7 +90,7 @@ async fn call_each(
     foreign: &Foreign,
 ) -> BTreeMap<&'static str, Result<(), Status>> {
     let (mut keys, mut accounts) = (bound.keys.clone(), bound.accounts.clone());
-    let mut admin = bound.admin.clone();
+    let (mut admin, mut usage) = (bound.admin.clone(), bound.usage.clone());
     let mut audit = bound.audit.clone();
     let filter = Some(v1::EventFilter { tenant_id: "globex".to_owned(), ..Default::default() });
     let key_id = || foreign.key_id.clone();
@@ -206,6 +206,30 @@ async fn call_each(
                 owner: "o".to_owned(),
                 roles: vec![Role::Issuer.into()],
                 tenants: vec![tenant_id()],
+                ..Default::default()
+            })),
+        ),
+        (
+            "GetKeyUsage",
+            call!(usage.get_key_usage(usage::of_key(&key_id(), v1::Granularity::Hour))),
+        ),
+        (
+            "QueryUsage",
+            call!(usage.query_usage(usage::of_tenant("globex", &[v1::GroupBy::Account]))),
+        ),
+        ("ListIdleKeys", call!(usage.list_idle_keys(usage::idle("globex", 60)))),
+        (
+            "GetStragglers",
+            call!(usage.get_stragglers(v1::GetStragglersRequest {
+                key_id: key_id(),
+                ..Default::default()
+            })),
+        ),
+        (
+            "ListSignals",
+            call!(usage.list_signals(v1::ListSignalsRequest {
+                tenant_id: tenant_id(),
+                start_time: usage::at(common::START),
                 ..Default::default()
             })),
         ),

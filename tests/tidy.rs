@@ -76,6 +76,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// What only these rooms may name.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("sled::", &["ledger"]),
+    ("rusqlite::", &["projection"]),
     ("tonic::", &["grpc", "server", "cli", "proto"]),
     ("tokio::", &["app", "grpc", "ledger", "server", "cli", "usage"]),
     ("prost::", &["ledger", "proto", "grpc", "usage"]),

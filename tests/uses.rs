@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::process::{Process, serve};
+use common::usage::other_secret;
 use common::{Client, START, TestServer, fields};
 use keyledger::domain::event::Event;
 use keyledger::domain::ids::Position;
@@ -78,25 +79,6 @@ fn context(action: &str, source: &str) -> v1::AuthenticateContext {
         source_ip: source.to_owned(),
         user_agent: "unusual-agent/7".to_owned(),
     }
-}
-
-/// A text in which only the random part of a key differs: the right form, the wrong secret.
-fn other_secret(secret: &str) -> String {
-    let start = secret.len() - 6 - 43;
-    let body = format!("{}{}", &secret[..start], "0".repeat(43));
-    let check = crc32(body.as_bytes());
-    let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let digit = |at: u32| char::from(digits[(check / 62_u32.pow(at) % 62) as usize]);
-    body + &(0..6).rev().map(digit).collect::<String>()
-}
-
-/// CRC-32 (ISO-HDLC), bit by bit.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 }
-        })
-    })
 }
 
 /// Whether any file below has these bytes.

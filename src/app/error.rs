@@ -121,6 +121,14 @@ pub enum AppError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The usage projection has not reached the head there was when the call came.
+    #[error("the figures of uses are behind the log: try again later")]
+    UsageBehind {
+        /// What is folded in; none: nothing is.
+        position: Option<Position>,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,

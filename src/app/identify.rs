@@ -49,6 +49,18 @@ impl Identity {
         if self.may_enter(tenant) { Ok(()) } else { Err(AppError::TenantNotAllowed) }
     }
 
+    /// The tenants that a question is about that names one, or none: then all that the caller is bound to. None: all
+    /// there are.
+    ///
+    /// # Errors
+    /// [`AppError::TenantNotAllowed`] for a tenant that the caller may not enter.
+    pub fn tenants_of(&self, named: Option<TenantId>) -> Result<Option<Vec<TenantId>>, AppError> {
+        match named {
+            Some(tenant) => self.enter(&tenant).map(|()| Some(vec![tenant])),
+            None => Ok(Some(self.caller.tenants.to_vec()).filter(|bound| !bound.is_empty())),
+        }
+    }
+
     /// The one tenant the caller is bound to, if it is bound to one.
     #[must_use]
     pub fn only_tenant(&self) -> Option<&TenantId> {

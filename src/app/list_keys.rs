@@ -38,6 +38,8 @@ pub struct KeyFilter {
     pub metadata: BTreeMap<String, String>,
     /// Expiring before this.
     pub expire_before: Option<Time>,
+    /// Made before this.
+    pub created_before: Option<Time>,
     /// Not used, that is allowed, since this; whether it was ever used or not.
     pub unused_since: Option<Time>,
 }
@@ -84,6 +86,9 @@ impl App {
             let places = self.table.directory().keys(tenant, account.as_ref(), after, CHUNK);
             let last_chunk = places.len() < CHUNK;
             for place in places {
+                if filter.created_before.is_some_and(|before| place.0 >= before) {
+                    return Ok(Page { items, next: None });
+                }
                 if items.len() == page.size || looked_at == LOOKED_AT || bytes >= PAGE_BYTES {
                     let next = after.map(|after| page.token(&encode_place(after)));
                     return Ok(Page { items, next });

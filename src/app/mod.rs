@@ -11,14 +11,19 @@ pub mod check;
 pub mod create_key;
 pub mod drain;
 pub mod error;
+pub mod get_key_usage;
+pub mod get_stragglers;
 pub mod identify;
 pub mod key_view;
+pub mod list_idle_keys;
 pub mod list_keys;
+pub mod list_signals;
 #[cfg(test)]
 mod model_tests;
 pub mod own_command;
 pub mod page;
 pub mod put_account;
+pub mod query_usage;
 pub mod rate_sweep;
 pub mod rebuild;
 pub mod recovery;
@@ -35,6 +40,10 @@ pub mod startup;
 pub mod status;
 pub mod switch_key;
 pub mod update_key;
+pub mod usage_agents;
+pub mod usage_model;
+pub mod usage_question;
+pub mod usage_range;
 pub mod uses;
 pub mod who_am_i;
 
@@ -48,6 +57,7 @@ use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
 use crate::app::status::Vitals;
+use crate::app::usage_model::UsageModel;
 use crate::app::uses::Recording;
 use crate::clock::Clock;
 use crate::config::NoticeSettings;
@@ -80,6 +90,8 @@ pub struct App {
     pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.
     pub(crate) recording: OnceLock<Recording>,
+    /// Folded while the service runs, not offline.
+    pub(crate) usage_model: Arc<UsageModel>,
 }
 
 impl std::fmt::Debug for App {

@@ -11,8 +11,9 @@ pub const DEFAULT_PAGE_SIZE: usize = 50;
 /// The most entries of a page.
 pub const MAX_PAGE_SIZE: usize = 1000;
 
-/// The most characters of a page token: room for the longest cursor, an account id.
-pub const MAX_TOKEN_LEN: usize = 512;
+/// The most characters of a page token: room for the longest cursor, which names bucket, tenant, account and
+/// action of a row of uses.
+pub const MAX_TOKEN_LEN: usize = 1_200;
 
 const VERSION: u8 = 1;
 const LIST_BYTES: usize = 8;

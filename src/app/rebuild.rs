@@ -1,4 +1,6 @@
-//! Folds the log from its beginning into a snapshot and holds the one on disk to it: offline.
+//! Folds the log from its beginning into a snapshot and a usage projection, and holds those on disk to them: offline.
+
+mod usage;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,6 +9,9 @@ use std::sync::atomic::AtomicBool;
 
 use thiserror::Error;
 
+pub use usage::{UsageRebuilt, rebuild_usage};
+
+use crate::app::usage_model::EventsError;
 use crate::config::Config;
 use crate::domain::ids::Position;
 use crate::ledger::data_dir::{DataDir, DataDirError};
@@ -15,6 +20,7 @@ use crate::ledger::volumes::VolumeLedger;
 use crate::progress::Progress;
 use crate::projection::snapshot::store::SnapshotStore;
 use crate::projection::snapshot::{BuildError, Snapshot, SnapshotError};
+use crate::projection::usage::UsageStoreError;
 use crate::vault::{Vault, VaultError};
 
 /// What is added to the name of a snapshot that is not what the log gives.
@@ -66,6 +72,12 @@ pub enum RebuildError {
     /// A snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The log cannot be folded into the usage projection.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// The usage projection cannot be written or read.
+    #[error("the usage projection: {0}")]
+    Usage(#[from] UsageStoreError),
     /// The file system failed.
     #[error("the file system failed on the snapshots: {0}")]
     Io(#[from] io::Error),

@@ -5,21 +5,22 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
-use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::domain::event::{Event, EventKind, Recorded};
-use crate::domain::ids::{AccountId, AccountRef, EventId, Position, TenantId};
+use crate::domain::ids::{AccountRef, EventId, Position};
 use crate::domain::personal::Personal;
 use crate::domain::sealed::Private;
 use crate::domain::source::{SourceRange, Sources};
 use crate::domain::subject::Subject;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::record;
+pub(crate) use crate::projection::private::open;
+use crate::projection::private::{context, open_private};
 use crate::projection::snapshot::{Bound, KeyEntry};
 use crate::random::{self, Random};
-use crate::vault::{DataKeys, OpenError, Scope, SealContext, Vault, commitment};
+use crate::vault::{DataKeys, OpenError, Scope, Vault, commitment};
 
 /// Bytes of opened personal fields that are kept: at 150 bytes a key, those of about 400,000 keys.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -57,17 +58,6 @@ pub(crate) fn weight(personal: &Personal) -> usize {
 /// An empty cache of opened personal fields.
 pub(crate) fn personal_cache() -> PersonalCache {
     Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, PersonalWeight)
-}
-
-/// What a record's personal fields are bound to.
-fn context(subject: &Subject, kind: EventKind, event_id: EventId) -> SealContext<'_> {
-    let account = match subject {
-        Subject::Key(account, _) | Subject::Account(account) => Some(&**account),
-        Subject::Caller(_) | Subject::Service => None,
-    };
-    let tenant: Option<&TenantId> = account.map(|account| &account.tenant);
-    let account: Option<&AccountId> = account.map(|account| &account.account);
-    SealContext { tenant, account, kind: kind as u32, event_id }
 }
 
 /// Whose data key a subject's personal fields are sealed under.
@@ -113,66 +103,6 @@ pub(crate) fn seal_under(
     let clear = record::encode_personal(personal, random::bytes(random));
     let sealed = data_keys.seal(key, &context(subject, kind, event_id), &clear, random)?;
     Ok(Private { event_id, sealed, commitment: commitment(&clear) })
-}
-
-/// Opens the personal fields of a record; none if it has none.
-///
-/// # Errors
-/// [`OpenError`] if they cannot be opened or are not what the record commits to.
-pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Personal>, OpenError> {
-    let Some(private) = &fact.private else { return Ok(None) };
-    if private.event_id != fact.event_id {
-        return Err(OpenError::Altered);
-    }
-    open_private(data_keys, &fact.subject, fact.event.kind(), private).map(Some)
-}
-
-/// Clear bytes and the personal fields in them.
-pub(crate) type Clear = (Zeroizing<Vec<u8>>, Personal);
-
-/// The clear bytes that a record commits to, and the personal fields in them; none if it has none, or they
-/// were erased.
-///
-/// # Errors
-/// [`OpenError`] if they are not what the record commits to.
-pub(crate) fn open_clear(
-    data_keys: &DataKeys,
-    fact: &Recorded,
-) -> Result<Option<Clear>, OpenError> {
-    let Some(private) = &fact.private else { return Ok(None) };
-    if private.event_id != fact.event_id {
-        return Err(OpenError::Altered);
-    }
-    match open_bytes(data_keys, &fact.subject, fact.event.kind(), private) {
-        Ok(opened) => Ok(Some(opened)),
-        Err(OpenError::KeyGone) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// As [`open`], of what was sealed for an event of that kind about `subject`.
-fn open_private(
-    data_keys: &DataKeys,
-    subject: &Subject,
-    kind: EventKind,
-    private: &Private,
-) -> Result<Personal, OpenError> {
-    open_bytes(data_keys, subject, kind, private).map(|(_, personal)| personal)
-}
-
-fn open_bytes(
-    data_keys: &DataKeys,
-    subject: &Subject,
-    kind: EventKind,
-    private: &Private,
-) -> Result<Clear, OpenError> {
-    let context = context(subject, kind, private.event_id);
-    let clear = data_keys.open_sealed(&private.sealed, &context)?;
-    if commitment(&clear) != private.commitment {
-        return Err(OpenError::Altered);
-    }
-    let personal = record::decode_personal(&clear).map_err(|_| OpenError::Altered)?;
-    Ok((clear, personal))
 }
 
 /// Puts the opened address ranges into an event that was read from the log. Ranges that cannot be
@@ -227,21 +157,30 @@ pub(crate) fn sources_of(personal: &Personal) -> Option<Sources> {
     Some(Sources::requested(ranges.collect::<Option<_>>()?))
 }
 
+/// Reads a record.
+///
+/// # Errors
+/// [`AppError::Damaged`] if it is not there or fails its check.
+pub(crate) fn read_fact(
+    reader: &dyn LedgerReader,
+    position: Position,
+) -> Result<Recorded, AppError> {
+    let damaged = || AppError::Damaged { position: Some(position) };
+    let frame = reader.frame_at(position)?.ok_or_else(damaged)?;
+    record::decode(frame.record(position).ok_or_else(damaged)?).map_err(|_| damaged())
+}
+
 /// Reads a record and opens its personal fields.
 pub(crate) fn read_personal(
     reader: &dyn LedgerReader,
     data_keys: &DataKeys,
     position: Position,
 ) -> Result<Personal, AppError> {
-    let damaged = AppError::Damaged { position: Some(position) };
-    let frame = reader.frame_at(position)?.ok_or_else(|| damaged.clone())?;
-    let bytes = frame.record(position).ok_or_else(|| damaged.clone())?;
-    let fact = record::decode(bytes).map_err(|_| damaged.clone())?;
-    match open(data_keys, &fact) {
+    match open(data_keys, &read_fact(reader, position)?) {
         Ok(personal) => Ok(personal.unwrap_or_default()),
         Err(error) => {
             tracing::error!(%position, cause = %error, "sealed fields cannot be opened");
-            Err(damaged)
+            Err(AppError::Damaged { position: Some(position) })
         }
     }
 }

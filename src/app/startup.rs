@@ -23,6 +23,7 @@ use crate::app::sealing::personal_cache;
 use crate::app::snapshots::SnapshotKeeper;
 use crate::app::source_budget::{PerMinute, SourceBudget};
 use crate::app::status::Vitals;
+use crate::app::usage_model::{Projector, Setup, UsageModel};
 use crate::app::uses::{self, UsesClosing, UsesError};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -90,7 +91,8 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: scrub, recording of uses, snapshots, writer, anchor, ledger, lock.
+/// What is closed last, in this order: scrub, recording of uses, snapshots, usage projection, writer, anchor, ledger,
+/// lock.
 #[derive(Debug)]
 pub struct Closing {
     scrub: Option<Scrub>,
@@ -99,6 +101,7 @@ pub struct Closing {
     writer: WriterHandle,
     thread: JoinHandle<VolumeLedger>,
     snapshots: SnapshotKeeper,
+    projector: Option<Projector>,
     data_dir: DataDir,
 }
 
@@ -131,6 +134,7 @@ impl Closing {
         }
         self.writer.close();
         self.snapshots.stop();
+        drop(self.projector);
         let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
         ledger.close()?;
         drop(self.data_dir);
@@ -159,7 +163,21 @@ pub fn open(
     let usage = opened.closing.data_dir.usage();
     opened.closing.uses = Some(uses::start(&opened.app, &usage, &config.usage)?);
     start_scrub(&mut opened, config)?;
+    start_projector(&mut opened)?;
     Ok(opened)
+}
+
+fn start_projector(opened: &mut Opened) -> Result<(), StartError> {
+    let (app, closing) = (&opened.app, &mut opened.closing);
+    let setup = Setup {
+        dir: closing.data_dir.projections(),
+        vault: Arc::clone(&app.vault),
+        log: Arc::clone(&app.reader),
+        clock: Arc::clone(&app.clock),
+        model: Arc::clone(&app.usage_model),
+    };
+    closing.projector = Some(Projector::start(setup)?);
+    Ok(())
 }
 
 fn start_scrub(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
@@ -267,10 +285,19 @@ pub(crate) fn open_existing(
         drain: Drain::default(),
         notices: config.notices,
         recording: OnceLock::new(),
+        usage_model: Arc::new(UsageModel::new(&config.usage)),
     };
     let examiner = Some(examiner);
-    let closing =
-        Closing { scrub: None, uses: None, examiner, writer, thread, snapshots, data_dir };
+    let closing = Closing {
+        scrub: None,
+        uses: None,
+        examiner,
+        writer,
+        thread,
+        snapshots,
+        projector: None,
+        data_dir,
+    };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
 }
 

@@ -5,10 +5,13 @@ use std::fs;
 use super::house::Place;
 use super::snapshots::{lived, place, snapshots, started};
 use super::*;
-use crate::app::rebuild::{RebuildError, Rebuilt, rebuild};
+use crate::app::rebuild::{RebuildError, Rebuilt, UsageRebuilt, rebuild, rebuild_usage};
 use crate::domain::ids::Position;
+use crate::domain::testing::{account, at};
+use crate::domain::usage::rules::RecordUses;
 use crate::progress::Silent;
 use crate::projection::snapshot::SnapshotError;
+use crate::projection::usage::testing as usage;
 
 fn rebuilt(place: &Place) -> Rebuilt {
     rebuild(&place.config, &Silent).unwrap()
@@ -119,4 +122,75 @@ fn a_snapshot_made_under_an_older_key_is_compared_under_that_key() {
     let Rebuilt::Replaced { reason, .. } = rebuilt(&place) else { panic!("not replaced") };
     assert!(matches!(reason, SnapshotError::Damaged(_)), "{reason}");
     assert!(started(&place).1);
+}
+
+/// A service that has uses on record and has folded them; then it is stopped.
+fn folded(place: &Place) -> Position {
+    let key = lived(place);
+    let house = place.start();
+    for part in 0..3 {
+        let (window, _) = usage::folded(&[usage::plain_use(key, &account("a"), at(part.into()))]);
+        let (account, journal, private) = (account("a"), 1, None);
+        let act = Act::RecordUses(RecordUses { key, account, journal, part, window, private });
+        own_command::commit(&house.opened.app, Lane::Background, Mechanism::Service, act).unwrap();
+    }
+    let head = house.head().unwrap();
+    while house.opened.app.figures().usage_projection.position < Some(head) {
+        std::thread::yield_now();
+    }
+    house.close();
+    Position::new(place.facts().len() as u64).unwrap()
+}
+
+fn usage_rebuilt(place: &Place) -> UsageRebuilt {
+    rebuild_usage(&place.config, &Silent).unwrap()
+}
+
+fn change_usage(place: &Place, sql: &str) {
+    let file = place.path("projections/usage.db");
+    rusqlite::Connection::open(file).unwrap().execute_batch(sql).unwrap();
+}
+
+/// As another run of the fold would have it: with a fact that the log does not give.
+const FORGE: &str = "UPDATE facts_hour SET count = count + 1";
+
+#[test]
+fn a_usage_projection_folded_while_serving_is_what_a_fold_from_the_beginning_gives() {
+    let place = place();
+    let folded = folded(&place);
+    let UsageRebuilt::Identical(position) = usage_rebuilt(&place) else { panic!("not identical") };
+    assert!(position <= folded);
+    assert_eq!(usage_rebuilt(&place), UsageRebuilt::Identical(position));
+    let left = fs::read_dir(place.path("projections")).unwrap();
+    assert_eq!(left.count(), 1, "and leaves nothing behind");
+}
+
+#[test]
+fn a_missing_usage_projection_is_made_and_a_damaged_one_replaced() {
+    let place = place();
+    let head = folded(&place);
+    fs::remove_dir_all(place.path("projections")).unwrap();
+    assert_eq!(usage_rebuilt(&place), UsageRebuilt::Made(head));
+    assert_eq!(usage_rebuilt(&place), UsageRebuilt::Identical(head));
+    fs::write(place.path("projections/usage.db"), vec![0x5a; 9000]).unwrap();
+    let UsageRebuilt::Replaced { position, .. } = usage_rebuilt(&place) else { panic!("kept") };
+    assert_eq!(position, head);
+    change_usage(&place, "UPDATE state SET event = zeroblob(16)");
+    let UsageRebuilt::Replaced { reason, .. } = usage_rebuilt(&place) else { panic!("kept") };
+    assert_eq!(reason, "it is not of this log");
+    assert_eq!(usage_rebuilt(&place), UsageRebuilt::Identical(head));
+}
+
+#[test]
+fn a_usage_projection_that_the_log_does_not_give_is_named_and_put_aside() {
+    let place = place();
+    folded(&place);
+    let UsageRebuilt::Identical(position) = usage_rebuilt(&place) else { panic!("not identical") };
+    change_usage(&place, FORGE);
+    let UsageRebuilt::Differed { position: at_position, at, aside } = usage_rebuilt(&place) else {
+        panic!("not found")
+    };
+    assert_eq!((at_position, at.as_str()), (position, "facts by hour"));
+    assert!(aside.exists());
+    assert_eq!(usage_rebuilt(&place), UsageRebuilt::Identical(position));
 }

@@ -10,6 +10,7 @@ use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
+use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{Recording, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
@@ -85,6 +86,8 @@ pub struct Figures {
     pub rates: RateFigures,
     /// How the recording of uses goes.
     pub uses: UseFigures,
+    /// How the usage projection is.
+    pub usage_projection: ProjectionFigures,
     /// The pepper that new tags are made under.
     pub pepper: PepperVersion,
     /// Bytes of the log on disk, all its volumes.
@@ -110,6 +113,13 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// How many records of the log are not folded into the usage projection.
+    #[must_use]
+    pub fn projection_lag(&self) -> u64 {
+        let at = |position: Option<Position>| position.map_or(0, Position::get);
+        at(self.head).saturating_sub(at(self.usage_projection.position))
+    }
+
     /// What somebody should look at, for people.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -117,8 +127,15 @@ impl Figures {
         let anchor = self.anchor_position.is_none().then(|| NO_ANCHOR.to_owned());
         let snapshots = self.snapshots_fail.then(|| SNAPSHOTS_FAIL.to_owned());
         let uses = self.uses.refused_by_a_rule.then(|| USES_FAIL.to_owned());
+        let projection = self.usage_projection.failing.then(|| PROJECTION_FAILS.to_owned());
         let findings = self.scrub.findings.iter().cloned();
-        findings.chain(sealing).chain(snapshots).chain(anchor).chain(uses).collect()
+        findings
+            .chain(sealing)
+            .chain(snapshots)
+            .chain(anchor)
+            .chain(uses)
+            .chain(projection)
+            .collect()
     }
 }
 
@@ -126,6 +143,8 @@ const SEALING_FAILS: &str = "a volume of the log cannot be sealed; the server's 
 const SNAPSHOTS_FAIL: &str = "no new snapshot can be made; the server's log says why";
 const USES_FAIL: &str =
     "uses cannot be put on record; their journal is kept, the server's log says why";
+const PROJECTION_FAILS: &str =
+    "the usage projection cannot be folded; questions on uses fail, the server's log says why";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
 impl App {
@@ -176,6 +195,7 @@ impl App {
                 refused: self.table.rate_windows().refused(),
             },
             uses: self.recording.get().map(Recording::figures).unwrap_or_default(),
+            usage_projection: self.usage_model.figures(),
             pepper: self.vault.peppers.current().version(),
             disk_bytes: bytes_below(&self.vitals.ledger),
             snapshot: self.vitals.snapshots.newest(),

@@ -99,11 +99,14 @@ pub(crate) fn start(
     let cover = VaultCover { vault: Arc::clone(&app.vault), random: Arc::clone(&app.random) };
     let journals = Journals::open(dir, Arc::new(cover))?;
     let mut ranks = Ranks::new(&*app.random);
-    let Left { found, unsealed, gaps } = recovery::recover(app, &journals, &mut ranks)?;
+    let Left { found, unsealed, gaps, headless } = recovery::recover(app, &journals, &mut ranks)?;
     for gap in gaps {
         tracing::warn!(?gap, "uses may be missing: a gap goes on record");
         let act = Act::RecordGap(gap);
         own_command::commit(app, Lane::Background, Mechanism::Service, act)?;
+    }
+    for journal in headless {
+        journals.set_aside(journal)?;
     }
     let state = Arc::new(UseSealingState::default());
     let (inbox, ended) = sealer::inbox(&state);

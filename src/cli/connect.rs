@@ -198,6 +198,7 @@ impl Connection {
         accounts -> account_service_client::AccountServiceClient,
         admin -> admin_service_client::AdminServiceClient,
         audit -> audit_service_client::AuditServiceClient,
+        usage -> usage_service_client::UsageServiceClient,
     }
 }
 

@@ -9,6 +9,7 @@ mod answers;
 mod audit;
 mod backup;
 mod caller;
+mod chart;
 pub mod client;
 mod confirm;
 mod connect;
@@ -26,6 +27,7 @@ mod session;
 mod status;
 mod text;
 mod times;
+mod usage;
 mod words;
 
 use std::path::PathBuf;
@@ -41,6 +43,7 @@ use caller::CallerCommand;
 use connect::ClientArgs;
 use key::KeyCommand;
 use session::Session;
+use usage::UsageCommand;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +51,7 @@ Examples:
   keyledger account put acme billing --plan standard --permission reports:read
   keyledger key create acme billing --name 'nightly export'
   keyledger key authenticate --require reports:read < key.txt
+  keyledger usage top --by account --last 24h
 
 Client commands find the server by --server or KEYLEDGER_SERVER, and the
 credential to call it with by --token-file, by KEYLEDGER_TOKEN (the credential
@@ -77,6 +81,8 @@ enum Command {
     Key(KeyGroup),
     /// Read the history: as it happens, and of one key
     Audit(AuditGroup),
+    /// See who uses which keys, how often, from where and since when
+    Usage(UsageGroup),
     /// See how the server is, and manage who may call it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -209,6 +215,14 @@ struct AuditGroup {
     command: AuditCommand,
 }
 
+#[derive(Debug, Args)]
+struct UsageGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: UsageCommand,
+}
+
 /// What the command line asks for, by who does it.
 #[derive(Debug)]
 pub enum Invocation {
@@ -216,7 +230,7 @@ pub enum Invocation {
     Serve(ServeArgs),
     /// Make an admin caller in the data directory of a server that is not running.
     RecoverAdmin(RecoverAdminArgs),
-    /// Fold the log of a server that is not running, and hold its snapshot to that.
+    /// Fold the log of a server that is not running, and hold its snapshot and its figures of uses to that.
     Rebuild(RebuildArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),
@@ -238,6 +252,7 @@ enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
     Audit(AuditCommand),
+    Usage(UsageCommand),
     Status,
     Backup(BackupArgs),
     Caller(CallerCommand),
@@ -256,6 +271,7 @@ impl From<Cli> for Invocation {
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
             Command::Audit(AuditGroup { client, command }) => (client, Call::Audit(command)),
+            Command::Usage(UsageGroup { client, command }) => (client, Call::Usage(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
@@ -296,6 +312,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
         Call::Audit(command) => audit::run(command, &mut session).await,
+        Call::Usage(command) => usage::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,

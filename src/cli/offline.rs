@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::app::admin_credential;
-use crate::app::rebuild::{self, Rebuilt};
+use crate::app::rebuild::{self, Rebuilt, UsageRebuilt};
 use crate::app::startup::{self, Opened};
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
@@ -39,7 +39,7 @@ fn failed(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Folds the log from its beginning and holds the newest snapshot to it.
+/// Folds the log from its beginning and holds the newest snapshot and the usage projection to it.
 #[must_use]
 pub fn rebuild(args: &RebuildArgs) -> ExitCode {
     try_rebuild(args).unwrap_or_else(|problem| failed(&problem))
@@ -48,7 +48,7 @@ pub fn rebuild(args: &RebuildArgs) -> ExitCode {
 fn try_rebuild(args: &RebuildArgs) -> Result<ExitCode, String> {
     let config = prepare(args.config.as_deref(), args.data_dir.as_deref())?;
     let rebuilt = rebuild::rebuild(&config, &Shown::new()).map_err(|error| error.to_string())?;
-    let (text, exit) = match rebuilt {
+    let (text, exit): (_, u8) = match rebuilt {
         Rebuilt::Identical(at) => (format!("the snapshot at position {at} is identical"), 0),
         Rebuilt::Made(at) => (format!("there was no snapshot: made one at position {at}"), 0),
         Rebuilt::Replaced { position, reason } => {
@@ -66,7 +66,34 @@ fn try_rebuild(args: &RebuildArgs) -> Result<ExitCode, String> {
     };
     // Whoever started it may not listen; it is done all the same.
     let _ = Output::new(None).line(&text);
-    Ok(ExitCode::from(exit))
+    let rebuilt = rebuild::rebuild_usage(&config, &Shown::new());
+    let (text, usage_exit) = told_of_usage(&rebuilt.map_err(|error| error.to_string())?);
+    let _ = Output::new(None).line(&text);
+    Ok(ExitCode::from(exit.max(usage_exit)))
+}
+
+/// What is said of a rebuild of the usage projection, and how it exits.
+fn told_of_usage(rebuilt: &UsageRebuilt) -> (String, u8) {
+    match rebuilt {
+        UsageRebuilt::Identical(at) => {
+            (format!("the usage projection at position {at} is identical"), 0)
+        }
+        UsageRebuilt::Made(at) => {
+            (format!("there was no usage projection: made one at position {at}"), 0)
+        }
+        UsageRebuilt::Replaced { position, reason } => {
+            (format!("the usage projection is replaced by one at position {position}: {reason}"), 0)
+        }
+        UsageRebuilt::Differed { position, at, aside } => {
+            let aside = aside.display();
+            let text = format!(
+                "the usage projection at position {position} is not what the log gives; first difference: \
+                 {at}. It is replaced and now lies in {aside}"
+            );
+            (text, 1)
+        }
+        UsageRebuilt::Nothing => ("the log is empty: there is no usage projection".to_owned(), 0),
+    }
 }
 
 /// The configuration, with the log and the process made ready for work on the data directory.

@@ -1,10 +1,12 @@
 //! What goes to standard output, in the form that was asked for; notes go to standard error.
 
+use std::env;
 use std::io::{self, IsTerminal as _, Write};
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use serde_json::Value;
 
+use super::chart::Charset;
 use super::failure::Failure;
 
 /// Columns of a table that is not written to a terminal.
@@ -12,6 +14,9 @@ const DEFAULT_WIDTH: u16 = 100;
 
 /// A terminal that says it is narrower does not know its width.
 const LEAST_WIDTH: u16 = 40;
+
+/// Columns of text between two columns of a table.
+const GAP: u16 = 2;
 
 /// The form of what a command answers: tables for people, or JSON for programs, one object a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -47,12 +52,29 @@ pub(super) trait Row: Resource {
     fn cells(&self) -> Vec<String>;
 }
 
+/// What charts and tables are drawn on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Canvas {
+    /// Columns of text.
+    pub(super) width: usize,
+    pub(super) charset: Charset,
+}
+
+/// An answer to a question: for people a page with charts and tables.
+pub(super) trait Report {
+    /// The answer for programs: fields named as in the API.
+    fn json(&self) -> Value;
+    /// The answer for people.
+    fn page(&self, canvas: Canvas) -> String;
+}
+
 /// Standard output, or a stand-in for it.
 pub(super) struct Output<W: Write = io::Stdout> {
     format: Format,
     writer: W,
     /// Fixed for what is not a terminal; a terminal is asked each time.
     width: Option<u16>,
+    charset: Charset,
 }
 
 impl Output {
@@ -61,7 +83,8 @@ impl Output {
         let writer = io::stdout();
         let terminal = writer.is_terminal();
         let width = (!terminal).then_some(DEFAULT_WIDTH);
-        Output { format: Format::or_suitable(asked, terminal), writer, width }
+        let charset = Charset::suitable(terminal, |name| env::var_os(name));
+        Output { format: Format::or_suitable(asked, terminal), writer, width, charset }
     }
 }
 
@@ -83,8 +106,22 @@ impl<W: Write> Output<W> {
         match self.format {
             Format::Json => rows.iter().try_for_each(|row| self.line(&row.json().to_string())),
             Format::Table if rows.is_empty() => Ok(()),
-            Format::Table => self.line(&table(rows, self.width)),
+            Format::Table => self.line(&Sheet::of(rows).drawn(self.canvas().width)),
         }
+    }
+
+    /// Shows an answer.
+    pub(super) fn report(&mut self, report: &impl Report) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.line(&report.json().to_string()),
+            Format::Table => self.line(&report.page(self.canvas())),
+        }
+    }
+
+    fn canvas(&self) -> Canvas {
+        let width = self.width.or_else(|| Table::new().width());
+        let width = width.filter(|width| *width >= LEAST_WIDTH).unwrap_or(DEFAULT_WIDTH);
+        Canvas { width: width.into(), charset: self.charset }
     }
 
     /// Writes the text and a newline.
@@ -108,21 +145,54 @@ pub(super) fn aligned(fields: &Fields) -> String {
     lines.join("\n")
 }
 
-/// A table without lines, as wide as the terminal or `width`.
-fn table<R: Row>(rows: &[R], width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(R::COLUMNS.iter().copied());
-    table.add_rows(rows.iter().map(Row::cells));
-    let width = width.or_else(|| table.width()).filter(|width| *width >= LEAST_WIDTH);
-    table.set_width(width.unwrap_or(DEFAULT_WIDTH));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+/// A table without lines.
+#[derive(Debug, Default)]
+pub(super) struct Sheet {
+    /// Titles of the columns. The first holds what names the row and is never broken.
+    pub(super) columns: Vec<&'static str>,
+    /// Which of them are numbers, below each other at their last digit.
+    pub(super) numbers: Vec<usize>,
+    /// One cell for each column, in each row.
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+impl Sheet {
+    fn of<R: Row>(rows: &[R]) -> Self {
+        let rows = rows.iter().map(Row::cells).collect();
+        Sheet { columns: R::COLUMNS.to_vec(), numbers: Vec::new(), rows }
     }
-    if let Some(first) = table.column_mut(0) {
-        first.set_constraint(ColumnConstraint::ContentWidth);
+
+    /// How wide one more column may be in a table of that width.
+    pub(super) fn left_of(&self, width: usize) -> usize {
+        let cells = |at: usize| self.rows.iter().filter_map(move |row| row.get(at));
+        let longest = |(at, title): (usize, &&str)| {
+            let cells = cells(at).map(|cell| cell.chars().count());
+            cells.max().unwrap_or(0).max(title.chars().count()) + usize::from(GAP)
+        };
+        let taken: usize = self.columns.iter().enumerate().map(longest).sum();
+        width.saturating_sub(taken + usize::from(GAP))
     }
-    table.trim_fmt()
+
+    /// The table, as wide as that at most.
+    pub(super) fn drawn(&self, width: usize) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_header(&self.columns);
+        table.add_rows(&self.rows);
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
+        for at in &self.numbers {
+            if let Some(column) = table.column_mut(*at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        if let Some(first) = table.column_mut(0) {
+            first.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        table.trim_fmt()
+    }
 }
 
 #[cfg(test)]
@@ -131,13 +201,14 @@ pub(super) mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Fields, Format, Output, Resource, Row};
+    use super::{Canvas, Fields, Format, Output, Report, Resource, Row, Sheet};
+    use crate::cli::chart::Charset;
     use crate::cli::failure::Failure;
 
     impl<W: Write> Output<W> {
         /// Output to `writer`, 80 columns wide.
         pub(in crate::cli) fn to(format: Format, writer: W) -> Self {
-            Output { format, writer, width: Some(80) }
+            Output { format, writer, width: Some(80), charset: Charset::Unicode }
         }
     }
 
@@ -152,6 +223,13 @@ pub(super) mod tests {
     pub(in crate::cli) fn listed<R: Row>(format: Format, rows: &[R]) -> String {
         let mut bytes = Vec::new();
         Output::to(format, &mut bytes).many(rows).expect("is written");
+        String::from_utf8(bytes).expect("is text")
+    }
+
+    /// What `Output::report` writes.
+    pub(in crate::cli) fn reported(format: Format, report: &impl Report) -> String {
+        let mut bytes = Vec::new();
+        Output::to(format, &mut bytes).report(report).expect("is written");
         String::from_utf8(bytes).expect("is text")
     }
 
@@ -214,6 +292,31 @@ pub(super) mod tests {
             "{\"name\":\"pear\",\"count\":3}\n{\"name\":\"pomegranate\",\"count\":12}\n"
         );
         assert_eq!(listed::<Fruit>(Format::Table, &[]), "");
+    }
+
+    impl Report for Fruit {
+        fn json(&self) -> Value {
+            Resource::json(self)
+        }
+
+        fn page(&self, canvas: Canvas) -> String {
+            format!("{} of {}", canvas.width, self.0)
+        }
+    }
+
+    #[test]
+    fn a_report_is_a_page_or_one_line_of_json() {
+        assert_eq!(reported(Format::Table, &Fruit("pear", 3)), "80 of pear\n");
+        assert_eq!(reported(Format::Json, &Fruit("pear", 3)), "{\"name\":\"pear\",\"count\":3}\n");
+    }
+
+    #[test]
+    fn numbers_stand_below_each_other_and_what_is_left_is_known() {
+        let row = |name: &str, count: &str| vec![name.to_owned(), count.to_owned()];
+        let rows = vec![row("pear", "3"), row("fig", "1,204")];
+        let sheet = Sheet { columns: vec!["NAME", "COUNT"], numbers: vec![1], rows };
+        assert_eq!(sheet.drawn(80), "NAME  COUNT\npear      3\nfig   1,204");
+        assert_eq!((sheet.left_of(80), sheet.left_of(10)), (80 - 6 - 7 - 2, 0));
     }
 
     #[test]

@@ -67,6 +67,13 @@ impl Resource for Status {
                 "first": loss.first,
                 "last": loss.last,
             })).collect::<Vec<_>>(),
+            "projections": answer.projections.iter().map(|projection| json!({
+                "name": projection.name,
+                "position": projection.position,
+                "lag": projection.lag,
+                "failing": projection.failing,
+                "disk_bytes": projection.disk_bytes,
+            })).collect::<Vec<_>>(),
         })
     }
 
@@ -110,6 +117,10 @@ impl Resource for Status {
                 "volumes",
                 format!("{} sealed  {} waiting", grouped(volumes.sealed), grouped(volumes.waiting)),
             ),
+            (
+                "projections",
+                answer.projections.iter().map(projection).collect::<Vec<_>>().join("\n"),
+            ),
             ("scrub", scrub(&answer.scrub.unwrap_or_default())),
             ("pepper", format!("version {}", answer.pepper_version)),
             (
@@ -141,6 +152,16 @@ fn held(loss: &v1::Loss) -> String {
         grouped(loss.first),
         loss.generation.saturating_sub(1),
     )
+}
+
+/// How a projection is, in a line.
+fn projection(projection: &v1::ProjectionStatus) -> String {
+    let place = match (projection.failing, projection.lag) {
+        (true, _) => "failing: see the log".to_owned(),
+        (false, 0) => "at head".to_owned(),
+        (false, lag) => format!("{} behind head", grouped(lag)),
+    };
+    format!("{}  {place}  {} on disk", plain(&projection.name), bytes(projection.disk_bytes))
 }
 
 /// How the scrub goes, in a line.
@@ -203,6 +224,13 @@ mod tests {
                 volumes: Some(v1::VolumeStatus { sealed: 2, waiting: 1, sealing_failing: false }),
                 generation: 2,
                 losses: vec![v1::Loss { generation: 2, first: 1_200, last: 0 }],
+                projections: vec![v1::ProjectionStatus {
+                    name: "usage".to_owned(),
+                    position: 1_200,
+                    lag: 34,
+                    failing: false,
+                    disk_bytes: 3_000_000,
+                }],
             },
         }
     }
@@ -210,26 +238,27 @@ mod tests {
     #[test]
     fn the_status_is_a_page_for_people() {
         let expected = "\
-keyledger   0.1.0 (http://127.0.0.1:50051)
-started     2026-11-23 05:30:12Z  up 3 h 12 min
+keyledger    0.1.0 (http://127.0.0.1:50051)
+started      2026-11-23 05:30:12Z  up 3 h 12 min
 
-head        1,234
-anchor      1,230  4 behind head
-snapshot    1,000
-tree root   abababababababababababababababababababababababababababababababab
-generation  2
-engine      sled 0.34.7  12.2 MiB on disk
-volumes     2 sealed  1 waiting
-scrub       all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
-pepper      version 1
-queue       empty
+head         1,234
+anchor       1,230  4 behind head
+snapshot     1,000
+tree root    abababababababababababababababababababababababababababababababab
+generation   2
+engine       sled 0.34.7  12.2 MiB on disk
+volumes      2 sealed  1 waiting
+projections  usage  34 behind head  2.8 MiB on disk
+scrub        all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
+pepper       version 1
+queue        empty
 
-accounts    12
-keys        1,204
-callers     3
+accounts     12
+keys         1,204
+callers      3
 
-HELD        no key is authenticated: events 1,200 to the unknown end of generation 1 were lost in a restore
-WARNING     ledger/volume-00000002: damaged
+HELD         no key is authenticated: events 1,200 to the unknown end of generation 1 were lost in a restore
+WARNING      ledger/volume-00000002: damaged
 ";
         assert_eq!(shown(Format::Table, &status()), expected);
     }
@@ -239,6 +268,7 @@ WARNING     ledger/volume-00000002: damaged
         let json = status().json();
         assert_fields_of_message("GetStatusResponse", &json);
         assert_fields_of_message("Loss", &json["losses"][0]);
+        assert_fields_of_message("ProjectionStatus", &json["projections"][0]);
         assert_fields_of_message("StatusCounts", &json["counts"]);
         assert_fields_of_message("EngineStatus", &json["engine"]);
         assert_fields_of_message("ScrubStatus", &json["scrub"]);

@@ -35,7 +35,7 @@ impl When {
     }
 }
 
-/// A time that is past, as typed: itself, or so long ago.
+/// A past time as typed: itself, or so long before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Past {
     /// An instant.
@@ -55,17 +55,6 @@ impl Past {
             Past::Ago(span) => before(now, span),
         }
     }
-}
-
-/// Parses a time: RFC 3339, or a span ago such as `30d`.
-pub(super) fn parse_past(text: &str) -> Result<Past, String> {
-    if let Ok(span) = parse_span(text) {
-        return Ok(Past::Ago(span));
-    }
-    text.parse().map(Past::At).map_err(|_| {
-        "expected a time such as 2027-01-31T09:00:00Z, or a span ago such as 30d or 12h30m"
-            .to_owned()
-    })
 }
 
 /// The instant `span` before `now`, for a message.
@@ -91,6 +80,17 @@ pub(super) fn parse_when(text: &str) -> Result<When, String> {
     }
     text.parse().map(When::At).map_err(|_| {
         "expected a time such as 2027-01-31T09:00:00Z, or a span from now such as 30d or 12h30m"
+            .to_owned()
+    })
+}
+
+/// Parses a past time: RFC 3339, or a span before now such as `30d`.
+pub(super) fn parse_past(text: &str) -> Result<Past, String> {
+    if let Ok(span) = parse_span(text) {
+        return Ok(Past::Ago(span));
+    }
+    text.parse().map(Past::At).map_err(|_| {
+        "expected a time such as 2027-01-31T09:00:00Z, or a span before now such as 30d or 12h30m"
             .to_owned()
     })
 }
@@ -138,14 +138,20 @@ pub(super) fn humane(time: &prost_types::Timestamp) -> String {
         .map_or_else(|| raw(time), |instant| instant.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
+/// A message's time to the minute, for people: `2026-11-23 05:30Z`.
+pub(super) fn minute(time: &prost_types::Timestamp) -> String {
+    instant(time)
+        .map_or_else(|| raw(time), |instant| instant.strftime("%Y-%m-%d %H:%MZ").to_string())
+}
+
+/// The time of day of a message's time in UTC: `05:30:12Z`.
+pub(super) fn time_of_day(time: &prost_types::Timestamp) -> String {
+    instant(time).map_or_else(|| raw(time), |instant| instant.strftime("%H:%M:%SZ").to_string())
+}
+
 /// The day of a message's time in UTC, for narrow columns.
 pub(super) fn day(time: &prost_types::Timestamp) -> String {
     instant(time).map_or_else(|| raw(time), |instant| instant.strftime("%Y-%m-%d").to_string())
-}
-
-/// The time of day of a message's time in UTC, beside a line that has the day: `05:30:12Z`.
-pub(super) fn instant_of_day(time: &prost_types::Timestamp) -> String {
-    instant(time).map_or_else(|| raw(time), |instant| instant.strftime("%H:%M:%SZ").to_string())
 }
 
 /// A span for people, by its two largest units: `3 d 4 h`.
@@ -196,7 +202,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{
-        When, day, humane, humane_span, humane_wait, parse_span, parse_when, rfc3339, span,
+        Past, When, day, humane, humane_span, humane_wait, minute, parse_past, parse_span,
+        parse_when, rfc3339, span, time_of_day,
     };
 
     fn at(text: &str) -> Timestamp {
@@ -252,6 +259,19 @@ mod tests {
     }
 
     #[test]
+    fn a_past_time_is_an_instant_or_a_span_before_now() {
+        let now = at("2026-11-23T05:30:12.25Z");
+        assert_eq!(parse_past("1d"), Ok(Past::Ago(Duration::from_secs(86_400))));
+        let shown =
+            |text| parse_past(text).and_then(|past| past.from(now)).map(|time| rfc3339(&time));
+        assert_eq!(shown("1d").as_deref(), Ok("2026-11-22T05:30:12.25Z"));
+        assert_eq!(shown("2027-01-31T09:00:00+01:00").as_deref(), Ok("2027-01-31T08:00:00Z"));
+        for text in ["", "+1d", "-1d", "yesterday", "99999999999w"] {
+            assert!(shown(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn an_instant_before_1970_keeps_its_value() {
         let time =
             When::At(at("1969-12-31T23:59:59.5Z")).from(now_is_not_used()).expect("in range");
@@ -269,6 +289,10 @@ mod tests {
         assert_eq!(rfc3339(&time), "2026-11-23T05:30:12.999Z");
         assert_eq!(humane(&time), "2026-11-23 05:30:12Z");
         assert_eq!(day(&time), "2026-11-23");
+        assert_eq!(
+            (minute(&time), time_of_day(&time)),
+            ("2026-11-23 05:30Z".to_owned(), "05:30:12Z".to_owned())
+        );
         assert_eq!(
             humane(&prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
             "9223372036854775807 s after 1970"

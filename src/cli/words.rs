@@ -46,6 +46,8 @@ api_enums! {
     AccountStatus "ACCOUNT_STATUS_",
     DenialReason "DENIAL_REASON_",
     EventKind "EVENT_KIND_",
+    Granularity "GRANULARITY_",
+    GroupBy "GROUP_BY_",
     KeyProblem "KEY_PROBLEM_",
     KeyState "KEY_STATE_",
     Mechanism "MECHANISM_",
@@ -54,6 +56,7 @@ api_enums! {
     Resolution "RESOLUTION_",
     RevokeReason "REVOKE_REASON_",
     Role "ROLE_",
+    SignalKind "SIGNAL_KIND_",
     UsageGapCause "USAGE_GAP_CAUSE_",
 }
 
@@ -99,6 +102,8 @@ mod tests {
         }
         check::<v1::AccountStatus>();
         check::<v1::DenialReason>();
+        check::<v1::Granularity>();
+        check::<v1::GroupBy>();
         check::<v1::KeyProblem>();
         check::<v1::KeyState>();
         check::<v1::Outcome>();
@@ -108,6 +113,7 @@ mod tests {
         check::<v1::Mechanism>();
         check::<v1::Resolution>();
         check::<v1::UsageGapCause>();
+        check::<v1::SignalKind>();
     }
 
     #[test]

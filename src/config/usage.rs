@@ -14,6 +14,9 @@ const MAX_TENANTS: usize = 10_000;
 /// Seconds of the shortest and the longest usage window.
 const WINDOW_SECONDS: (u64, u64) = (60, 3600);
 
+/// Days of the longest time that figures are kept for: ten years.
+const MAX_KEPT_DAYS: u64 = 3_653;
+
 /// Whether an answer may leave before the use it rests on is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -63,6 +66,12 @@ pub struct UsageSettings {
     pub detail: Detail,
     /// Tenants for whom that is different.
     pub tenants: BTreeMap<TenantId, Detail>,
+    /// For how long figures are kept by minute. Default 7 days. From 1 day to ten years.
+    pub keep_minutes: Duration,
+    /// For how long by hour. Default 90 days; at least as long as by minute.
+    pub keep_hours: Duration,
+    /// For how long by day. Default 1,100 days: three years and a month; at least as long as by hour.
+    pub keep_days: Duration,
 }
 
 impl Default for UsageSettings {
@@ -75,6 +84,9 @@ impl Default for UsageSettings {
             when_behind: WhenBehind::Refuse,
             detail: Detail::Window,
             tenants: BTreeMap::new(),
+            keep_minutes: days(7),
+            keep_hours: days(90),
+            keep_days: days(1_100),
         }
     }
 }
@@ -96,6 +108,9 @@ pub(super) struct FileUsage {
     durability: Option<String>,
     when_behind: Option<String>,
     detail: Option<String>,
+    keep_minutes_days: Option<u64>,
+    keep_hours_days: Option<u64>,
+    keep_days_days: Option<u64>,
     #[serde(default)]
     tenants: BTreeMap<String, FileTenant>,
 }
@@ -133,6 +148,7 @@ impl FileUsage {
             let problem = "must be at least twice usage.flush_interval_ms";
             return Err(setting("usage.max_lag_ms", problem));
         }
+        let [keep_minutes, keep_hours, keep_days] = self.kept(&default)?;
         Ok(UsageSettings {
             window,
             flush_interval,
@@ -144,7 +160,31 @@ impl FileUsage {
             detail: choice("usage.detail", self.detail.as_deref(), &DETAILS)?
                 .unwrap_or(default.detail),
             tenants: self.tenants()?,
+            keep_minutes,
+            keep_hours,
+            keep_days,
         })
+    }
+
+    /// For how long figures are kept: no finer ones for longer than coarser ones.
+    fn kept(&self, default: &UsageSettings) -> Result<[Duration; 3], ConfigError> {
+        let one = |name: &str, given: Option<u64>, default| match given {
+            None => Ok(default),
+            Some(given) if (1..=MAX_KEPT_DAYS).contains(&given) => Ok(days(given)),
+            Some(_) => Err(setting(name, format!("must be from 1 to {MAX_KEPT_DAYS}"))),
+        };
+        let minutes = one("usage.keep_minutes_days", self.keep_minutes_days, default.keep_minutes)?;
+        let hours = one("usage.keep_hours_days", self.keep_hours_days, default.keep_hours)?;
+        let days = one("usage.keep_days_days", self.keep_days_days, default.keep_days)?;
+        if hours < minutes {
+            let problem = "must be at least usage.keep_minutes_days";
+            return Err(setting("usage.keep_hours_days", problem));
+        }
+        if days < hours {
+            let problem = "must be at least usage.keep_hours_days";
+            return Err(setting("usage.keep_days_days", problem));
+        }
+        Ok([minutes, hours, days])
     }
 
     fn tenants(&self) -> Result<BTreeMap<TenantId, Detail>, ConfigError> {
@@ -186,6 +226,10 @@ fn choice<T: Copy>(
     }
 }
 
+fn days(count: u64) -> Duration {
+    Duration::from_hours(24 * count)
+}
+
 fn is_window(seconds: u64) -> bool {
     (WINDOW_SECONDS.0..=WINDOW_SECONDS.1).contains(&seconds) && 3600 % seconds == 0
 }
@@ -210,6 +254,7 @@ mod tests {
         let settings = parsed(
             "[usage]\nwindow_seconds = 900\nflush_interval_ms = 20\nmax_lag_ms = 5000\n\
              durability = \"before_reply\"\nwhen_behind = \"shed\"\ndetail = \"denied\"\n\
+             keep_minutes_days = 3\nkeep_hours_days = 30\nkeep_days_days = 3653\n\
              [usage.tenants.acme]\ndetail = \"every\"\n[usage.tenants.\"b.example\"]\ndetail = \"window\"\n",
         );
         let tenant = |name| TenantId::parse(name).expect("a tenant");
@@ -222,6 +267,9 @@ mod tests {
             when_behind: WhenBehind::Shed,
             detail: Detail::Denied,
             tenants: BTreeMap::from(tenants),
+            keep_minutes: days(3),
+            keep_hours: days(30),
+            keep_days: days(3653),
         };
         assert_eq!(settings, expected);
         assert_eq!(settings.detail_of(&tenant("acme")), Detail::Every);
@@ -255,6 +303,13 @@ mod tests {
             ("[usage.tenants.acme]\ndetails = \"every\"", "details"),
             ("[usage.tenants.acme]", "detail"),
             ("windows = 1", "windows"),
+            ("keep_minutes_days = 0", "usage.keep_minutes_days"),
+            ("keep_days_days = 3654", "usage.keep_days_days: must be from 1 to 3653"),
+            ("keep_minutes_days = 91", "usage.keep_hours_days"),
+            (
+                "keep_hours_days = 1101",
+                "usage.keep_days_days: must be at least usage.keep_hours_days",
+            ),
         ];
         for (text, name) in cases {
             let said = Config::parse(&format!("[usage]\n{text}\n")).expect_err(text).to_string();

@@ -61,6 +61,9 @@ pub enum Refusal {
     /// The key has a successor already.
     #[error("the key has been rotated already")]
     KeyAlreadyRotated,
+    /// The key has no successor.
+    #[error("the key has not been rotated")]
+    KeyNotRotated,
     /// New scopes would allow what the present ones do not.
     #[error("scopes can only be narrowed")]
     ScopesWiden,

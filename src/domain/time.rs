@@ -36,6 +36,13 @@ impl Time {
         Time(self.0.saturating_add(micros).min(Time::MAX.0))
     }
 
+    /// This instant moved back by `span`.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        let micros = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        Time(self.0.saturating_sub(micros))
+    }
+
     /// The month this instant lies in, in UTC.
     #[must_use]
     pub fn month(self) -> Month {

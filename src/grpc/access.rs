@@ -33,12 +33,14 @@ pub enum Bound {
 const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analyst]);
 const ACCOUNT_READERS: Rule =
     Rule::Roles(&[Role::Provisioner, Role::Issuer, Role::Auditor, Role::Analyst]);
+const ANALYST: Rule = Rule::Roles(&[Role::Analyst]);
+const KEY_WARDENS: Rule = Rule::Roles(&[Role::Analyst, Role::Issuer]);
 const ISSUER: Rule = Rule::Roles(&[Role::Issuer]);
 const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 27] = [
+const RULES: [(&str, Rule, Bound); 32] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -65,6 +67,15 @@ const RULES: [(&str, Rule, Bound); 27] = [
     ),
     ("/keyledger.v1.AuditService/GetKeyAt", AUDITOR, Bound::Hidden),
     ("/keyledger.v1.AuditService/GetAccountAt", AUDITOR, Bound::Hidden),
+    (
+        "/keyledger.v1.UsageService/GetKeyUsage",
+        Rule::Roles(&[Role::Analyst, Role::Auditor]),
+        Bound::Hidden,
+    ),
+    ("/keyledger.v1.UsageService/QueryUsage", ANALYST, Bound::Refused),
+    ("/keyledger.v1.UsageService/ListIdleKeys", KEY_WARDENS, Bound::Refused),
+    ("/keyledger.v1.UsageService/GetStragglers", KEY_WARDENS, Bound::Hidden),
+    ("/keyledger.v1.UsageService/ListSignals", KEY_WARDENS, Bound::Refused),
     ("/keyledger.v1.AdminService/GetStatus", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/Backup", Rule::Roles(&[Role::Operator]), Bound::Refused),
     ("/keyledger.v1.AdminService/CreateCaller", ADMIN, Bound::OwnOnly),
@@ -129,6 +140,7 @@ mod tests {
             ("AccountService", include_str!("../../proto/keyledger/v1/account_service.proto")),
             ("AdminService", include_str!("../../proto/keyledger/v1/admin_service.proto")),
             ("AuditService", include_str!("../../proto/keyledger/v1/audit_service.proto")),
+            ("UsageService", include_str!("../../proto/keyledger/v1/usage_service.proto")),
         ];
         let mut found = Vec::new();
         for (service, text) in protos {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use prost_types::{FieldMask, Timestamp};
@@ -41,9 +42,9 @@ const MAX_METADATA_NAME: usize = 64;
 const MAX_METADATA_VALUE: usize = 512;
 
 /// Seconds of 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, between which timestamps are.
-const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+const TIMESTAMP_SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-const NANOS: std::ops::RangeInclusive<i32> = 0..=999_999_999;
+const NANOS: RangeInclusive<i32> = 0..=999_999_999;
 
 /// What is wrong with a request, so far. Every method that returns none has noted why.
 #[derive(Debug, Default)]
@@ -262,8 +263,20 @@ impl Violations {
 
     /// How long what is replaced still works.
     pub(super) fn overlap(&mut self, span: Option<prost_types::Duration>) -> Option<Duration> {
-        let span = span.and_then(whole_span).filter(|span| *span <= MAX_OVERLAP);
-        span.or_else(|| self.refuse("overlap", "must be set, 0 s to 90 days; 0 s ends it at once"))
+        let bounds = "0 s to 90 days; 0 s ends it at once";
+        self.span("overlap", span, Duration::ZERO..=MAX_OVERLAP, bounds)
+    }
+
+    /// A span that must be there; `told` says its bounds.
+    pub(super) fn span(
+        &mut self,
+        field: &str,
+        span: Option<prost_types::Duration>,
+        bounds: RangeInclusive<Duration>,
+        told: &str,
+    ) -> Option<Duration> {
+        let span = span.and_then(whole_span).filter(|span| bounds.contains(span));
+        span.or_else(|| self.refuse(field, format_args!("must be set, {told}")))
     }
 
     /// For how long nobody must use what is replaced for it to end before the overlap does; none: it does
@@ -344,13 +357,13 @@ impl Violations {
     }
 }
 
-/// Whether a text has at most `most` characters and none that is `barred`.
 /// A span that is not negative and well-formed.
 fn whole_span(span: prost_types::Duration) -> Option<Duration> {
     let (seconds, nanos) = (u64::try_from(span.seconds).ok()?, u32::try_from(span.nanos).ok()?);
     NANOS.contains(&span.nanos).then(|| Duration::new(seconds, nanos))
 }
 
+/// Whether a text has at most `most` characters and none that is `barred`.
 fn fits(text: &str, most: usize, barred: impl Fn(char) -> bool) -> bool {
     text.chars().take(most + 1).count() <= most && !text.contains(barred)
 }

@@ -192,8 +192,8 @@ fn a_page_has_a_default_size_and_a_bound() {
     assert_eq!([size(0), size(1), size(1000)], [Some(50), Some(1), Some(1000)]);
     assert_eq!([size(-1), size(1001), size(i32::MAX), size(i32::MIN)], [None; 4]);
     let token = |n| violated(|bad| bad.page(0, "0".repeat(n), Vec::new()));
-    assert_eq!(token(512), [""; 0]);
-    assert_eq!(token(513), ["page_token"]);
+    assert_eq!(token(MAX_TOKEN_LEN), [""; 0]);
+    assert_eq!(token(MAX_TOKEN_LEN + 1), ["page_token"]);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::domain::caller::{Role, Roles};
 use crate::domain::key::KeyState;
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::KeyProblem;
+use crate::domain::usage::UseOutcome;
+use crate::domain::usage::signals::SignalKind;
 use crate::domain::verdict::Denial;
 use crate::grpc::decode::Violations;
 use crate::proto::v1;
@@ -135,6 +137,34 @@ pub(super) fn denial_reason(denial: Denial) -> v1::DenialReason {
         Denial::PermissionMissing => v1::DenialReason::PermissionMissing,
         Denial::SourceNotAllowed => v1::DenialReason::SourceNotAllowed,
         Denial::RateLimited => v1::DenialReason::RateLimited,
+    }
+}
+
+/// Why a use was denied; UNSPECIFIED for one that was allowed.
+pub(super) fn use_outcome(outcome: UseOutcome) -> v1::DenialReason {
+    match outcome {
+        UseOutcome::Allowed => v1::DenialReason::Unspecified,
+        UseOutcome::Revoked => v1::DenialReason::Revoked,
+        UseOutcome::Superseded => v1::DenialReason::Superseded,
+        UseOutcome::Expired => v1::DenialReason::Expired,
+        UseOutcome::Disabled => v1::DenialReason::Disabled,
+        UseOutcome::TenantMismatch => v1::DenialReason::TenantMismatch,
+        UseOutcome::AccountInactive => v1::DenialReason::AccountInactive,
+        UseOutcome::PermissionMissing => v1::DenialReason::PermissionMissing,
+        UseOutcome::SourceNotAllowed => v1::DenialReason::SourceNotAllowed,
+        UseOutcome::RateLimited => v1::DenialReason::RateLimited,
+        UseOutcome::MissingKey => v1::DenialReason::MissingKey,
+        UseOutcome::MalformedKey => v1::DenialReason::MalformedKey,
+        UseOutcome::UnknownKey => v1::DenialReason::UnknownKey,
+    }
+}
+
+pub(super) fn signal_kind(kind: SignalKind) -> v1::SignalKind {
+    match kind {
+        SignalKind::NewSource => v1::SignalKind::NewSource,
+        SignalKind::EndedKeyTried => v1::SignalKind::EndedKeyTried,
+        SignalKind::Burst => v1::SignalKind::Burst,
+        SignalKind::UnknownKeys => v1::SignalKind::UnknownKeys,
     }
 }
 

@@ -23,6 +23,7 @@ mod key_service;
 pub mod layer;
 pub mod long_calls;
 mod status;
+mod usage_service;
 
 use std::sync::Arc;
 
@@ -33,10 +34,12 @@ use crate::grpc::account_service::AccountApi;
 use crate::grpc::admin_service::AdminApi;
 use crate::grpc::audit_service::AuditApi;
 use crate::grpc::key_service::KeyApi;
+use crate::grpc::usage_service::UsageApi;
 use crate::proto::v1::account_service_server::AccountServiceServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
 use crate::proto::v1::audit_service_server::AuditServiceServer;
 use crate::proto::v1::key_service_server::KeyServiceServer;
+use crate::proto::v1::usage_service_server::UsageServiceServer;
 
 /// The most bytes of a request: twice what one with every field at its bound takes.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
@@ -53,6 +56,7 @@ pub fn routes(app: &Arc<App>) -> Routes {
     let accounts = AccountServiceServer::new(AccountApi::new(Arc::clone(app)));
     let admin = AdminServiceServer::new(AdminApi::new(Arc::clone(app)));
     let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(app)));
+    let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(app)));
     macro_rules! bounded {
         ($service:ident) => {
             $service
@@ -64,4 +68,5 @@ pub fn routes(app: &Arc<App>) -> Routes {
         .add_service(bounded!(accounts))
         .add_service(bounded!(admin))
         .add_service(bounded!(audit))
+        .add_service(bounded!(usage))
 }

@@ -10,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::app::error::{AppError, FieldViolation};
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::Method;
-use crate::grpc::MAX_REQUEST_BYTES;
+use crate::grpc::{MAX_REQUEST_BYTES, encode};
 use crate::proto::v1::ErrorReason;
 
 /// The domain of every `ErrorInfo`.
@@ -116,9 +116,8 @@ fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
         }
         AppError::RevocationsUnresolved { first, last } => {
             let fault = fault(Code::Unavailable, Reason::RevocationsUnresolved);
-            let last = last.map_or(0, crate::domain::ids::Position::get);
-            let metadata = vec![("first", first.to_string()), ("last", last.to_string())];
-            Fault { metadata, ..fault }
+            let last = encode::position(*last).to_string();
+            Fault { metadata: vec![("first", first.to_string()), ("last", last)], ..fault }
         }
         AppError::BackupUnderWay { retry_after } => {
             let fault = fault(Code::ResourceExhausted, Reason::BackupUnderWay);
@@ -132,6 +131,11 @@ fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
         }
         AppError::UsesBehind { retry_after } => {
             let fault = fault(Code::Unavailable, Reason::UsesBehind);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
+        AppError::UsageBehind { position, retry_after } => {
+            let fault = fault(Code::Unavailable, Reason::UsageBehind);
+            let fault = fault.with("position", &encode::position(*position));
             Fault { retry_after: Some(*retry_after), ..fault }
         }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
@@ -233,6 +237,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::KeyExpired => precondition(Reason::KeyExpired),
         Refusal::KeyDisabled => precondition(Reason::KeyNotActive).with("state", &"DISABLED"),
         Refusal::KeyAlreadyRotated => precondition(Reason::KeyAlreadyRotated),
+        Refusal::KeyNotRotated => precondition(Reason::KeyNotRotated),
         Refusal::ActorOver => fault(Code::Unauthenticated, Reason::CallerCredentialInvalid),
         Refusal::NotForKeys => field("environment"),
         Refusal::ScopesWiden => field("key.scopes"),
@@ -247,7 +252,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::RequestIdReused => fault(Code::AlreadyExists, Reason::RequestIdReused),
         Refusal::TooLarge => fault(Code::InvalidArgument, Reason::RequestTooLarge),
         Refusal::StalePosition { current } => {
-            let position = current.map_or(0, crate::domain::ids::Position::get);
+            let position = encode::position(*current);
             fault(Code::Aborted, Reason::StalePosition).with("position", &position)
         }
         // Asked for by offline commands only.

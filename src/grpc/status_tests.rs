@@ -27,6 +27,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::KeyExpired,
         Refusal::KeyDisabled,
         Refusal::KeyAlreadyRotated,
+        Refusal::KeyNotRotated,
         Refusal::ScopesWiden,
         Refusal::ExpiryLater,
         Refusal::ExpiryPast,
@@ -60,6 +61,7 @@ fn every_status() -> Vec<Status> {
         AppError::RevocationsUnresolved { first: Position::FIRST, last: Position::new(42) },
         AppError::BackupUnderWay { retry_after: SOON },
         AppError::UsesBehind { retry_after: SOON },
+        AppError::UsageBehind { position: Position::new(42), retry_after: SOON },
         AppError::BackupOfOtherLog,
         AppError::NoRoomForBackup { needed: 212_860_928, free: 104_857_600 },
         AppError::TooSlow,
@@ -229,6 +231,7 @@ fn who_is_refused_for_too_much_is_told_when_to_try_again() {
         AppError::Overloaded { retry_after: SOON },
         AppError::SourceOverloaded { retry_after: SOON },
         AppError::RateLimited { retry_after: SOON },
+        AppError::UsageBehind { position: None, retry_after: SOON },
     ] {
         let retry = of(&error, None).get_details_retry_info().expect("a RetryInfo");
         assert_eq!(retry.retry_delay, Some(SOON));

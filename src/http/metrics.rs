@@ -2,13 +2,14 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
 //! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
-//! labels but the version's, so the number of series is fixed.
+//! labels but the version's, the projection's and the kind of signals, so the number of series is fixed.
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::Phase;
 use crate::app::status::Figures;
+use crate::domain::usage::signals::SignalKind;
 
 /// The content type of the format.
 pub(super) const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -77,6 +78,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     rates(&mut page, figures);
     uses(&mut page, figures);
     audit(&mut page, figures);
+    projections(&mut page, figures);
     scrub(&mut page, figures);
     page.0
 }
@@ -175,6 +177,32 @@ fn audit(page: &mut Page, figures: &Figures) {
     );
 }
 
+fn projections(page: &mut Page, figures: &Figures) {
+    let usage = &figures.usage_projection;
+    let mut add =
+        |name, help, value| page.add(name, "gauge", help, "{projection=\"usage\"}", value);
+    add(
+        "keyledger_projection_position",
+        "The last position that is folded into the projection.",
+        usage.position.map_or(0, |position| position.get()),
+    );
+    add(
+        "keyledger_projection_lag",
+        "Records of the log that are not folded into the projection yet.",
+        figures.projection_lag(),
+    );
+    add(
+        "keyledger_projection_failing",
+        "Whether the last try to fold more into the projection failed.",
+        usage.failing.into(),
+    );
+    add("keyledger_projection_disk_bytes", "Bytes of the projection on disk.", usage.bytes);
+    page.describe("keyledger_signals_total", "counter", "Unusual activity found since the start.");
+    for (kind, found) in SignalKind::ALL.iter().zip(usage.signals) {
+        page.sample("keyledger_signals_total", &format!("{{kind=\"{}\"}}", kind.name()), found);
+    }
+}
+
 fn scrub(page: &mut Page, figures: &Figures) {
     let scrub = &figures.scrub;
     page.gauge("keyledger_scrub_enabled", "Whether there is a scrub.", u8::from(scrub.runs));
@@ -222,6 +250,8 @@ fn ratio(part: u64, whole: u64) -> String {
 }
 
 /// The text so far.
+const TAKES_ALL: &str = "a String takes all text";
+
 struct Page(String);
 
 impl Page {
@@ -234,9 +264,17 @@ impl Page {
     }
 
     fn add(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: impl Display) {
-        let written =
-            writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{labels} {value}");
-        written.expect("a String takes all text");
+        self.describe(name, kind, help);
+        self.sample(name, labels, value);
+    }
+
+    fn describe(&mut self, name: &str, kind: &str, help: &str) {
+        let written = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        written.expect(TAKES_ALL);
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        writeln!(self.0, "{name}{labels} {value}").expect(TAKES_ALL);
     }
 }
 
@@ -246,6 +284,7 @@ mod tests {
     use crate::app::audit::AuditFigures;
     use crate::app::scrub::ScrubStatus;
     use crate::app::status::{EndFigures, RateFigures};
+    use crate::app::usage_model::ProjectionFigures;
     use crate::app::uses::{RecorderState, UseFigures};
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::LogState;
@@ -278,6 +317,12 @@ mod tests {
                 windows_waiting: 27,
                 windows_recorded: 28,
                 refused_by_a_rule: true,
+            },
+            usage_projection: ProjectionFigures {
+                position: Position::new(39),
+                failing: true,
+                bytes: 29,
+                signals: [30, 31, 32, 33],
             },
             pepper: PepperVersion(1),
             disk_bytes: 5,
@@ -346,6 +391,14 @@ mod tests {
             "keyledger_audit_events_total 33",
             "keyledger_audit_stalled_total 34",
             "keyledger_audit_damage_total 35",
+            "keyledger_projection_position{projection=\"usage\"} 39",
+            "keyledger_projection_lag{projection=\"usage\"} 3",
+            "keyledger_projection_failing{projection=\"usage\"} 1",
+            "keyledger_projection_disk_bytes{projection=\"usage\"} 29",
+            "keyledger_signals_total{kind=\"new_source\"} 30",
+            "keyledger_signals_total{kind=\"ended_key_tried\"} 31",
+            "keyledger_signals_total{kind=\"burst\"} 32",
+            "keyledger_signals_total{kind=\"unknown_keys\"} 33",
             "keyledger_scrub_enabled 1",
             "keyledger_scrub_passes_total 9",
             "keyledger_scrub_damage_total 11",
@@ -360,7 +413,9 @@ mod tests {
         let text = render(Phase::Ready, Some(&figures()));
         let described: Vec<_> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-        assert_eq!(described.len(), samples(&text).len());
+        let name = |sample: &&str| sample.split(['{', ' ']).next().map(str::to_owned);
+        let names: std::collections::BTreeSet<_> = samples(&text).iter().filter_map(name).collect();
+        assert_eq!(described.len(), names.len());
         for line in described {
             let (name, kind) = line.split_once(' ').expect("a kind");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");

@@ -9,6 +9,7 @@
 //! | `ledger/` | the volumes of the log: see [`crate::ledger::volumes`] |
 //! | `snapshots/` | states of the key table, so that a start need not fold the whole log |
 //! | `usage/` | usage journals: uses on their way to the log |
+//! | `projections/` | read models on disk; may be removed while no process uses the directory |
 //! | `datakeys` | wrapped data keys |
 //! | `keys/` | peppers and key-encryption keys, unless they are kept elsewhere |
 //! | `admin.credential` | the first admin's credential |
@@ -40,13 +41,14 @@ const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
 const FORMAT_BYTES: u64 = 256;
 
 /// Names at the top of the directory. A file being written has `.tmp` behind its name.
-const OUR_NAMES: [&str; 9] = [
+const OUR_NAMES: [&str; 10] = [
     "FORMAT",
     "LOCK",
     "anchor",
     "ledger",
     "snapshots",
     "usage",
+    "projections",
     "datakeys",
     "keys",
     "admin.credential",
@@ -236,6 +238,12 @@ impl DataDir {
     #[must_use]
     pub fn usage(&self) -> PathBuf {
         self.path.join("usage")
+    }
+
+    /// Read models on disk.
+    #[must_use]
+    pub fn projections(&self) -> PathBuf {
+        self.path.join("projections")
     }
 
     /// The wrapped data keys.

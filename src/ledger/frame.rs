@@ -209,6 +209,12 @@ impl FrameBuilder {
         FrameBuilder { bytes, first, count: 0, frontier: after.clone() }
     }
 
+    /// Bytes of the frame so far, without what stands behind its records.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether further records of these lengths keep the whole frame within [`MAX_FRAME_BYTES`].
     #[must_use]
     pub fn fits(&self, extra_record_lengths: &[usize]) -> bool {

@@ -28,7 +28,7 @@ use crate::ledger::anchor::AnchorKeeper;
 use crate::ledger::durable::{AbortOnPanic, fail_stop};
 use crate::ledger::engine::Ledger;
 use crate::ledger::frame::FrameBuilder;
-use crate::ledger::lanes::{Lane, Lanes, NotTaken};
+use crate::ledger::lanes::{Lane, Lanes, NotTaken, Refused, next_lane};
 use crate::ledger::writer::group::Group;
 use crate::merkle::Frontier;
 use crate::random::Random;
@@ -76,6 +76,7 @@ type PendingAnswer = (oneshot::Sender<Answer>, Answer);
 pub struct WriterHandle {
     lanes: Arc<Lanes<Entry>>,
     published: Arc<Notify>,
+    clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for WriterHandle {
@@ -94,8 +95,21 @@ impl WriterHandle {
         lane: Lane,
         command: Command,
     ) -> Result<oneshot::Receiver<Answer>, NotTaken> {
+        self.offer(lane, command).map_err(|refused| refused.why)
+    }
+
+    /// As [`WriterHandle::submit`], but a command that is not taken is given back.
+    ///
+    /// # Errors
+    /// [`Refused`] if too many commands wait or the writer takes no more.
+    pub fn offer(
+        &self,
+        lane: Lane,
+        command: Command,
+    ) -> Result<oneshot::Receiver<Answer>, Refused<Box<Command>>> {
         let (answer, receiver) = oneshot::channel();
-        self.lanes.put(lane, Entry { command, answer })?;
+        let put = self.lanes.put(lane, Entry { command, answer }, self.clock.monotonic());
+        put.map_err(|Refused { why, entry }| Refused { why, entry: Box::new(entry.command) })?;
         Ok(receiver)
     }
 
@@ -164,7 +178,11 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
     ) -> std::io::Result<(WriterHandle, JoinHandle<L>)> {
         let lanes = Arc::new(Lanes::default());
         let published = Arc::new(Notify::new());
-        let handle = WriterHandle { lanes: Arc::clone(&lanes), published: Arc::clone(&published) };
+        let handle = WriterHandle {
+            lanes: Arc::clone(&lanes),
+            clock: Arc::clone(&clock),
+            published: Arc::clone(&published),
+        };
         let writer = Writer {
             ledger,
             table,
@@ -201,9 +219,16 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
         if let Some(step) = step {
             group.add_step(step);
         }
-        while !group.is_full()
-            && let Some(entry) = self.carried.take().or_else(|| self.lanes.take())
-        {
+        let waited = self.lanes.background_waited(self.clock.monotonic());
+        // Without what was carried: the share is of what the lanes give.
+        let mut begun = None;
+        while !group.is_full() {
+            let next = self.carried.take().or_else(|| {
+                let (count, bytes) = group.size();
+                let (first, empty) = *begun.get_or_insert((count, bytes));
+                self.lanes.take(next_lane(waited, count - first, bytes - empty))
+            });
+            let Some(entry) = next else { break };
             if let Some(entry) = group.admit(entry) {
                 self.carried = Some(entry);
                 break;

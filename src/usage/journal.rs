@@ -34,7 +34,8 @@
 //! `fdatasync` each, and none is written before the last is durable. So loss of power can tear the last
 //! frame only: bytes at the end that are no frame are what it leaves, and the next start cuts them off and
 //! puts an end there. Such bytes *before* a frame are damage, and so is a journal without an end when a
-//! later one holds frames.
+//! later one holds frames. A journal whose header is not as it was written is set aside by the next start,
+//! as `usage-<20 digits>.klj.damaged`, for a person to look at.
 
 mod dir;
 mod error;
@@ -52,7 +53,7 @@ use std::num::NonZeroU64;
 pub use dir::{Examined, Journals};
 pub use error::JournalError;
 pub use layout::{Header, MAX_PAYLOAD_BYTES};
-pub use read::{Ending, Found, Frame, JournalReader, gap_since};
+pub use read::{Ending, Found, Frame, Headless, JournalReader, gap_since};
 pub use write::{AppendTo, JournalWriter};
 
 /// The number of a journal, from 1.

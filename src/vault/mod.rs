@@ -14,6 +14,7 @@ pub mod seal;
 mod secret_key;
 pub mod slot;
 pub mod snapshot_key;
+pub mod source_key;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub use pepper_ring::PepperRing;
 pub use seal::{SealContext, commitment};
 pub use slot::Scope;
 pub use snapshot_key::{SnapshotKeys, SnapshotMac};
+pub use source_key::{SEALED_SOURCE_BYTES, SourceKey};
 
 /// Copies every key file of `from` to `to`, which is made if it is not there. Each must be whole, for its
 /// owner alone and in its place. One that is there already must be the same.

@@ -7,7 +7,10 @@
 use std::collections::HashMap;
 
 use bytes::{Buf, Bytes};
+use keyledger::proto::v1::{AuthenticateResponse, Outcome};
+use prost::Message;
 
+use super::journal::name_of;
 use super::trace::Op;
 
 /// From the operation of this index on, the server has said that the log reaches this position.
@@ -21,8 +24,40 @@ const FRAME_HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 const GRPC_PREFIX_BYTES: usize = 5;
 
+/// From the operation of this index on, somebody has been told this of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub op: usize,
+    /// Key and outcome, as they are counted.
+    pub name: String,
+}
+
 /// The answers that name a position, in the order in which they left.
 pub fn answers(ops: &[Op]) -> Vec<Answer> {
+    let found = messages(ops).into_iter();
+    found
+        .filter_map(|(op, message)| Some(Answer { op, position: position_in(&message)? }))
+        .collect()
+}
+
+/// The verdicts on keys, in the order in which they left.
+pub fn verdicts(ops: &[Op]) -> Vec<Verdict> {
+    let found = messages(ops).into_iter();
+    found.filter_map(|(op, message)| Some(Verdict { op, name: verdict_in(&message)? })).collect()
+}
+
+fn verdict_in(message: &Bytes) -> Option<String> {
+    let found = fields(message)?;
+    verdict_position(&found)?;
+    let verdict = AuthenticateResponse::decode(message.clone()).ok()?;
+    let outcome = match verdict.outcome() {
+        Outcome::Allowed => "Allowed".to_owned(),
+        _ => format!("{:?}", verdict.denial_reason()),
+    };
+    Some(name_of(&verdict.key_id, &outcome))
+}
+
+fn messages(ops: &[Op]) -> Vec<(usize, Bytes)> {
     let mut connections: HashMap<u64, Connection> = HashMap::new();
     let mut found = Vec::new();
     for (at, op) in ops.iter().enumerate() {
@@ -31,8 +66,7 @@ pub fn answers(ops: &[Op]) -> Vec<Answer> {
             Op::Start => connections.clear(),
             Op::Sent { socket, data } => {
                 let messages = connections.entry(*socket).or_default().take(data);
-                let positions = messages.iter().filter_map(position_in);
-                found.extend(positions.map(|position| Answer { op: at, position }));
+                found.extend(messages.into_iter().map(|message| (at, message)));
             }
             _ => {}
         }
@@ -80,12 +114,17 @@ fn whole_message(received: &mut Vec<u8>) -> Option<Bytes> {
 /// root of 32 bytes in field 3, a verdict its position in field 9 beside an outcome in field 1. The
 /// first part of a backup is a head in field 1, and nothing else.
 fn position_in(message: &Bytes) -> Option<u64> {
-    let Fields { numbers, texts } = fields(message)?;
+    let found = fields(message)?;
+    let verdict = verdict_position(&found);
+    let Fields { numbers, texts } = found;
     let number = |field: u64| numbers.get(&field).copied();
     let status = number(2).filter(|_| is_hash(texts.get(&3)));
-    let verdict = number(9).filter(|_| number(1).is_some());
     let alone = texts.get(&1).filter(|_| texts.len() == 1 && numbers.is_empty());
     number(14).or(status).or(verdict).or_else(|| position_of_backup(alone?))
+}
+
+fn verdict_position(found: &Fields) -> Option<u64> {
+    found.numbers.get(&9).copied().filter(|_| found.numbers.contains_key(&1))
 }
 
 /// The head of a backup has its position in field 4, between an origin in field 2 and a root in field 5

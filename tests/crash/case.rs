@@ -14,6 +14,7 @@ use super::modes::{Mode, crash};
 use super::points::Class;
 use super::recovery::Job;
 use super::tree::Tree;
+use super::verify_uses::UseBounds;
 use super::worker::{Worker, clear};
 
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Case {
     pub mode: Mode,
     pub seed: u64,
     pub tree: Tree,
+    uses: Option<UseBounds>,
 }
 
 /// What the world had been told when the crash came.
@@ -34,6 +36,8 @@ pub struct Told {
     pub trace: &'static str,
     pub answered: u64,
     pub ready: bool,
+    /// How many verdicts on keys had been answered.
+    pub verdicts: u64,
 }
 
 /// Openings of a state. The worst of what a crash does shows at the second.
@@ -64,9 +68,11 @@ impl Case {
     pub fn new(trace: &Arc<Trace>, disk: &Disk, class: Class, mode: Mode, seed: u64) -> Self {
         let point = disk.done;
         let (answered, ready) = (trace.answered(point), trace.is_ready(point));
-        let told = Told { trace: trace.name, answered, ready };
+        let uses = trace.use_bounds(point);
+        let verdicts = uses.as_ref().map_or(0, |uses| uses.answered.values().sum());
+        let told = Told { trace: trace.name, answered, ready, verdicts };
         let tree = crash(disk, mode, &mut Dice::new(seed));
-        Case { trace: Arc::clone(trace), told, class, point, mode, seed, tree }
+        Case { trace: Arc::clone(trace), told, class, point, mode, seed, tree, uses }
     }
 
     /// Recovers the state in `place`. Its problem, if it has one.
@@ -93,6 +99,7 @@ impl Case {
             verify: false,
             volume_bytes: self.trace.volume_bytes,
             frame_bytes: self.trace.frame_bytes,
+            uses: self.uses.clone(),
         }
     }
 

@@ -8,7 +8,7 @@
 //! - A journalled file system makes what concerns names and lengths durable in order, over all files:
 //!   an fsync, and an fdatasync of a file that has grown, take all before them along.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -68,8 +68,8 @@ pub struct Entry {
 /// Which promises of the system are broken on purpose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// fdatasync does nothing.
-    pub no_fdatasync: bool,
+    /// fdatasync does nothing to files that were made at a path that begins so.
+    pub no_fdatasync: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,13 +81,16 @@ pub struct Disk {
     /// The operation up to which the journal is durable.
     pub committed: usize,
     faults: Faults,
+    /// Files that fdatasync does nothing to.
+    deaf: HashSet<NodeId>,
 }
 
 impl Disk {
     /// An empty, durable root.
     pub fn new(faults: Faults) -> Self {
         let nodes = vec![Node::Dir(Dir::default())];
-        Disk { nodes, by_inode: HashMap::new(), done: 0, committed: 0, faults }
+        let (by_inode, deaf) = (HashMap::new(), HashSet::new());
+        Disk { nodes, by_inode, done: 0, committed: 0, faults, deaf }
     }
 
     pub fn apply(&mut self, op: &Op) {
@@ -107,7 +110,7 @@ impl Disk {
                 let node = self.node_of(*inode);
                 self.nodes[node].sync();
             }
-            Op::SyncData { .. } if self.faults.no_fdatasync => {}
+            Op::SyncData { inode } if self.deaf.contains(&self.node_of(*inode)) => {}
             Op::SyncData { inode } => {
                 let node = self.node_of(*inode);
                 if matches!(&self.nodes[node], Node::File(file) if file.has_grown()) {
@@ -132,6 +135,9 @@ impl Disk {
 
     fn make(&mut self, path: &str, inode: u64, node: Node) {
         let id = self.nodes.len();
+        if self.faults.no_fdatasync.is_some_and(|begin| path.starts_with(begin)) {
+            self.deaf.insert(id);
+        }
         self.nodes.push(node);
         // The number of a removed file may be used again.
         self.by_inode.insert(inode, id);

@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::answers::Answer;
+use super::answers::{Answer, Verdict};
 use super::case::{Case, Told};
 use super::dice::Dice;
 use super::disk::{Disk, Faults};
+use super::journal::{Flush, Uses};
 use super::modes::Mode;
 use super::points::Points;
 use super::table::Tally;
 use super::trace::Op;
 use super::truth::Truth;
+use super::verify_uses::UseBounds;
 use super::worker::{Setting, Worker, place_for_states};
 
 /// What a recorded run did, what it answered, and what is true because of it.
@@ -32,9 +34,49 @@ pub struct Trace {
     pub volume_bytes: u64,
     /// Not 0: bare sled, with frames of this length.
     pub frame_bytes: u64,
+    /// If the run is about uses of keys: these.
+    pub uses: Option<Uses>,
 }
 
 impl Trace {
+    /// What a crash here demands of the uses on record.
+    pub fn use_bounds(&self, point: usize) -> Option<UseBounds> {
+        let starts = self.ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Start));
+        let starts: Vec<_> = starts.map(|(at, _)| at).collect();
+        self.uses.as_ref().map(|uses| uses.at(point, &starts))
+    }
+
+    /// The same operations, in this order.
+    pub fn reordered(&self, order: &[usize]) -> Trace {
+        let mut places = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(place, at)| places[*at] = place);
+        let answer = |answer: &Answer| Answer { op: places[answer.op], ..*answer };
+        let uses = self.uses.as_ref().map(|uses| Uses {
+            before_reply: uses.before_reply,
+            verdicts: uses
+                .verdicts
+                .iter()
+                .map(|verdict| Verdict { op: places[verdict.op], ..verdict.clone() })
+                .collect(),
+            flushes: uses
+                .flushes
+                .iter()
+                .map(|flush| Flush {
+                    written: places[flush.written],
+                    synced: flush.synced.map(|synced| places[synced]),
+                    ..flush.clone()
+                })
+                .collect(),
+        });
+        Trace {
+            ops: order.iter().map(|at| self.ops[*at].clone()).collect(),
+            answers: self.answers.iter().map(answer).collect(),
+            truth: self.truth.clone(),
+            uses,
+            ..*self
+        }
+    }
+
     /// The last position answered before the crash.
     pub fn answered(&self, point: usize) -> u64 {
         let before = self.answers.iter().filter(|answer| answer.op < point);

@@ -35,6 +35,12 @@ impl Told {
         std::mem::take(&mut *self.0.lock().expect("no panic"))
     }
 
+    fn secret_of(&self, id: &str) -> String {
+        let notes = self.0.lock().expect("no panic");
+        let key = notes.keys.iter().find(|key| key.id == id).expect("a key of this run");
+        key.secret.clone()
+    }
+
     fn position(&self, position: u64) {
         self.0.lock().expect("no panic").positions.insert(position);
     }
@@ -69,6 +75,13 @@ impl Hand {
         let metadata = (0..metadata).map(|at| (format!("{at}"), "x".repeat(500))).collect();
         let request = v1::CreateKeyRequest { metadata, ..new_key("acme", ACCOUNT, name) };
         self.create_key(request).await
+    }
+
+    /// A key, and its secret.
+    pub async fn create_with_secret(&self, name: &str) -> (String, String) {
+        let id = self.create(name, 0).await.expect("created");
+        let secret = self.told.secret_of(&id);
+        (id, secret)
     }
 
     async fn create_key(&self, request: v1::CreateKeyRequest) -> Result<String, Status> {

@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use keyledger::clock::{Clock, SystemClock};
+use keyledger::domain::time::Time;
 use tempfile::TempDir;
 
 use super::dice::Dice;
@@ -26,6 +28,10 @@ pub struct Recorder {
     /// What makes the directory as it was before the first start.
     before: Vec<Op>,
     starts: usize,
+    /// If set: how many times as fast clocks run.
+    pub speed: Option<u32>,
+    /// When it was made, by the machine's clock.
+    since: Time,
 }
 
 /// The shim, built once; answers where it is.
@@ -52,7 +58,8 @@ impl Recorder {
         let home = TempDir::new().expect("a directory");
         let root = home.path().canonicalize().expect("it is there").join("root");
         fs::create_dir(&root).expect("a directory");
-        Recorder { home, root, before: Vec::new(), starts: 0 }
+        let since = SystemClock::new().wall();
+        Recorder { home, root, before: Vec::new(), starts: 0, speed: None, since }
     }
 
     /// Begins with a directory that is there already, and durable; whether it has been announced as
@@ -86,6 +93,10 @@ impl Recorder {
     pub fn record(&mut self, command: &mut Command, shim: &Path) {
         command.env("LD_PRELOAD", shim).env("GATE_ROOT", &self.root);
         command.env("GATE_TRACE", self.trace_of(self.starts));
+        if let Some(speed) = self.speed {
+            let since = self.since.as_micros() / 1_000_000;
+            command.env("GATE_SPEED", speed.to_string()).env("GATE_SINCE", since.to_string());
+        }
         self.starts += 1;
     }
 

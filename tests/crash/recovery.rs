@@ -17,7 +17,7 @@ use keyledger::app::page::PageRequest;
 use keyledger::app::put_account::AccountChange;
 use keyledger::app::startup::{self, Opened};
 use keyledger::clock::SystemClock;
-use keyledger::config::{Config, LedgerSettings};
+use keyledger::config::{Config, Durability, LedgerSettings};
 use keyledger::domain::ids::{AccountId, AccountRef, KeyId, Position, TenantId};
 use keyledger::domain::key::RevokeReason;
 use keyledger::domain::key_format::Environment;
@@ -30,8 +30,10 @@ use tokio::runtime::Runtime;
 
 use super::backups::check_tidied;
 use super::control_frames;
+use super::journal::Journals;
 use super::truth::{GivenKey, Truth, read_log};
 use super::verify::{Act, Change, Demand, Seen, verify};
+use super::verify_uses::{UseBounds, verify_uses};
 
 /// The most keys asked about at one opening.
 const MOST_ASKED: usize = 48;
@@ -59,6 +61,8 @@ pub struct Job {
     pub volume_bytes: u64,
     /// Not 0: this is a database of bare sled with frames of this length.
     pub frame_bytes: u64,
+    /// If the run was about uses of keys: what must be on record of them.
+    pub uses: Option<UseBounds>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -104,23 +108,40 @@ fn say(report: &Report) {
 }
 
 fn verify_log(job: &Job, truth: &Truth) -> Result<(), String> {
-    let log = read_log(&job.root.join("data"), job.volume_bytes)?;
+    let data_dir = job.root.join("data");
+    if job.uses.is_some() {
+        // Whatever was left of uses is on record after this.
+        let Opened { app, closing, .. } = open(job)?;
+        drop(app);
+        closing.close().map_err(|error| format!("closing: {error}"))?;
+    }
+    let log = read_log(&data_dir, job.volume_bytes)?;
     let Job { answered, seen, acts, .. } = job;
-    verify(&log, &Demand { truth, answered: *answered, seen, acts })
+    verify(&log, &Demand { truth, answered: *answered, seen, acts })?;
+    let Some(bounds) = &job.uses else { return Ok(()) };
+    let left = Journals::of(&data_dir)?.left(&data_dir)?;
+    verify_uses(&log, bounds, seen, &left)
 }
 
-/// Opens the service, looks at it, uses it, closes it.
-fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
-    let data_dir = job.root.join("data");
+fn open(job: &Job) -> Result<Opened, String> {
     let ledger = LedgerSettings {
         volume_bytes: job.volume_bytes,
         scrub_bytes_per_second: None,
         ..LedgerSettings::default()
     };
-    let config = Config { data_dir: data_dir.clone(), ledger, ..Config::default() };
+    let mut config = Config { data_dir: job.root.join("data"), ledger, ..Config::default() };
+    if job.uses.as_ref().is_some_and(|uses| uses.before_reply) {
+        config.usage.durability = Durability::BeforeReply;
+    }
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     let opened = startup::open(&config, clock, random, &Silent);
-    let Opened { app, closing, .. } = opened.map_err(|error| format!("refused: {error}"))?;
+    opened.map_err(|error| format!("refused: {error}"))
+}
+
+/// Opens the service, looks at it, uses it, closes it.
+fn use_it(runtime: &Runtime, job: &Job, truth: &Truth, report: &mut Report) -> Result<(), String> {
+    let data_dir = job.root.join("data");
+    let Opened { app, closing, .. } = open(job)?;
     check_tidied(&job.root)?;
     let identity = identify(&app, &data_dir, job.ready.then_some(truth))?;
     let seen = runtime.block_on(look(&app, &identity, job, truth))?;

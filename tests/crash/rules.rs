@@ -233,7 +233,11 @@ fn sync_file_range_keeps_bytes_in_its_mode_alone_and_never_a_length() {
 #[test]
 fn an_fdatasync_can_be_made_to_do_nothing() {
     let ops = [make("a", 1), ROOT, write(1, 0, b"one"), FILE_DATA];
-    let deaf = Faults { no_fdatasync: true };
-    assert_eq!(outcomes(&faulty(&ops, deaf), strict(Data::None)), some(&[b""]));
+    for begin in ["", "a"] {
+        let deaf = Faults { no_fdatasync: Some(begin) };
+        assert_eq!(outcomes(&faulty(&ops, deaf), strict(Data::None)), some(&[b""]));
+    }
+    let other = Faults { no_fdatasync: Some("b") };
+    assert_eq!(outcomes(&faulty(&ops, other), strict(Data::None)), some(&[b"one"]));
     assert_eq!(outcomes(&disk(&ops), strict(Data::None)), some(&[b"one"]));
 }

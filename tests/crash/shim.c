@@ -5,6 +5,8 @@
 //   GATE_ROOT   the directory, absolute, without a link in it
 //   GATE_TRACE  the file to record to, outside of the directory
 //   GATE_KEEP   if set: removing a file whose name ends so is answered with success and not done
+//   GATE_SPEED  if set: the clocks run so many times as fast; the wall clock from an hour before GATE_SINCE,
+//               seconds since 1970, so that over several starts it goes on and stays behind the real one
 //
 // A record is a header (struct record, little-endian), the bytes of its path, the bytes of its data.
 // Files are named by inode number, so that renames and copies of descriptors need no thought; the
@@ -16,6 +18,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -29,11 +32,14 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FDS 65536
 #define API __attribute__((visibility("default")))
 #define ALIAS(name, of) extern __typeof__(of) name __attribute__((alias(#of), visibility("default")))
+
+#define SECOND INT64_C(1000000000)
 
 struct record { uint32_t kind, path; uint64_t inode, offset, length, data; };
 
@@ -42,6 +48,7 @@ static volatile sig_atomic_t dying;
 static int trace = -1;
 static char root[PATH_MAX];
 static const char *kept_ending;
+static int64_t speed = 1, since; // times as fast; nanoseconds since 1970
 static char *paths[FDS]; // of the open files below the root; the root and what holds it are none of ours
 
 static void blind(const char *what, const char *path) {
@@ -56,9 +63,45 @@ __attribute__((constructor)) static void begin(void) {
     if (!below || !to || strlen(below) >= sizeof root) blind("anything", "GATE_ROOT, GATE_TRACE");
     strcpy(root, below);
     kept_ending = getenv("GATE_KEEP");
+    const char *faster = getenv("GATE_SPEED"), *from = getenv("GATE_SINCE");
+    if (faster && from) speed = atoll(faster), since = atoll(from) * SECOND;
     trace = syscall(SYS_openat, AT_FDCWD, to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (trace < 0) blind("anything", to);
     signal(SIGUSR2, die_soon);
+}
+
+// --- time. Who waits for a moment of the fast clock is woken at it; who waits for a span, after that span of
+// real time, which is later.
+
+static struct timespec at_nanos(int64_t nanos) {
+    return (struct timespec){nanos / SECOND, nanos % SECOND};
+}
+
+static int64_t nanos_of(const struct timespec *time) { return time->tv_sec * SECOND + time->tv_nsec; }
+
+API int clock_gettime(clockid_t clock, struct timespec *now) {
+    int result = syscall(SYS_clock_gettime, clock, now);
+    if (result || speed == 1) return result;
+    if (clock == CLOCK_MONOTONIC) *now = at_nanos(nanos_of(now) * speed);
+    if (clock == CLOCK_REALTIME) *now = at_nanos(since - 3600 * SECOND + (nanos_of(now) - since) * speed);
+    return 0;
+}
+
+// The standard library waits by a futex, until a moment of the monotonic clock.
+API long syscall(long number, ...) {
+    static long (*real)(long, ...);
+    va_list rest;
+    va_start(rest, number);
+    long a = va_arg(rest, long), b = va_arg(rest, long), c = va_arg(rest, long);
+    long d = va_arg(rest, long), e = va_arg(rest, long), f = va_arg(rest, long);
+    va_end(rest);
+    if (!real) real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+    struct timespec moment;
+    if (speed != 1 && number == SYS_futex && (b & ~FUTEX_PRIVATE_FLAG) == FUTEX_WAIT_BITSET && d) {
+        moment = at_nanos(nanos_of((const struct timespec *)d) / speed);
+        d = (long)&moment;
+    }
+    return real(number, a, b, c, d, e, f);
 }
 
 static void enter(void) { pthread_mutex_lock(&lock); }

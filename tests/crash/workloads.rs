@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keyledger::merkle::{Frontier, leaf_hash};
@@ -21,7 +21,7 @@ use crate::common::credential_in;
 use crate::common::process::Process;
 
 /// No volume of a run is full, unless the run is about that.
-const ONE_VOLUME: u64 = 64 * 1024 * 1024;
+pub const ONE_VOLUME: u64 = 64 * 1024 * 1024;
 
 /// The least a volume can be.
 pub const SMALL_VOLUME: u64 = 64 * 1024;
@@ -35,18 +35,32 @@ pub struct Run<'a> {
     recorder: Recorder,
     told: Told,
     volume_bytes: u64,
+    /// What else is configured.
+    pub config: &'static str,
 }
 
 impl<'a> Run<'a> {
     pub fn new(name: &'static str, shim: &'a Path, volume_bytes: u64) -> Self {
-        Run { name, shim, recorder: Recorder::new(), told: Told::default(), volume_bytes }
+        let (recorder, told) = (Recorder::new(), Told::default());
+        Run { name, shim, recorder, told, volume_bytes, config: "" }
+    }
+
+    /// Has clocks run so many times as fast.
+    pub fn faster(mut self, speed: u32) -> Self {
+        self.recorder.speed = Some(speed);
+        self
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.recorder.data_dir()
     }
 
     pub async fn start(&mut self) -> (Process, Hand) {
         let config = self.recorder.beside("keyledger.toml");
         // The scrub only reads, at times of its own.
+        let Run { volume_bytes, config: more, .. } = self;
         let text =
-            format!("[ledger]\nvolume_bytes = {}\nscrub_bytes_per_second = 0\n", self.volume_bytes);
+            format!("{more}[ledger]\nvolume_bytes = {volume_bytes}\nscrub_bytes_per_second = 0\n");
         fs::write(&config, text).expect("written");
         let arguments = [OsStr::new("--config"), config.as_os_str()];
         let server = self.recorder.serve(self.shim, &arguments);
@@ -70,7 +84,8 @@ impl<'a> Run<'a> {
         let truth =
             Truth { credential: credential_in(&data_dir), records, proposed: proposed(&ops), keys };
         let (name, volume_bytes) = (self.name, self.volume_bytes);
-        Trace { name, ops, answers, truth, first_point: 0, volume_bytes, frame_bytes: 0 }
+        let (first_point, frame_bytes, uses) = (0, 0, None);
+        Trace { name, ops, answers, truth, first_point, volume_bytes, frame_bytes, uses }
     }
 }
 
@@ -195,6 +210,7 @@ pub async fn recovery_of(name: &'static str, case: &Case, shim: &Path) -> Trace 
         recorder: Recorder::on(&case.tree, case.told.ready),
         told: Told::of(before.truth.keys.clone()),
         volume_bytes: before.volume_bytes,
+        config: "",
     };
     let (server, hand) = run.start().await;
     hand.status().await;

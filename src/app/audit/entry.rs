@@ -5,11 +5,11 @@ use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::app::error::AppError;
-use crate::app::sealing;
 use crate::domain::event::Recorded;
 use crate::domain::ids::Position;
 use crate::domain::personal::Personal;
 use crate::ledger::record::{self, RecordError, SALT_BYTES};
+use crate::projection::private;
 use crate::vault::OpenError;
 
 /// The personal fields of a record, opened.
@@ -79,7 +79,7 @@ impl App {
             return Err(BadRecord::Misplaced(fact.position));
         }
         let data_keys = &self.vault.data_keys;
-        let opened = if disclose { sealing::open_clear(data_keys, &fact)? } else { None };
+        let opened = if disclose { private::open_clear(data_keys, &fact)? } else { None };
         let disclosed = opened.map(|(clear, personal)| {
             let salt = record::salt(&clear).ok_or(OpenError::Altered)?;
             Ok::<_, OpenError>(Disclosed { clear, salt, personal })

@@ -26,10 +26,16 @@ pub(super) fn check(data_dir: &DataDir, report: &mut Report) {
     if !path.exists() {
         return;
     }
-    let journals = match Journals::look_at(&path, Arc::new(Uncovered)).examine() {
-        Ok(journals) => journals,
+    let journals = Journals::look_at(&path, Arc::new(Uncovered));
+    let all = journals.examine().and_then(|examined| Ok((examined, journals.aside()?)));
+    let (journals, aside) = match all {
+        Ok(all) => all,
         Err(error) => return report.add(Finding::new(Severity::Damage, "usage", error)),
     };
+    for name in aside {
+        let what = "was set aside by a start, its header being damaged; a gap is on record";
+        report.add(Finding::new(Severity::Warning, format!("usage/{name}"), what));
+    }
     for (number, read) in journals {
         let wrong = match read {
             Ok(found) => wrong_with(&found),

@@ -49,6 +49,7 @@ impl Fold for UseFold {
     type Entry = Use;
 
     fn flush(&mut self, batch: &Batch, entries: impl Iterator<Item = Use>, payload: &mut Vec<u8>) {
+        self.inbox.note_open(batch.journal.get(), batch.window);
         entry::encode_head(self.span, batch.shed, payload);
         let open = self.open.entry(batch.journal).or_default();
         for used in entries {

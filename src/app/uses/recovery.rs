@@ -21,7 +21,9 @@ use crate::domain::usage::{Tried, UseCounts};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::record::{self, RecordError};
 use crate::usage::entry::{Decoder, Flushed, NotUses};
-use crate::usage::journal::{Ending, Found, JournalError, Journals, gap_since};
+use crate::usage::journal::{
+    Ending, Found, Headless, JournalError, JournalNumber, Journals, gap_since,
+};
 use crate::usage::open_windows::{OpenWindows, Part, Whose};
 
 /// How far the rate limits look back.
@@ -76,6 +78,8 @@ pub(crate) struct Left {
     pub(crate) unsealed: Vec<Ended>,
     /// Gaps that MUST be on record before a new journal is begun.
     pub(crate) gaps: Vec<UsageGap>,
+    /// The journals that cannot be read, to be set aside once the gaps are on record.
+    pub(crate) headless: Vec<JournalNumber>,
 }
 
 /// What the log says of journals.
@@ -83,6 +87,8 @@ pub(crate) struct Left {
 struct OnRecord {
     parts: HashSet<(u64, Option<KeyId>, u32)>,
     gaps: HashSet<(u64, u32)>,
+    /// Journals that anything on record names.
+    named: HashSet<u64>,
 }
 
 /// Reads the journals, counts what is not on record yet to its keys, and charges to the rate limits what was
@@ -94,6 +100,7 @@ pub(crate) fn recover(
 ) -> Result<Left, UsesError> {
     let mut by_journal = BTreeMap::<u64, OpenWindows>::new();
     let (mut decoder, mut failed) = (Decoder::default(), None);
+    let headless = journals.headless()?;
     let found = journals.read_all(|header, frame| {
         let journal = header.number.get();
         match decoder.decode(&frame.clear) {
@@ -110,9 +117,10 @@ pub(crate) fn recover(
     if let Some(error) = failed {
         return Err(error);
     }
-    let on_record = on_record(&*app.reader, &found)?;
+    let on_record = on_record(&*app.reader, &found, &headless)?;
     let now = app.clock.wall();
-    let mut left = Left { found, unsealed: Vec::new(), gaps: Vec::new() };
+    let numbers = headless.iter().map(|journal| journal.number).collect();
+    let mut left = Left { found, unsealed: Vec::new(), gaps: Vec::new(), headless: numbers };
     for journal in &left.found {
         let number = journal.header.number.get();
         let windows = by_journal.remove(&number).unwrap_or_default();
@@ -129,7 +137,24 @@ pub(crate) fn recover(
             left.unsealed.push(Ended { journal: number, parts, gaps, spread: SPREAD });
         }
     }
-    left.gaps.extend(crashed(app, &left.found, now));
+    for journal in &headless {
+        let number = journal.number.get();
+        tracing::error!(
+            journal = number,
+            "the header of a usage journal is damaged: it is set aside"
+        );
+        left.gaps.push(unread(journal, &left.found, now));
+    }
+    for number in missing(&left.found, &on_record.named) {
+        tracing::error!(
+            journal = number.get(),
+            "a usage journal is gone, and nothing of it is on record"
+        );
+        left.gaps.push(unread(&Headless { number, window: None }, &left.found, now));
+    }
+    if !left.found.is_empty() || headless.is_empty() {
+        left.gaps.extend(crashed(app, &left.found, now));
+    }
     left.gaps.retain(|gap| !on_record.gaps.contains(&(gap.journal, gap.part)));
     Ok(left)
 }
@@ -147,6 +172,35 @@ fn damaged(journal: &Found, now: Time) -> UsageGap {
         to: now,
         lost: None,
     }
+}
+
+/// The journals that somebody has removed. Within a run numbers follow each other, and a journal is begun when the
+/// one before has ended with uses in it; that one is removed only when all of it is on record, which is behind the head
+/// that the next one names. So if it is not there, something on record names it.
+fn missing(found: &[Found], named: &HashSet<u64>) -> Vec<JournalNumber> {
+    let there = |number| found.iter().any(|found| found.header.number == number);
+    let begun = found.iter().filter(|found| found.frames > 0 && !found.header.first_of_run);
+    let before = begun.filter_map(|found| JournalNumber::new(found.header.number.get() - 1));
+    before.filter(|number| !there(*number) && !named.contains(&number.get())).collect()
+}
+
+/// The longest window there can be: the bound of `usage.window_seconds`.
+const LONGEST_WINDOW: Duration = Duration::from_hours(1);
+
+/// The uses of a journal that cannot be read, or is not there. All are of its window, if a frame says which. If none does they
+/// came after the journal before it was made; without one it is not known since when, and the gap begins with
+/// 1970.
+fn unread(journal: &Headless, found: &[Found], now: Time) -> UsageGap {
+    let earlier = found.iter().rev().find(|found| found.header.number < journal.number);
+    let from = journal.window.or(earlier.map(|found| found.header.created));
+    let followed =
+        found.iter().any(|found| found.header.number > journal.number && found.frames > 0);
+    let end = journal.window.filter(|_| followed).map(|window| window.plus(LONGEST_WINDOW));
+    let from = from.unwrap_or(Time::EPOCH);
+    // The clock may have been set back meanwhile.
+    let to = end.map_or(now, |end| end.min(now)).max(from);
+    let (number, part, cause) = (journal.number.get(), DAMAGED, GapCause::Damaged);
+    UsageGap { journal: number, part, cause, from, to, lost: None }
 }
 
 /// The uses that a crash may have taken: answered, and in no journal.
@@ -187,27 +241,37 @@ fn charge(app: &App, flushed: &Flushed) {
 }
 
 /// Which parts and gaps of these journals the log has.
-fn on_record(reader: &dyn LedgerReader, found: &[Found]) -> Result<OnRecord, UsesError> {
+fn on_record(
+    reader: &dyn LedgerReader,
+    found: &[Found],
+    headless: &[Headless],
+) -> Result<OnRecord, UsesError> {
     let mut on_record = OnRecord::default();
-    let Some(head) = found.iter().map(|journal| journal.header.head).min() else {
+    if found.is_empty() && headless.is_empty() {
         return Ok(on_record);
-    };
+    }
+    // What was said of a headless journal is behind the heads of the others, which are still there.
+    let head = found.iter().map(|journal| journal.header.head).min().flatten();
     let numbers: HashSet<u64> = found.iter().map(|journal| journal.header.number.get()).collect();
     for frame in reader.frames_from(head.map_or(Position::FIRST, Position::next)) {
         for (position, bytes) in frame?.records() {
             let fact =
                 record::decode(bytes).map_err(|error| UsesError::Record { position, error })?;
-            match (&fact.subject, &fact.event) {
-                (Subject::Key(_, key), Event::KeyUsed(used)) if numbers.contains(&used.journal) => {
-                    on_record.parts.insert((used.journal, Some(*key), used.part));
+            let (journal, key, part) = match (&fact.subject, &fact.event) {
+                (Subject::Key(_, key), Event::KeyUsed(used)) => {
+                    (used.journal, Some(*key), used.part)
                 }
-                (_, Event::UnknownKeyTried(tried)) if numbers.contains(&tried.journal) => {
-                    on_record.parts.insert((tried.journal, None, tried.part));
-                }
+                (_, Event::UnknownKeyTried(tried)) => (tried.journal, None, tried.part),
                 (_, Event::UsageGap(gap)) => {
+                    on_record.named.insert(gap.journal);
                     on_record.gaps.insert((gap.journal, gap.part));
+                    continue;
                 }
-                _ => {}
+                _ => continue,
+            };
+            on_record.named.insert(journal);
+            if numbers.contains(&journal) {
+                on_record.parts.insert((journal, key, part));
             }
         }
     }
@@ -228,3 +292,7 @@ fn count(app: &App, part: &Part) {
         tracing::error!(%key, "a usage journal has uses of a key that the log does not know");
     }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

@@ -6,10 +6,11 @@
 //! stops where it stands.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,10 +24,11 @@ use crate::domain::ids::AccountRef;
 use crate::domain::personal::Personal;
 use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
+use crate::domain::time::Time;
 use crate::domain::usage::rules::{RecordUnknown, RecordUses};
 use crate::domain::usage::used::{UnknownKeyTried, UsageGap, UsedWindow};
 use crate::ledger::durable::AbortOnPanic;
-use crate::ledger::lanes::{Lane, NotTaken};
+use crate::ledger::lanes::{Lane, NotTaken, Refused};
 use crate::ledger::writer::{Answer, WriterHandle};
 use crate::random::Random;
 use crate::usage::open_windows::{Part, Whose};
@@ -58,9 +60,31 @@ pub(crate) struct UseSealingState {
     waiting: AtomicU64,
     sealed: AtomicU64,
     failing: AtomicBool,
+    /// The journals with uses that are not on record, each with the start of its first window.
+    open: Mutex<BTreeMap<u64, Time>>,
 }
 
 impl UseSealingState {
+    /// The start of the first window with uses that are durable and not on record; none if there is none.
+    pub(crate) fn open_from(&self) -> Option<Time> {
+        self.lock_open().values().min().copied()
+    }
+
+    /// Notes uses of a journal in the window that begins at `start`.
+    pub(crate) fn note_open(&self, journal: u64, start: Time) {
+        let mut open = self.lock_open();
+        let first = open.entry(journal).or_insert(start);
+        *first = start.min(*first);
+    }
+
+    fn note_sealed(&self, journal: u64) {
+        self.lock_open().remove(&journal);
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, BTreeMap<u64, Time>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How many windows of ended journals are not on record yet.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Relaxed)
@@ -88,9 +112,17 @@ pub(crate) struct SealerInbox {
 }
 
 impl SealerInbox {
+    /// Notes uses of a journal that has not ended, in the window that begins at `start`.
+    pub(crate) fn note_open(&self, journal: u64, start: Time) {
+        self.state.note_open(journal, start);
+    }
+
     /// Hands over an ended journal.
     pub(crate) fn put(&self, ended: Ended) {
         self.state.waiting.fetch_add(ended.parts.len() as u64, Ordering::Relaxed);
+        for part in &ended.parts {
+            self.state.note_open(ended.journal, part.window.start());
+        }
         // After the sealer has stopped the journal's file is all there is, and all that is needed.
         let _ = self.sender.send(ended);
     }
@@ -189,7 +221,10 @@ impl Work {
         while let Ok(ended) = ended.recv() {
             let journal = ended.journal;
             match self.seal(ended) {
-                Ok(true) => (self.on_sealed)(journal),
+                Ok(true) => {
+                    self.state.note_sealed(journal);
+                    (self.on_sealed)(journal);
+                }
                 Ok(false) => self.state.failing.store(true, Ordering::Relaxed),
                 Err(Stopped) => return,
             }
@@ -204,13 +239,13 @@ impl Work {
         let rest = spread / batches.max(1);
         let mut whole = true;
         let mut parts = parts.into_iter();
-        loop {
+        while parts.len() > 0 {
             let batch: Vec<Part> = parts.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                break;
-            }
             whole &= self.seal_batch(journal, &batch)?;
-            self.rest(rest)?;
+            // Behind the last there is nothing to wait for: what asks of uses should know that all are there.
+            if parts.len() > 0 {
+                self.rest(rest)?;
+            }
         }
         for gap in gaps {
             whole &= self.wait_for(self.submit(Act::RecordGap(gap))?)?;
@@ -280,12 +315,15 @@ impl Work {
     /// Hands an act to the writer, behind all commands; waits while the lane is full.
     fn submit(&self, act: Act) -> Result<oneshot::Receiver<Answer>, Stopped> {
         let actor = Actor { caller: None, mechanism: Mechanism::Service };
-        let command = Command { act, actor, trace_id: None, request: None };
+        let mut command = Command { act, actor, trace_id: None, request: None };
         loop {
-            match self.writer.submit(Lane::Background, command.clone()) {
+            match self.writer.offer(Lane::Background, command) {
                 Ok(answer) => return Ok(answer),
-                Err(NotTaken::Full) => thread::park_timeout(LANE_FULL),
-                Err(NotTaken::Closed) => return Err(Stopped),
+                Err(Refused { why: NotTaken::Closed, .. }) => return Err(Stopped),
+                Err(Refused { why: NotTaken::Full, entry }) => {
+                    command = *entry;
+                    thread::park_timeout(LANE_FULL);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::cli::resources::named;
 use crate::cli::text::{grouped, joined, plain};
-use crate::cli::times::{humane, humane_wait, instant_of_day};
+use crate::cli::times::{humane, humane_wait, time_of_day};
 use crate::cli::words::word;
 use crate::proto::v1::event::Kind;
 use crate::proto::v1::{self, AuditEvent, Disclosure, Event, UsageWindow};
@@ -201,7 +201,7 @@ fn uses(window: Option<&UsageWindow>, shown: &Disclosure) -> Vec<String> {
         let outcome = outcome.unwrap_or_else(|| "allowed".to_owned());
         counts.push(format!("{} {outcome}", grouped(total.count)));
     }
-    let start = window.start_time.as_ref().map(instant_of_day).unwrap_or_default();
+    let start = window.start_time.as_ref().map(time_of_day).unwrap_or_default();
     let mut details = vec![format!("{} at {start}", counts.join(", "))];
     let source = |line: &v1::UsageCount| {
         let place = usize::try_from(line.source).ok()?.checked_sub(1)?;

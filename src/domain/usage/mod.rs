@@ -4,6 +4,7 @@
 //! anything else are counted apart: they must not change the figures of a key whose public id somebody knows.
 
 pub mod rules;
+pub mod signals;
 pub mod used;
 pub mod window;
 

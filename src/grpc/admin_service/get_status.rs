@@ -10,8 +10,8 @@ use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
-    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ScrubStatus, StatusCounts,
-    VolumeStatus,
+    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus, ScrubStatus,
+    StatusCounts, VolumeStatus,
 };
 
 pub(super) async fn handle(
@@ -72,6 +72,13 @@ fn answer(status: Status) -> GetStatusResponse {
                 last: encode::position(loss.last),
             })
             .collect(),
+        projections: vec![ProjectionStatus {
+            name: "usage".to_owned(),
+            position: encode::position(status.usage_projection.position),
+            lag: status.projection_lag(),
+            failing: status.usage_projection.failing,
+            disk_bytes: status.usage_projection.bytes,
+        }],
     }
 }
 
@@ -94,11 +101,10 @@ mod tests {
         assert!(lock.contains(&package));
     }
 
-    #[test]
-    fn every_figure_is_in_the_answer() {
+    fn figures() -> Figures {
         let (first, root) = (Position::FIRST, TreeRoot([0; 32]));
         let loss = domain::Loss { generation: 7, first, last: None, root };
-        let figures = Figures {
+        Figures {
             head: Position::new(42),
             anchor_position: Some(41),
             start_time: Time::from_micros(1_500_000),
@@ -127,9 +133,19 @@ mod tests {
                 findings: vec!["anchor: gone".to_owned()],
             },
             uses: Default::default(),
+            usage_projection: crate::app::usage_model::ProjectionFigures {
+                position: Position::new(12),
+                failing: true,
+                bytes: 13,
+                signals: Default::default(),
+            },
             log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
-        };
-        let status = Status { tree_root: Hash([3; HASH_BYTES]), figures };
+        }
+    }
+
+    #[test]
+    fn every_figure_is_in_the_answer() {
+        let status = Status { tree_root: Hash([3; HASH_BYTES]), figures: figures() };
         let expected = GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             head: 42,
@@ -151,6 +167,8 @@ mod tests {
                 "anchor: gone".to_owned(),
                 "a volume of the log cannot be sealed; the server's log says why".to_owned(),
                 "no new snapshot can be made; the server's log says why".to_owned(),
+                "the usage projection cannot be folded; questions on uses fail, the server's log says why"
+                    .to_owned(),
             ],
             scrub: Some(ScrubStatus {
                 enabled: true,
@@ -163,6 +181,13 @@ mod tests {
             volumes: Some(VolumeStatus { sealed: 7, waiting: 8, sealing_failing: true }),
             generation: 7,
             losses: vec![Loss { generation: 7, first: 1, last: 0 }],
+            projections: vec![ProjectionStatus {
+                name: "usage".to_owned(),
+                position: 12,
+                lag: 30,
+                failing: true,
+                disk_bytes: 13,
+            }],
         };
         assert_eq!(answer(status), expected);
     }

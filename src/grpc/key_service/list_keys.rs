@@ -61,6 +61,7 @@ fn read_filter(bad: &mut Violations, filter: v1::KeyFilter) -> Option<KeyFilter>
         name_prefix: name_prefix?,
         metadata: metadata?,
         expire_before: expire_before?,
+        created_before: None,
         unused_since: unused_since?,
     })
 }
@@ -68,6 +69,7 @@ fn read_filter(bad: &mut Violations, filter: v1::KeyFilter) -> Option<KeyFilter>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::page::MAX_TOKEN_LEN;
     use crate::grpc::decode::tests::violated;
 
     fn of_acme() -> ListKeysRequest {
@@ -104,7 +106,7 @@ mod tests {
             account_id: "/".to_owned(),
             filter: Some(filter),
             page_size: 1001,
-            page_token: "0".repeat(513),
+            page_token: "0".repeat(MAX_TOKEN_LEN + 1),
         };
         let fields = [
             "tenant_id",

@@ -12,13 +12,11 @@ use crate::domain::subject::Subject;
 use crate::domain::time::Time;
 use crate::ledger::durable::fail_stop;
 use crate::ledger::frame::FrameBuilder;
+use crate::ledger::lanes::GROUP_BOUND;
 use crate::ledger::record;
 use crate::random::{self, Random};
 
 use super::{Done, Entry, PendingAnswer};
-
-/// The most commands in one group, so that a group of refusals ends as well.
-const GROUP_BOUND: usize = 1024;
 
 /// Why something is recorded.
 struct Cause {
@@ -54,6 +52,11 @@ impl<'a, F: Facts> Group<'a, F> {
     /// Whether the group takes no more commands.
     pub(super) fn is_full(&self) -> bool {
         self.answers.len() >= GROUP_BOUND
+    }
+
+    /// How many commands the group has, and how many bytes the frame in the making.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.answers.len(), self.builder.length())
     }
 
     /// Puts a step of the wall clock on record.

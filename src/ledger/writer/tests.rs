@@ -2,6 +2,7 @@
 
 mod fail_stop;
 mod house;
+mod share;
 
 use super::*;
 use crate::domain::command::{Act, Command};

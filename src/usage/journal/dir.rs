@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::layout::{FrameHead, Header, Kind};
-use super::read::{Found, Frame, JournalReader};
+use super::read::{Found, Frame, Headless, JournalReader};
 use super::write::{AppendTo, JournalWriter};
 use super::{Cover, Ending, JournalError, JournalNumber};
 use crate::domain::time::Time;
@@ -16,6 +16,7 @@ use crate::durable_file::{create_private_dir, sync_dir, write_new};
 const NAME: (&str, &str) = ("usage-", ".klj");
 const DIGITS: usize = 20;
 const UNFINISHED: &str = ".tmp";
+const ASIDE: &str = ".damaged";
 
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
@@ -96,22 +97,66 @@ impl Journals {
         self
     }
 
-    /// The numbers of the journals that are there, the lowest first.
+    /// The numbers of the journals that are there, the lowest first; not of those that were set aside.
     ///
     /// # Errors
     /// [`JournalError::Io`] or [`JournalError::Foreign`].
     pub fn list(&self) -> Result<Vec<JournalNumber>, JournalError> {
         let mut numbers = Vec::new();
         for name in self.names()? {
+            let is_else = |ending| name.strip_suffix(ending).and_then(number_of).is_some();
             match number_of(&name) {
                 Some(number) => numbers.push(number),
-                // Made at this moment by the recorder.
-                None if name.strip_suffix(UNFINISHED).and_then(number_of).is_some() => {}
+                // What is unfinished is made at this moment by the recorder.
+                None if is_else(UNFINISHED) || is_else(ASIDE) => {}
                 None => return Err(JournalError::Foreign { name }),
             }
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// The names of the files that were set aside, in order.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn aside(&self) -> Result<Vec<String>, JournalError> {
+        let mut names = self.names()?;
+        names.retain(|name| name.strip_suffix(ASIDE).and_then(number_of).is_some());
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The journals whose headers are not as they were written, the lowest number first.
+    ///
+    /// # Errors
+    /// As [`Journals::list`] and [`Journals::read`], but for such a header.
+    pub fn headless(&self) -> Result<Vec<Headless>, JournalError> {
+        let mut all = Vec::new();
+        for number in self.list()? {
+            match self.read(number) {
+                Ok(_) => {}
+                Err(JournalError::Damaged { .. }) => {
+                    let window =
+                        JournalReader::window_behind_header(&self.path_of(number), number)?;
+                    all.push(Headless { number, window });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Gives a headless journal another name, durably: it is kept to be looked at, and is no journal any more.
+    /// What is missing with it MUST be on record before.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn set_aside(&self, number: JournalNumber) -> Result<(), JournalError> {
+        let path = self.path_of(number);
+        let aside = self.path.join(format!("{}{ASIDE}", Journals::file_name(number)));
+        let renamed = fs::rename(path, aside).and_then(|()| sync_dir(&self.path));
+        renamed.map_err(JournalError::io("set aside"))
     }
 
     /// Makes a journal. When this returns, the empty journal survives loss of power.
@@ -136,19 +181,22 @@ impl Journals {
         JournalReader::open(&self.path_of(number), number, Arc::clone(&self.cover))
     }
 
-    /// Reads all journals, the lowest number first, and hands each frame to `each`. Damage does not end it:
-    /// what is behind is read, and the place is in the answer, for the caller to judge.
+    /// Reads all journals but the [`Journals::headless`] ones, the lowest number first, and hands each frame to
+    /// `each`. Damage does not end it: what is behind is read, and the place is in the answer, for the caller to
+    /// judge.
     ///
     /// # Errors
-    /// [`JournalError`] if the file system fails, a header is not as it was written, or a frame cannot be
-    /// unsealed.
+    /// [`JournalError`] if the file system fails, a journal is of a newer version, or a frame cannot be unsealed.
     pub fn read_all(
         &self,
         mut each: impl FnMut(&Header, Frame),
     ) -> Result<Vec<Found>, JournalError> {
         let mut all: Vec<Found> = Vec::new();
         for number in self.list()? {
-            let mut reader = self.read(number)?;
+            let mut reader = match self.read(number) {
+                Err(JournalError::Damaged { .. }) => continue,
+                read => read?,
+            };
             let found = reader.read_rest(&mut each)?;
             if found.frames > 0 {
                 all.iter_mut().for_each(Found::is_followed);

@@ -69,6 +69,15 @@ pub struct Found {
     pub(super) next: u64,
 }
 
+/// A journal whose header is not as it was written: whose uses it holds, and since when, cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Headless {
+    /// Its number, by its name.
+    pub number: JournalNumber,
+    /// The start of the window of its uses, if it has a whole frame, which says so.
+    pub window: Option<Time>,
+}
+
 impl Found {
     /// Notes that a later journal holds frames: then this one was ended.
     pub(super) fn is_followed(&mut self) {
@@ -141,6 +150,18 @@ impl JournalReader {
         Ok(JournalReader { file, cover, header, length, at, next: 1, ending: None })
     }
 
+    /// The start of the window of a journal's uses, by its first whole frame, if it has one. For a journal whose
+    /// header cannot be believed.
+    pub(super) fn window_behind_header(
+        path: &Path,
+        number: JournalNumber,
+    ) -> Result<Option<Time>, JournalError> {
+        let file = File::open(path).map_err(JournalError::io("open"))?;
+        let length = file.metadata().map_err(JournalError::io("read"))?.len();
+        let frames = Frames { file: &file, number, length, next: 1 };
+        Ok(frames.find(0)?.map(|(_, head)| head.window))
+    }
+
     /// What the journal says of itself.
     #[must_use]
     pub fn header(&self) -> &Header {
@@ -157,7 +178,7 @@ impl JournalReader {
             self.ending.get_or_insert(Ending::Unfinished { torn: 0 });
             return Ok(None);
         }
-        let (head, payload) = match self.whole_frame(self.at)? {
+        let (head, payload) = match self.frames().whole(self.at)? {
             // Nothing is ever written behind an end.
             Some(whole) if self.ending.is_none() && whole.0.sequence == self.next => whole,
             _ => return self.pass_over(),
@@ -213,7 +234,7 @@ impl JournalReader {
     fn pass_over(&mut self) -> Result<Option<Frame>, JournalError> {
         let damaged = JournalError::Damaged { number: self.header.number, at: self.at };
         if self.ending.is_none() {
-            if let Some((at, head)) = self.find_frame(self.at)? {
+            if let Some((at, head)) = self.frames().find(self.at)? {
                 (self.at, self.next) = (at, head.sequence);
                 return Err(damaged);
             }
@@ -225,8 +246,24 @@ impl JournalReader {
         Err(damaged)
     }
 
+    fn frames(&self) -> Frames<'_> {
+        let JournalReader { file, header, length, next, .. } = self;
+        Frames { file, number: header.number, length: *length, next: *next }
+    }
+}
+
+/// The bytes of a journal, in which frames are looked for.
+struct Frames<'a> {
+    file: &'a File,
+    number: JournalNumber,
+    length: u64,
+    /// No frame has a lower sequence.
+    next: u64,
+}
+
+impl Frames<'_> {
     /// The frame that stands at `at`, if a whole one of this journal does that is not before the next.
-    fn whole_frame(&self, at: u64) -> Result<Option<(FrameHead, Vec<u8>)>, JournalError> {
+    fn whole(&self, at: u64) -> Result<Option<(FrameHead, Vec<u8>)>, JournalError> {
         let failed = JournalError::io("read");
         let left = self.length - at;
         if left < (FRAME_HEAD_BYTES + CHECKSUM_BYTES) as u64 {
@@ -235,9 +272,7 @@ impl JournalReader {
         let mut first = [0; FRAME_HEAD_BYTES];
         self.file.read_exact_at(&mut first, at).map_err(&failed)?;
         let ours = |head: &FrameHead| {
-            head.number == self.header.number
-                && head.sequence >= self.next
-                && frame_bytes(head) <= left
+            head.number == self.number && head.sequence >= self.next && frame_bytes(head) <= left
         };
         let Some(head) = FrameHead::decode(&first).filter(ours) else { return Ok(None) };
         let mut payload = vec![0; head.payload_bytes + CHECKSUM_BYTES];
@@ -252,7 +287,7 @@ impl JournalReader {
     }
 
     /// The first whole frame at `from` or behind it.
-    fn find_frame(&self, from: u64) -> Result<Option<(u64, FrameHead)>, JournalError> {
+    fn find(&self, from: u64) -> Result<Option<(u64, FrameHead)>, JournalError> {
         let mut buffer = vec![0; SCAN_BYTES];
         let mut pos = from;
         while pos < self.length {
@@ -261,7 +296,7 @@ impl JournalReader {
             self.file.read_exact_at(bytes, pos).map_err(JournalError::io("read"))?;
             for hit in memmem::find_iter(bytes, &FRAME_MAGIC) {
                 let at = pos + hit as u64;
-                if let Some((head, _)) = self.whole_frame(at)? {
+                if let Some((head, _)) = self.whole(at)? {
                     return Ok(Some((at, head)));
                 }
             }

@@ -127,8 +127,8 @@ fn a_journal_cut_anywhere_gives_the_frames_that_are_whole_and_can_be_ended() {
     }
     for length in 0..36 {
         fs::write(file(&dir, 1), &whole[..length]).unwrap();
-        let damaged = JournalError::Damaged { number: number(1), at: 0 };
-        assert_eq!(journals.read_all(|_, _| ()).unwrap_err(), damaged);
+        assert_eq!(read(&journals), (vec![], vec![]));
+        assert_eq!(journals.headless().unwrap(), [Headless { number: number(1), window: None }]);
     }
 }
 
@@ -144,8 +144,9 @@ fn every_flipped_byte_is_found_with_its_place_or_is_a_torn_tail() {
             bytes[at] ^= bit;
             fs::write(file(&dir, 1), &bytes).unwrap();
             if at < 36 {
-                let damaged = JournalError::Damaged { number: number(1), at: 0 };
-                assert_eq!(journals.read_all(|_, _| ()).unwrap_err(), damaged, "byte {at}");
+                let headless = Headless { number: number(1), window: Some(time(60)) };
+                assert_eq!(journals.headless().unwrap(), [headless], "byte {at}");
+                assert_eq!(read(&journals), (vec![], vec![]), "byte {at}");
                 continue;
             }
             let (texts, found) = read(&journals);
@@ -293,9 +294,12 @@ fn the_directory_lists_makes_and_removes_and_refuses_what_is_not_its_own() {
     assert_eq!(journals.list().unwrap(), [2, 10].map(number));
 
     let path = dir.path().join("usage");
+    journals.set_aside(number(10)).unwrap();
+    assert_eq!(journals.list().unwrap(), [2].map(number));
+    assert_eq!(journals.aside().unwrap(), ["usage-00000000000000000010.klj.damaged"]);
     let half = path.join("usage-00000000000000000011.klj.tmp");
     fs::write(&half, b"KL").unwrap();
-    assert_eq!(super::testing::journals(&path).list().unwrap().len(), 2);
+    assert_eq!(super::testing::journals(&path).list().unwrap().len(), 1);
     assert!(!half.exists());
     for foreign in ["usage-1.klj", "usage-00000000000000000000.klj", "notes"] {
         fs::write(path.join(foreign), b"").unwrap();

@@ -7,10 +7,11 @@ import http.client
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import grpc
-from google.protobuf import duration_pb2, field_mask_pb2
+from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -26,6 +27,9 @@ from keyledger.v1 import (
     key_pb2,
     key_service_pb2 as keys,
     key_service_pb2_grpc,
+    usage_pb2,
+    usage_service_pb2 as usage,
+    usage_service_pb2_grpc,
 )
 from server import Server
 
@@ -41,9 +45,10 @@ class Client:
         self._keys = key_service_pb2_grpc.KeyServiceStub(self.channel)
         self._accounts = account_service_pb2_grpc.AccountServiceStub(self.channel)
         self._admin = admin_service_pb2_grpc.AdminServiceStub(self.channel)
+        self._usage = usage_service_pb2_grpc.UsageServiceStub(self.channel)
 
     def call(self, rpc: str, request):
-        for stub in (self._keys, self._accounts, self._admin):
+        for stub in (self._keys, self._accounts, self._admin, self._usage):
             if hasattr(stub, rpc):
                 return getattr(stub, rpc)(request, metadata=self.metadata, timeout=10)
         raise AttributeError(rpc)
@@ -178,6 +183,24 @@ def first_half(admin: Client, address: str) -> tuple[str, str, list[str]]:
     return rotated.new_key.key_id, rotated.secret, secrets
 
 
+def uses(admin: Client, key_id: str) -> dict[str, int]:
+    """How often a key was allowed (under no name) and denied for each reason, in the last hour."""
+    start = timestamp_pb2.Timestamp()
+    start.FromSeconds(int(time.time()) - 3600)
+    request = usage.QueryUsageRequest(
+        start_time=start,
+        filter=usage.UsageFilter(key_id=key_id),
+        group_by=[usage_pb2.GROUP_BY_REASON],
+        top_n=10,
+    )
+    rows = admin.call("QueryUsage", request).rows
+    name = lambda row: auth.DenialReason.Name(row.reason) if row.reason else ""
+    return {
+        name(row).removeprefix("DENIAL_REASON_"): row.counts.allowed + row.counts.denied
+        for row in rows
+    }
+
+
 def main() -> None:
     binary = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as directory:
@@ -189,9 +212,12 @@ def main() -> None:
         expect(server.stop(), 0)
         log = server.log
 
-        step("restart: still refused")
+        step("restart: each use of before is on record")
         server = Server(binary, data_dir)
         admin = Client(server.grpc, credential)
+        expect(uses(admin, key_id), {"": 1, "REVOKED": 2})
+
+        step("still refused")
         expect(admin.verdict(secret), "REVOKED")
         key = admin.call("GetKey", keys.GetKeyRequest(key_id=key_id)).key
         expect((key.state, key.name), (key_pb2.KEY_STATE_REVOKED, "ci"))

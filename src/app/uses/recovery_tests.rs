@@ -1,0 +1,99 @@
+//! What a gap says of a journal that cannot be read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::usage::journal::{Cover, Header};
+
+struct Glass;
+
+impl Cover for Glass {
+    fn seal(&self, _: JournalNumber, _: u64, clear: &[u8]) -> Vec<u8> {
+        clear.to_vec()
+    }
+
+    fn open(&self, _: JournalNumber, _: u64, sealed: &[u8]) -> Option<Vec<u8>> {
+        Some(sealed.to_vec())
+    }
+}
+
+const HOUR: i64 = 3_600_000_000;
+const WINDOW: Time = Time::from_micros(10 * HOUR);
+const MADE: Time = Time::from_micros(9 * HOUR);
+
+fn number(number: u64) -> JournalNumber {
+    JournalNumber::new(number).expect("not 0")
+}
+
+/// Journals of which each is made at `MADE`, and has a frame of `WINDOW` or none.
+fn found(path: &Path, made: &[(u64, bool)]) -> Vec<Found> {
+    let journals = Journals::open(path, Arc::new(Glass)).expect("a directory");
+    for (of, with_frame) in made {
+        let (number, created) = (number(*of), MADE);
+        let durability = Durability::BeforeReply;
+        let first_of_run = *of == 1;
+        let header = Header { number, head: None, created, durability, first_of_run };
+        let mut journal = journals.create(&header).expect("made");
+        if *with_frame {
+            journal.append(WINDOW, WINDOW, b"uses").expect("appended");
+        }
+    }
+    journals.read_all(|_, _| ()).expect("read")
+}
+
+#[test]
+fn a_gap_of_a_headless_journal_is_as_long_as_it_may_be_and_no_longer() {
+    let later = Time::from_micros(20 * HOUR);
+    let soon = WINDOW.plus(Duration::from_secs(1));
+    let hour = Duration::from_hours(1);
+    // The others, whether its window is known, the time: the gap.
+    type Case<'a> = (&'a [(u64, bool)], bool, Time, (Time, Time));
+    let cases: [Case<'_>; 8] = [
+        (&[(1, true), (3, true)], true, later, (WINDOW, WINDOW.plus(hour))),
+        (&[(1, true), (3, true)], true, soon, (WINDOW, soon)),
+        // The clock was set back.
+        (&[(1, true), (3, true)], true, MADE, (WINDOW, WINDOW)),
+        // It may have been in use at a crash.
+        (&[(1, true), (3, false)], true, later, (WINDOW, later)),
+        (&[], true, later, (WINDOW, later)),
+        (&[(1, true), (3, true)], false, later, (MADE, later)),
+        (&[(1, false)], false, later, (MADE, later)),
+        // Nothing says since when.
+        (&[(3, true)], false, later, (Time::EPOCH, later)),
+    ];
+    for (others, is_known, now, expected) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let found = found(&dir.path().join("usage"), others);
+        let headless = Headless { number: number(2), window: is_known.then_some(WINDOW) };
+        let gap = unread(&headless, &found, now);
+        assert_eq!((gap.from, gap.to), expected, "{others:?}, known: {is_known}, at {now:?}");
+        assert_eq!((gap.journal, gap.cause, gap.lost), (2, GapCause::Damaged, None));
+    }
+}
+
+#[test]
+fn a_journal_that_somebody_removed_is_missed_unless_it_is_on_record() {
+    // The journals that are there, which of them have uses, those on record: those that are missed.
+    type Case<'a> = (&'a [(u64, bool)], &'a [u64], &'a [u64]);
+    let cases: [Case<'_>; 8] = [
+        (&[], &[], &[]),
+        // The first of a run has none before it.
+        (&[(1, true), (2, true)], &[], &[]),
+        (&[(1, true), (3, true)], &[], &[2]),
+        (&[(1, true), (3, true)], &[2], &[]),
+        (&[(1, true), (3, true), (5, true)], &[4], &[2]),
+        // What was made ahead says nothing.
+        (&[(1, true), (3, false)], &[], &[]),
+        // Of several that follow each other the last is missed: its gap covers all of them.
+        (&[(1, true), (5, true)], &[], &[4]),
+        (&[(3, true)], &[], &[2]),
+    ];
+    for (there, named, expected) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let found = found(&dir.path().join("usage"), there);
+        let named = named.iter().copied().collect();
+        let missed: Vec<_> = missing(&found, &named).into_iter().map(JournalNumber::get).collect();
+        assert_eq!(missed, expected, "{there:?} {named:?}");
+    }
+}
