@@ -1,0 +1,154 @@
+use super::*;
+use crate::app::audit::AuditFigures;
+use crate::app::scrub::ScrubStatus;
+use crate::app::status::{EndFigures, RateFigures};
+use crate::app::usage_model::ProjectionFigures;
+use crate::app::uses::{RecorderState, UseFigures};
+use crate::domain::ids::{PepperVersion, Position};
+use crate::domain::log_state::LogState;
+use crate::domain::time::Time;
+use std::sync::Arc;
+
+fn figures() -> Figures {
+    Figures {
+        head: Position::new(42),
+        anchor_position: Some(40),
+        start_time: Time::from_micros(1_500_000),
+        uptime: Duration::ZERO,
+        accounts: 1,
+        keys: 2,
+        ends: EndFigures { expiring_soon: 14, retiring: 15 },
+        callers: 3,
+        rates: RateFigures { windows: 12, refused: 13 },
+        uses: UseFigures {
+            recorder: RecorderState {
+                flushes: 20,
+                last_flush: Duration::from_micros(1500),
+                lag: Duration::from_millis(2100),
+                entries: 21,
+                shed: 22,
+                refused: 23,
+                bytes: 24,
+                journal: 25,
+                files: 26,
+            },
+            windows_waiting: 27,
+            windows_recorded: 28,
+            refused_by_a_rule: true,
+        },
+        usage_projection: ProjectionFigures {
+            position: Position::new(39),
+            failing: true,
+            bytes: 29,
+            signals: [30, 31, 32, 33],
+        },
+        pepper: PepperVersion(1),
+        disk_bytes: 5,
+        snapshot: Position::new(30),
+        snapshots_fail: true,
+        waiting: 6,
+        sealed: 7,
+        waiting_to_seal: 8,
+        sealing_failing: true,
+        audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
+        log_state: Arc::new(LogState { generation: 4, losses: Vec::new(), last_journal: 0 }),
+        scrub: ScrubStatus {
+            runs: true,
+            passes: 9,
+            last_pass: Some(Time::from_micros(2_000_000)),
+            read: 1,
+            total: 3,
+            damage: 11,
+            findings: vec!["ledger/volume-00000001: gone".to_owned()],
+        },
+    }
+}
+
+fn samples(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+#[test]
+fn every_figure_has_a_sample() {
+    let text = render(Phase::Ready, Some(&figures()));
+    let expected = [
+        concat!("keyledger_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        "keyledger_ready 1",
+        "keyledger_start_time_seconds 1.500",
+        "keyledger_ledger_head 42",
+        "keyledger_anchor_lag 2",
+        "keyledger_ledger_disk_bytes 5",
+        "keyledger_commands_waiting 6",
+        "keyledger_accounts 1",
+        "keyledger_keys 2",
+        "keyledger_keys_expiring_soon 14",
+        "keyledger_keys_retiring 15",
+        "keyledger_callers 3",
+        "keyledger_volumes_sealed 7",
+        "keyledger_volumes_waiting_to_seal 8",
+        "keyledger_sealing_failing 1",
+        "keyledger_snapshot_position 30",
+        "keyledger_snapshots_failing 1",
+        "keyledger_log_generation 4",
+        "keyledger_unresolved_losses 0",
+        "keyledger_rate_windows 12",
+        "keyledger_rate_limited_total 13",
+        "keyledger_uses_durable_total 21",
+        "keyledger_uses_shed_total 22",
+        "keyledger_uses_refused_total 23",
+        "keyledger_usage_flushes_total 20",
+        "keyledger_usage_flush_seconds 0.001500",
+        "keyledger_usage_lag_seconds 2.100000",
+        "keyledger_usage_journal_bytes_total 24",
+        "keyledger_usage_journals 26",
+        "keyledger_usage_windows_waiting 27",
+        "keyledger_usage_windows_recorded_total 28",
+        "keyledger_usage_failing 1",
+        "keyledger_audit_streams 31",
+        "keyledger_audit_streams_total 32",
+        "keyledger_audit_events_total 33",
+        "keyledger_audit_stalled_total 34",
+        "keyledger_audit_damage_total 35",
+        "keyledger_projection_position{projection=\"usage\"} 39",
+        "keyledger_projection_lag{projection=\"usage\"} 3",
+        "keyledger_projection_failing{projection=\"usage\"} 1",
+        "keyledger_projection_disk_bytes{projection=\"usage\"} 29",
+        "keyledger_signals_total{kind=\"new_source\"} 30",
+        "keyledger_signals_total{kind=\"ended_key_tried\"} 31",
+        "keyledger_signals_total{kind=\"burst\"} 32",
+        "keyledger_signals_total{kind=\"unknown_keys\"} 33",
+        "keyledger_scrub_enabled 1",
+        "keyledger_scrub_passes_total 9",
+        "keyledger_scrub_damage_total 11",
+        "keyledger_scrub_progress_ratio 0.333",
+        "keyledger_scrub_last_pass_timestamp_seconds 2.000",
+    ];
+    assert_eq!(samples(&text), expected);
+}
+
+#[test]
+fn each_name_is_described_once_and_counters_end_in_total() {
+    let text = render(Phase::Ready, Some(&figures()));
+    let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let name = |sample: &&str| sample.split(['{', ' ']).next().map(str::to_owned);
+    let names: std::collections::BTreeSet<_> = samples(&text).iter().filter_map(name).collect();
+    assert_eq!(described.len(), names.len());
+    for line in described {
+        let (name, kind) = line.split_once(' ').expect("a kind");
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+    }
+}
+
+#[test]
+fn without_a_service_only_the_process_is_described() {
+    let text = render(Phase::Starting, None);
+    assert_eq!(samples(&text)[1..], ["keyledger_ready 0"]);
+}
+
+#[test]
+fn a_pass_that_read_more_than_expected_is_not_over_one() {
+    assert_eq!(
+        (ratio(5, 3), ratio(0, 0), ratio(3, 3)),
+        ("1.000".into(), "0.000".into(), "1.000".into())
+    );
+}
