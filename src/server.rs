@@ -140,8 +140,8 @@ pub async fn run_telling(
         KeyServiceServer::<()>::NAME,
         AccountServiceServer::<()>::NAME,
         AdminServiceServer::<()>::NAME,
-        UsageServiceServer::<()>::NAME,
         AuditServiceServer::<()>::NAME,
+        UsageServiceServer::<()>::NAME,
     ];
     for name in names {
         let of_keys = name.is_empty() || name == KeyServiceServer::<()>::NAME;

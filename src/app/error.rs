@@ -140,6 +140,14 @@ pub enum AppError {
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,
+    /// A stream ended before its end.
+    #[error("{cause}; resume after position {resume_after}")]
+    Interrupted {
+        /// Why.
+        cause: Box<AppError>,
+        /// The position up to which all has been sent.
+        resume_after: u64,
+    },
     /// The presented key is the credential of the call and does not work.
     #[error("Invalid API Key")]
     ApiKeyInvalid,

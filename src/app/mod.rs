@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod admin_credential;
+pub mod audit;
 pub mod authenticate;
 pub mod backup;
 pub mod call;
@@ -54,6 +55,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, watch};
 
+use crate::app::audit::Audit;
 use crate::app::drain::Drain;
 use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
@@ -89,6 +91,7 @@ pub struct App {
     pub(crate) sealing: Arc<SealingState>,
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,
+    pub(crate) audit: Audit,
     pub(crate) drain: Drain,
     pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.

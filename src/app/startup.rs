@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
+use crate::app::audit::Audit;
 use crate::app::backup;
 use crate::app::drain::Drain;
 use crate::app::own_command::{self, OwnCommandError};
@@ -291,6 +292,7 @@ pub(crate) fn open_existing(
         clock,
         random,
         backup_room: backup::one_backup(),
+        audit: Audit::default(),
         drain: Drain::default(),
         notices: config.notices,
         recording: OnceLock::new(),

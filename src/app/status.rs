@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
+use crate::app::audit::AuditFigures;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::proofs::{CheckpointFigures, Proofs};
@@ -109,6 +110,8 @@ pub struct Figures {
     pub waiting_to_seal: u64,
     /// Whether the last attempt to seal a volume failed.
     pub sealing_failing: bool,
+    /// How reading of the history goes.
+    pub audit: AuditFigures,
     /// How the scrub goes.
     pub scrub: ScrubStatus,
     /// The generation of the log, and what restores lost of it.
@@ -213,6 +216,7 @@ impl App {
             sealed: self.reader.sealed().len(),
             waiting_to_seal: self.sealing.waiting(),
             sealing_failing: self.sealing.failing(),
+            audit: self.audit.figures(),
             scrub: self.scrub.status(),
             log_state: self.table.log_state(),
         }

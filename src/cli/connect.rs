@@ -197,8 +197,8 @@ impl Connection {
         keys -> key_service_client::KeyServiceClient,
         accounts -> account_service_client::AccountServiceClient,
         admin -> admin_service_client::AdminServiceClient,
-        usage -> usage_service_client::UsageServiceClient,
         audit -> audit_service_client::AuditServiceClient,
+        usage -> usage_service_client::UsageServiceClient,
     }
 }
 

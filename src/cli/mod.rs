@@ -79,10 +79,10 @@ enum Command {
     Account(AccountGroup),
     /// Make, read, change, authenticate and end keys
     Key(KeyGroup),
+    /// Read the history as it happens and as it was, and hold it to signed checkpoints
+    Audit(AuditGroup),
     /// See who uses which keys, how often, from where and since when
     Usage(UsageGroup),
-    /// Read the history: as it happens, and of one key
-    Audit(AuditGroup),
     /// See how the server is, and manage who may call it
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -219,19 +219,19 @@ struct KeyGroup {
 }
 
 #[derive(Debug, Args)]
-struct UsageGroup {
-    #[command(flatten)]
-    client: ClientArgs,
-    #[command(subcommand)]
-    command: UsageCommand,
-}
-
-#[derive(Debug, Args)]
 struct AuditGroup {
     #[command(flatten)]
     client: ClientArgs,
     #[command(subcommand)]
     command: AuditCommand,
+}
+
+#[derive(Debug, Args)]
+struct UsageGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: UsageCommand,
 }
 
 /// What the command line asks for, by who does it.
@@ -264,8 +264,8 @@ pub struct ClientCall {
 enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
-    Usage(UsageCommand),
     Audit(AuditCommand),
+    Usage(UsageCommand),
     Status,
     Backup(BackupArgs),
     Caller(CallerCommand),
@@ -286,8 +286,8 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
-            Command::Usage(UsageGroup { client, command }) => (client, Call::Usage(command)),
             Command::Audit(AuditGroup { client, command }) => (client, Call::Audit(command)),
+            Command::Usage(UsageGroup { client, command }) => (client, Call::Usage(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
@@ -327,8 +327,8 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
     let result = match call.call {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
-        Call::Usage(command) => usage::run(command, &mut session).await,
         Call::Audit(command) => audit::run(command, &mut session).await,
+        Call::Usage(command) => usage::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,

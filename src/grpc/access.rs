@@ -40,7 +40,7 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 32] = [
+const RULES: [(&str, Rule, Bound); 36] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -59,6 +59,14 @@ const RULES: [(&str, Rule, Bound); 32] = [
     ("/keyledger.v1.AccountService/PutAccount", Rule::Roles(&[Role::Provisioner]), Bound::Refused),
     ("/keyledger.v1.AccountService/GetAccount", ACCOUNT_READERS, Bound::Hidden),
     ("/keyledger.v1.AccountService/ListAccounts", ACCOUNT_READERS, Bound::Refused),
+    ("/keyledger.v1.AuditService/StreamEvents", AUDITOR, Bound::Refused),
+    (
+        "/keyledger.v1.AuditService/GetKeyTimeline",
+        Rule::Roles(&[Role::Auditor, Role::Issuer]),
+        Bound::Hidden,
+    ),
+    ("/keyledger.v1.AuditService/GetKeyAt", AUDITOR, Bound::Hidden),
+    ("/keyledger.v1.AuditService/GetAccountAt", AUDITOR, Bound::Hidden),
     (
         "/keyledger.v1.UsageService/GetKeyUsage",
         Rule::Roles(&[Role::Analyst, Role::Auditor]),
@@ -135,8 +143,8 @@ mod tests {
             ("KeyService", include_str!("../../proto/keyledger/v1/key_service.proto")),
             ("AccountService", include_str!("../../proto/keyledger/v1/account_service.proto")),
             ("AdminService", include_str!("../../proto/keyledger/v1/admin_service.proto")),
-            ("UsageService", include_str!("../../proto/keyledger/v1/usage_service.proto")),
             ("AuditService", include_str!("../../proto/keyledger/v1/audit_service.proto")),
+            ("UsageService", include_str!("../../proto/keyledger/v1/usage_service.proto")),
         ];
         let mut found = Vec::new();
         for (service, text) in protos {

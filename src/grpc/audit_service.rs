@@ -1,6 +1,9 @@
 //! AuditService.
 
+mod at;
+mod get_key_timeline;
 mod proofs;
+mod stream_events;
 
 use std::sync::Arc;
 
@@ -27,6 +30,36 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl AuditService for AuditApi {
+    type StreamEventsStream = stream_events::Answers;
+
+    async fn stream_events(
+        &self,
+        request: Request<v1::StreamEventsRequest>,
+    ) -> Answer<stream_events::Answers> {
+        answer(stream_events::handle(&self.app, &request), None)
+    }
+
+    async fn get_key_timeline(
+        &self,
+        request: Request<v1::GetKeyTimelineRequest>,
+    ) -> Answer<v1::GetKeyTimelineResponse> {
+        answer(get_key_timeline::handle(&self.app, request).await, None)
+    }
+
+    async fn get_key_at(
+        &self,
+        request: Request<v1::GetKeyAtRequest>,
+    ) -> Answer<v1::GetKeyAtResponse> {
+        answer(at::key(&self.app, request).await, None)
+    }
+
+    async fn get_account_at(
+        &self,
+        request: Request<v1::GetAccountAtRequest>,
+    ) -> Answer<v1::GetAccountAtResponse> {
+        answer(at::account(&self.app, request).await, None)
+    }
+
     async fn get_checkpoint(
         &self,
         request: Request<v1::GetCheckpointRequest>,

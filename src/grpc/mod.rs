@@ -18,6 +18,7 @@ mod call;
 mod decode;
 mod encode;
 mod enums;
+mod event;
 mod key_service;
 pub mod layer;
 pub mod long_calls;
@@ -54,8 +55,8 @@ pub fn routes(app: &Arc<App>) -> Routes {
     let keys = KeyServiceServer::new(KeyApi::new(Arc::clone(app)));
     let accounts = AccountServiceServer::new(AccountApi::new(Arc::clone(app)));
     let admin = AdminServiceServer::new(AdminApi::new(Arc::clone(app)));
-    let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(app)));
     let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(app)));
+    let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(app)));
     macro_rules! bounded {
         ($service:ident) => {
             $service
@@ -66,6 +67,6 @@ pub fn routes(app: &Arc<App>) -> Routes {
     Routes::new(bounded!(keys))
         .add_service(bounded!(accounts))
         .add_service(bounded!(admin))
-        .add_service(bounded!(usage))
         .add_service(bounded!(audit))
+        .add_service(bounded!(usage))
 }

@@ -78,6 +78,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     tiles(&mut page, figures);
     rates(&mut page, figures);
     uses(&mut page, figures);
+    audit(&mut page, figures);
     projections(&mut page, figures);
     scrub(&mut page, figures);
     page.0
@@ -170,6 +171,23 @@ fn uses(page: &mut Page, figures: &Figures) {
         "keyledger_usage_failing",
         "Whether windows of uses were refused by a rule.",
         u8::from(uses.refused_by_a_rule),
+    );
+}
+
+fn audit(page: &mut Page, figures: &Figures) {
+    let audit = &figures.audit;
+    page.gauge("keyledger_audit_streams", "Streams of events that are open.", audit.streams);
+    page.counter("keyledger_audit_streams_total", "Streams of events opened.", audit.opened);
+    page.counter("keyledger_audit_events_total", "Events handed to streams.", audit.events);
+    page.counter(
+        "keyledger_audit_stalled_total",
+        "Streams of events ended because nothing was read from them.",
+        audit.stalled,
+    );
+    page.counter(
+        "keyledger_audit_damage_total",
+        "Reads of the history that found a record which failed its check.",
+        audit.damaged,
     );
 }
 

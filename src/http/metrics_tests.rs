@@ -1,6 +1,7 @@
 //! Every figure has a sample, and each name is described once.
 
 use super::*;
+use crate::app::audit::AuditFigures;
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
 use crate::app::tile_keeper::TileFigures;
@@ -54,6 +55,7 @@ fn figures() -> Figures {
         sealed: 7,
         waiting_to_seal: 8,
         sealing_failing: true,
+        audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
         log_state: Arc::new(LogState { generation: 4, losses: Vec::new(), last_journal: 0 }),
         scrub: ScrubStatus {
             runs: true,
@@ -109,6 +111,11 @@ fn every_figure_has_a_sample() {
         "keyledger_usage_windows_waiting 27",
         "keyledger_usage_windows_recorded_total 28",
         "keyledger_usage_failing 1",
+        "keyledger_audit_streams 31",
+        "keyledger_audit_streams_total 32",
+        "keyledger_audit_events_total 33",
+        "keyledger_audit_stalled_total 34",
+        "keyledger_audit_damage_total 35",
         "keyledger_projection_position{projection=\"usage\"} 39",
         "keyledger_projection_lag{projection=\"usage\"} 3",
         "keyledger_projection_failing{projection=\"usage\"} 1",

@@ -228,8 +228,8 @@ pub struct Client {
     pub keys: KeyServiceClient<Intercepted>,
     pub accounts: AccountServiceClient<Intercepted>,
     pub admin: AdminServiceClient<Intercepted>,
-    pub usage: UsageServiceClient<Intercepted>,
     pub audit: AuditServiceClient<Intercepted>,
+    pub usage: UsageServiceClient<Intercepted>,
 }
 
 impl Client {

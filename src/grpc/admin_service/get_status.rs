@@ -25,7 +25,7 @@ pub(super) async fn handle(
 fn answer(status: Status) -> GetStatusResponse {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let Status { tree_root, figures: status } = status;
-    let warnings = status.warnings();
+    let (warnings, lag) = (status.warnings(), status.projection_lag());
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         head: encode::position(status.head),
@@ -81,7 +81,7 @@ fn answer(status: Status) -> GetStatusResponse {
         projections: vec![ProjectionStatus {
             name: "usage".to_owned(),
             position: encode::position(status.usage_projection.position),
-            lag: status.projection_lag(),
+            lag,
             failing: status.usage_projection.failing,
             disk_bytes: status.usage_projection.bytes,
         }],
@@ -153,6 +153,7 @@ mod tests {
             ends: crate::app::status::EndFigures::default(),
             callers: 3,
             rates: crate::app::status::RateFigures::default(),
+            audit: crate::app::audit::AuditFigures::default(),
             pepper: PepperVersion(4),
             disk_bytes: 5,
             waiting: 6,
