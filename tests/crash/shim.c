@@ -146,6 +146,13 @@ static int is_below(const char *path) {
     return path && !strncmp(path, root, length) && (path[length] == '/' || !path[length]);
 }
 
+// SQLite's index of a write-ahead log: memory that connections share, made anew by the first open after a crash
+// whatever is in it (sqlite.org/walformat.html, section 2). Not part of what a crash leaves.
+static int is_shared_memory(const char *path) {
+    size_t length = strlen(path);
+    return length > 4 && !strcmp(path + length - 4, "-shm");
+}
+
 // The absolute path if it is below the root, in `out`; otherwise none.
 static const char *below(int dir, const char *path, char *out) {
     char cwd[PATH_MAX] = "";
@@ -157,7 +164,7 @@ static const char *below(int dir, const char *path, char *out) {
     }
     int length = snprintf(out, PATH_MAX, "%s%s%s", from, *path == '/' ? "" : "/", path);
     if (length < 0 || length >= PATH_MAX) blind("a long path", path);
-    if (!is_below(out)) return NULL;
+    if (!is_below(out) || is_shared_memory(out)) return NULL;
     if (strstr(out, "/..") || strstr(out, "//") || strstr(out, "/./")) blind("a winding path", out);
     return out;
 }

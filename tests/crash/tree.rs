@@ -27,6 +27,15 @@ impl Tree {
         Tree::Dir(entries.collect())
     }
 
+    /// Takes out every file whose name ends so.
+    pub fn remove_ending(&mut self, ending: &str) {
+        let Tree::Dir(entries) = self else { return };
+        entries.retain(|name, entry| {
+            entry.remove_ending(ending);
+            !name.ends_with(ending)
+        });
+    }
+
     /// Writes it at `path`, where nothing may be, for its owner alone.
     pub fn write(&self, path: &Path) {
         match self {
