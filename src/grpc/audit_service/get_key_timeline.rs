@@ -46,6 +46,7 @@ mod tests {
     use prost_types::Timestamp;
 
     use super::*;
+    use crate::app::page::MAX_TOKEN_LEN;
     use crate::grpc::decode::tests::violated;
 
     #[test]
@@ -55,7 +56,7 @@ mod tests {
             start_time: Some(Timestamp { seconds: i64::MAX, nanos: 0 }),
             end_time: Some(Timestamp { seconds: 0, nanos: -1 }),
             page_size: 1001,
-            page_token: "0".repeat(513),
+            page_token: "0".repeat(MAX_TOKEN_LEN + 1),
         };
         let fields = ["key_id", "start_time", "end_time", "page_size", "page_token"];
         assert_eq!(violated(|bad| read(bad, worst)), fields);
