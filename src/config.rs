@@ -1,6 +1,7 @@
 //! The configuration: parsed once, before any port opens. A bad value names its setting, and is
 //! never printed.
 
+mod audit;
 mod ledger;
 mod notices;
 mod policy;
@@ -17,6 +18,8 @@ use thiserror::Error;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::policy::Policy;
 
+pub use audit::AuditSettings;
+use audit::FileAudit;
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
 use notices::FileNotices;
@@ -50,6 +53,8 @@ pub struct Config {
     pub usage: UsageSettings,
     /// What holders of keys are told.
     pub notices: NoticeSettings,
+    /// How the log is proved.
+    pub audit: AuditSettings,
 }
 
 /// Bounds of the server.
@@ -98,6 +103,7 @@ impl Default for Config {
             ledger: LedgerSettings::default(),
             usage: UsageSettings::default(),
             notices: NoticeSettings::default(),
+            audit: AuditSettings::default(),
         }
     }
 }
@@ -158,6 +164,8 @@ struct FileConfig {
     usage: FileUsage,
     #[serde(default)]
     notices: FileNotices,
+    #[serde(default)]
+    audit: FileAudit,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -214,6 +222,7 @@ impl Config {
         config.ledger = file.ledger.settings()?;
         config.usage = file.usage.settings()?;
         config.notices = file.notices.settings()?;
+        config.audit = file.audit.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }
@@ -322,6 +331,8 @@ mod tests {
             ("[ledger]\nscrub_bytes_per_second = 1", "ledger.scrub_bytes_per_second"),
             ("[ledger]\nscrub_interval_hours = 0", "ledger.scrub_interval_hours"),
             ("[notices]\nexpires_soon_days = 366", "notices.expires_soon_days"),
+            ("[audit]\norigin = \"s3cret s3cret\"", "audit.origin"),
+            ("[audit]\norigin = \"\"", "audit.origin"),
             ("[roles.r]\npermissions = [\"s3cret s3cret\"]", "roles.r.permissions"),
             ("[plans.\"S3CRET\"]\nactive_keys = 1", "plans"),
             ("[plans.p]\nrequests_per_minute = 0", "plans.p.requests_per_minute"),

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
         Invocation::Serve(args) => cli::serve::run(&args),
         Invocation::RecoverAdmin(args) => cli::offline::recover_admin(&args),
         Invocation::Rebuild(args) => cli::offline::rebuild(&args),
+        Invocation::AddSigningKey(args) => cli::offline::add_signing_key(&args),
         Invocation::Check(args) => cli::offline::check::run(&args),
         Invocation::Restore(args) => cli::offline::restore::run(&args),
         Invocation::Client(call) => cli::client::run(call),

@@ -129,7 +129,8 @@ mod tests {
         let services =
             files.iter().flat_map(|file| &file.service).map(|service| service.name().to_owned());
         let expected =
-            ["AccountService", "AdminService", "KeyService", "UsageService"].map(str::to_owned);
+            ["AccountService", "AdminService", "AuditService", "KeyService", "UsageService"];
+        let expected = expected.map(str::to_owned);
         assert_eq!(services.collect::<BTreeSet<_>>(), BTreeSet::from(expected));
     }
 }

@@ -25,6 +25,7 @@ use crate::progress::{Progress, Silent};
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::v1::account_service_server::AccountServiceServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::audit_service_server::AuditServiceServer;
 use crate::proto::v1::key_service_server::KeyServiceServer;
 use crate::proto::v1::usage_service_server::UsageServiceServer;
 use crate::random::Random;
@@ -139,6 +140,7 @@ pub async fn run_telling(
         KeyServiceServer::<()>::NAME,
         AccountServiceServer::<()>::NAME,
         AdminServiceServer::<()>::NAME,
+        AuditServiceServer::<()>::NAME,
         UsageServiceServer::<()>::NAME,
     ];
     for name in names {

@@ -98,17 +98,17 @@ fn is_large(name: &Path) -> bool {
     name.starts_with("ledger") || name.starts_with("snapshots")
 }
 
-/// Whether a file is made from the log, and held to it by a rebuild alone.
-fn is_figures(name: &Path) -> bool {
-    name.starts_with("projections")
+/// Whether a file is made from the log: held to it by a rebuild alone, or made anew when a proof finds it damaged.
+fn is_derived(name: &Path) -> bool {
+    name.starts_with("projections") || name.starts_with("tiles")
 }
 
-/// Flips one bit of every byte of the files beside ledger, snapshots and projections; all must be found.
+/// Flips one bit of every byte of the files beside ledger, snapshots and what is derived; all must be found.
 fn flip_all_beside_the_ledger(subject: &Subject) -> usize {
     let (data, prefix) = (subject.data(), KeyPrefix::default());
     let mut flipped = 0;
-    let of_its_own = |name: &Path| !is_large(name) && !is_figures(name);
-    for (name, bytes) in subject.image.files.iter().filter(|(name, _)| of_its_own(name)) {
+    let counts = |name: &Path| !is_large(name) && !is_derived(name);
+    for (name, bytes) in subject.image.files.iter().filter(|(name, _)| counts(name)) {
         for at in 0..bytes.len() {
             flip(&data.join(name), at);
             let report = check_files(&data, &prefix).expect("can be checked");

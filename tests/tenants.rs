@@ -91,6 +91,8 @@ async fn call_each(
 ) -> BTreeMap<&'static str, Result<(), Status>> {
     let (mut keys, mut accounts) = (bound.keys.clone(), bound.accounts.clone());
     let (mut admin, mut usage) = (bound.admin.clone(), bound.usage.clone());
+    let mut audit = bound.audit.clone();
+    let filter = Some(v1::EventFilter { tenant_id: "globex".to_owned(), ..Default::default() });
     let key_id = || foreign.key_id.clone();
     let caller_id = || foreign.caller_id.clone();
     let tenant_id = || "globex".to_owned();
@@ -229,6 +231,32 @@ async fn call_each(
                 tenant_id: tenant_id(),
                 start_time: usage::at(common::START),
                 ..Default::default()
+            })),
+        ),
+        (
+            "StreamEvents",
+            call!(audit.stream_events(v1::StreamEventsRequest { filter, ..Default::default() })),
+        ),
+        (
+            "GetKeyTimeline",
+            call!(audit.get_key_timeline(v1::GetKeyTimelineRequest {
+                key_id: key_id(),
+                ..Default::default()
+            })),
+        ),
+        (
+            "GetKeyAt",
+            call!(audit.get_key_at(v1::GetKeyAtRequest {
+                key_id: key_id(),
+                at: Some(v1::get_key_at_request::At::Position(1)),
+            })),
+        ),
+        (
+            "GetAccountAt",
+            call!(audit.get_account_at(v1::GetAccountAtRequest {
+                tenant_id: tenant_id(),
+                account_id: account_id(),
+                at: Some(v1::get_account_at_request::At::Position(1)),
             })),
         ),
         ("GetStatus", call!(admin.get_status(v1::GetStatusRequest {}))),

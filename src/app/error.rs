@@ -129,9 +129,25 @@ pub enum AppError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The hash tiles that a proof is made of do not reach so far yet.
+    #[error("proofs can be made up to size {made}: try again later")]
+    ProofsBehind {
+        /// How far they reach.
+        made: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,
+    /// A stream ended before its end.
+    #[error("{cause}; resume after position {resume_after}")]
+    Interrupted {
+        /// Why.
+        cause: Box<AppError>,
+        /// The position up to which all has been sent.
+        resume_after: u64,
+    },
     /// The presented key is the credential of the call and does not work.
     #[error("Invalid API Key")]
     ApiKeyInvalid,
@@ -182,7 +198,8 @@ impl From<LedgerError> for AppError {
         let position = match error {
             LedgerError::DamagedFrame { position, .. }
             | LedgerError::MissingFrame { position }
-            | LedgerError::Unreadable { position } => Some(position),
+            | LedgerError::Unreadable { position }
+            | LedgerError::OtherTree { first: position, .. } => Some(position),
             LedgerError::NoRoom { needed, free } => {
                 return AppError::NoRoomForBackup { needed, free };
             }

@@ -2,11 +2,13 @@
 
 pub mod accounts;
 pub mod admin_credential;
+pub mod audit;
 pub mod authenticate;
 pub mod backup;
 pub mod call;
 pub mod callers;
 pub mod check;
+pub mod checkpoint;
 pub mod create_key;
 pub mod drain;
 pub mod error;
@@ -21,6 +23,7 @@ pub mod list_signals;
 mod model_tests;
 pub mod own_command;
 pub mod page;
+pub mod proofs;
 pub mod put_account;
 pub mod query_usage;
 pub mod rate_sweep;
@@ -38,19 +41,23 @@ pub mod source_budget;
 pub mod startup;
 pub mod status;
 pub mod switch_key;
+pub mod tile_keeper;
 pub mod update_key;
 pub mod usage_agents;
 pub mod usage_model;
 pub mod usage_question;
 pub mod usage_range;
 pub mod uses;
+pub mod verify;
 pub mod who_am_i;
 
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
+use crate::app::audit::Audit;
 use crate::app::drain::Drain;
+use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::source_budget::SourceBudget;
@@ -61,6 +68,7 @@ use crate::clock::Clock;
 use crate::config::NoticeSettings;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::time::Time;
+use crate::ledger::anchor::AnchorState;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::volumes::SealingState;
 use crate::ledger::writer::WriterHandle;
@@ -83,12 +91,17 @@ pub struct App {
     pub(crate) sealing: Arc<SealingState>,
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,
+    pub(crate) audit: Audit,
     pub(crate) drain: Drain,
     pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.
     pub(crate) recording: OnceLock<Recording>,
     /// Folded while the service runs, not offline.
     pub(crate) usage_model: Arc<UsageModel>,
+    /// What the head anchor says.
+    pub(crate) anchored: watch::Receiver<AnchorState>,
+    /// Set before the first call is taken; offline nothing is proved.
+    pub(crate) proofs: OnceLock<Proofs>,
 }
 
 impl std::fmt::Debug for App {

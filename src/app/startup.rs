@@ -13,15 +13,18 @@ use thiserror::Error;
 
 use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
+use crate::app::audit::Audit;
 use crate::app::backup;
 use crate::app::drain::Drain;
 use crate::app::own_command::{self, OwnCommandError};
+use crate::app::proofs;
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
 use crate::app::scrub::{Scrub, Target};
 use crate::app::sealing::personal_cache;
 use crate::app::snapshots::SnapshotKeeper;
 use crate::app::source_budget::{PerMinute, SourceBudget};
 use crate::app::status::Vitals;
+use crate::app::tile_keeper::TileKeeper;
 use crate::app::usage_model::{Projector, Setup, UsageModel};
 use crate::app::uses::{self, UsesClosing, UsesError};
 use crate::clock::Clock;
@@ -74,6 +77,11 @@ pub enum StartError {
     /// What an earlier run left of uses cannot be told.
     #[error(transparent)]
     Uses(#[from] UsesError),
+    /// The origin of checkpoints is too long.
+    #[error(
+        "audit.origin is too long: with the generation of the log it must be at most 255 bytes"
+    )]
+    OriginTooLong,
     /// The writer stopped.
     #[error("the ledger writer has stopped")]
     WriterStopped,
@@ -90,11 +98,12 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: scrub, recording of uses, snapshots, usage projection, writer, anchor, ledger,
-/// lock.
+/// What is closed last, in this order: scrub, tiles, recording of uses, snapshots, usage projection, writer, anchor,
+/// ledger, lock.
 #[derive(Debug)]
 pub struct Closing {
     scrub: Option<Scrub>,
+    tiles: Option<TileKeeper>,
     uses: Option<UsesClosing>,
     examiner: Option<Examiner>,
     writer: WriterHandle,
@@ -127,7 +136,7 @@ impl Closing {
     /// # Errors
     /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
     pub fn close(self) -> Result<(), StartError> {
-        drop((self.scrub, self.examiner));
+        drop((self.scrub, self.tiles, self.examiner));
         if let Some(uses) = self.uses {
             uses.close();
         }
@@ -161,6 +170,8 @@ pub fn open(
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
     let usage = opened.closing.data_dir.usage();
     opened.closing.uses = Some(uses::start(&opened.app, &usage, &config.usage)?);
+    let (tiles, keys) = (opened.closing.data_dir.tiles(), opened.closing.data_dir.keys());
+    opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &keys, &config.audit)?);
     start_scrub(&mut opened, config)?;
     start_projector(&mut opened)?;
     Ok(opened)
@@ -255,6 +266,7 @@ pub(crate) fn open_existing(
         SnapshotKeeper::start(store, Arc::clone(&reader), snapshot, announced, Arc::clone(&clock))?;
     let key_table = table.table();
     let keeper = AnchorKeeper::start(anchor)?;
+    let anchored = keeper.written();
     let Head { position, frontier } = head;
     let start = Start { head: position, frontier, last_time };
     let (writer, thread) =
@@ -280,14 +292,18 @@ pub(crate) fn open_existing(
         clock,
         random,
         backup_room: backup::one_backup(),
+        audit: Audit::default(),
         drain: Drain::default(),
         notices: config.notices,
         recording: OnceLock::new(),
         usage_model: Arc::new(UsageModel::new(&config.usage)),
+        anchored,
+        proofs: OnceLock::new(),
     };
     let examiner = Some(examiner);
     let closing = Closing {
         scrub: None,
+        tiles: None,
         uses: None,
         examiner,
         writer,

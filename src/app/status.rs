@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::app::App;
+use crate::app::audit::AuditFigures;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::proofs::{CheckpointFigures, Proofs};
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
+use crate::app::tile_keeper::TileFigures;
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{Recording, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
@@ -69,6 +72,10 @@ pub struct Figures {
     pub head: Option<Position>,
     /// The position the head anchor has reached; none if it cannot be read.
     pub anchor_position: Option<u64>,
+    /// What a checkpoint is of that is asked for at this instant; none before the first is possible.
+    pub checkpoint: Option<CheckpointFigures>,
+    /// How the making of hash tiles goes.
+    pub tiles: TileFigures,
     /// When this process became ready.
     pub start_time: Time,
     /// How long ago that is.
@@ -103,6 +110,8 @@ pub struct Figures {
     pub waiting_to_seal: u64,
     /// Whether the last attempt to seal a volume failed.
     pub sealing_failing: bool,
+    /// How reading of the history goes.
+    pub audit: AuditFigures,
     /// How the scrub goes.
     pub scrub: ScrubStatus,
     /// The generation of the log, and what restores lost of it.
@@ -125,6 +134,7 @@ impl Figures {
         let snapshots = self.snapshots_fail.then(|| SNAPSHOTS_FAIL.to_owned());
         let uses = self.uses.refused_by_a_rule.then(|| USES_FAIL.to_owned());
         let projection = self.usage_projection.failing.then(|| PROJECTION_FAILS.to_owned());
+        let tiles = self.tiles.failing.then(|| TILES_FAIL.to_owned());
         let findings = self.scrub.findings.iter().cloned();
         findings
             .chain(sealing)
@@ -132,6 +142,7 @@ impl Figures {
             .chain(anchor)
             .chain(uses)
             .chain(projection)
+            .chain(tiles)
             .collect()
     }
 }
@@ -142,6 +153,8 @@ const USES_FAIL: &str =
     "uses cannot be put on record; their journal is kept, the server's log says why";
 const PROJECTION_FAILS: &str =
     "the usage projection cannot be folded; questions on uses fail, the server's log says why";
+const TILES_FAIL: &str =
+    "hash tiles cannot be made, so newer records cannot be proved; the server's log says why";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
 impl App {
@@ -181,6 +194,8 @@ impl App {
         Figures {
             head,
             anchor_position: anchor.ok().map(|anchor| anchor.position.map_or(0, Position::get)),
+            checkpoint: self.checkpoint_figures(),
+            tiles: self.proofs.get().map(Proofs::figures).unwrap_or_default(),
             start_time: self.vitals.start_time,
             uptime: self.clock.monotonic().saturating_sub(self.vitals.started),
             accounts: self.table.account_count(),
@@ -201,6 +216,7 @@ impl App {
             sealed: self.reader.sealed().len(),
             waiting_to_seal: self.sealing.waiting(),
             sealing_failing: self.sealing.failing(),
+            audit: self.audit.figures(),
             scrub: self.scrub.status(),
             log_state: self.table.log_state(),
         }

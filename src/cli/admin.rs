@@ -8,7 +8,7 @@ use super::connect::ClientArgs;
 use super::failure::{Exit, Failure};
 use super::session::Session;
 use super::status::Status;
-use super::{CheckArgs, RebuildArgs, RecoverAdminArgs, RestoreArgs};
+use super::{AddSigningKeyArgs, CheckArgs, RebuildArgs, RecoverAdminArgs, RestoreArgs};
 use crate::proto::v1;
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +31,11 @@ pub(super) enum AdminCommand {
     /// Works on the data directory of a server that is not running. A snapshot that is missing, damaged or
     /// other than the log says is replaced. Exit code 1 if it was whole and not what the log says.
     Rebuild(RebuildArgs),
+    /// Make another key that signs checkpoints, offline
+    ///
+    /// Works on the data directory of a server that is not running. From its next start on both keys sign;
+    /// when every auditor has the new verifier key, take the old file out of keys/.
+    AddSigningKey(AddSigningKeyArgs),
     /// Read everything in the data directory, offline, and say whether it is whole
     ///
     /// Works on the data directory of a server that is not running, and changes nothing in it. Shows each

@@ -197,6 +197,7 @@ impl Connection {
         keys -> key_service_client::KeyServiceClient,
         accounts -> account_service_client::AccountServiceClient,
         admin -> admin_service_client::AdminServiceClient,
+        audit -> audit_service_client::AuditServiceClient,
         usage -> usage_service_client::UsageServiceClient,
     }
 }

@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 mod answers;
+mod audit;
 mod backup;
 mod caller;
 mod chart;
@@ -36,6 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use account::AccountCommand;
 use admin::AdminCommand;
+use audit::AuditCommand;
 use backup::BackupArgs;
 use caller::CallerCommand;
 use connect::ClientArgs;
@@ -77,6 +79,8 @@ enum Command {
     Account(AccountGroup),
     /// Make, read, change, authenticate and end keys
     Key(KeyGroup),
+    /// Read the history as it happens and as it was, and hold it to signed checkpoints
+    Audit(AuditGroup),
     /// See who uses which keys, how often, from where and since when
     Usage(UsageGroup),
     /// See how the server is, and manage who may call it
@@ -122,6 +126,17 @@ pub struct RecoverAdminArgs {
 /// What `keyledger admin rebuild` is given.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RebuildArgs {
+    /// Configuration file of the server [default: none, all settings have defaults]
+    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Data directory of the server, which must not be running [default: ./data]
+    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// What `keyledger admin add-signing-key` is given.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AddSigningKeyArgs {
     /// Configuration file of the server [default: none, all settings have defaults]
     #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -204,6 +219,14 @@ struct KeyGroup {
 }
 
 #[derive(Debug, Args)]
+struct AuditGroup {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Args)]
 struct UsageGroup {
     #[command(flatten)]
     client: ClientArgs,
@@ -220,6 +243,8 @@ pub enum Invocation {
     RecoverAdmin(RecoverAdminArgs),
     /// Fold the log of a server that is not running, and hold its snapshot and its figures of uses to that.
     Rebuild(RebuildArgs),
+    /// Make another key that signs checkpoints, for a server that is not running.
+    AddSigningKey(AddSigningKeyArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),
     /// Make a data directory from a backup, or resolve what that lost.
@@ -239,6 +264,7 @@ pub struct ClientCall {
 enum Call {
     Account(AccountCommand),
     Key(KeyCommand),
+    Audit(AuditCommand),
     Usage(UsageCommand),
     Status,
     Backup(BackupArgs),
@@ -253,10 +279,14 @@ impl From<Cli> for Invocation {
                 return Invocation::RecoverAdmin(args);
             }
             Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
+            Command::Admin(AdminCommand::AddSigningKey(args)) => {
+                return Invocation::AddSigningKey(args);
+            }
             Command::Admin(AdminCommand::Check(args)) => return Invocation::Check(args),
             Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),
             Command::Account(AccountGroup { client, command }) => (client, Call::Account(command)),
             Command::Key(KeyGroup { client, command }) => (client, Call::Key(command)),
+            Command::Audit(AuditGroup { client, command }) => (client, Call::Audit(command)),
             Command::Usage(UsageGroup { client, command }) => (client, Call::Usage(command)),
             Command::Admin(AdminCommand::Status(client)) => (client, Call::Status),
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
@@ -297,6 +327,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
     let result = match call.call {
         Call::Account(command) => account::run(command, &mut session).await,
         Call::Key(command) => key::run(command, &mut session).await,
+        Call::Audit(command) => audit::run(command, &mut session).await,
         Call::Usage(command) => usage::run(command, &mut session).await,
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,

@@ -8,11 +8,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::app::admin_credential;
+use crate::app::proofs;
 use crate::app::rebuild::{self, Rebuilt, UsageRebuilt};
 use crate::app::startup::{self, Opened};
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
-use crate::cli::{RebuildArgs, RecoverAdminArgs, confirm};
+use crate::cli::{AddSigningKeyArgs, RebuildArgs, RecoverAdminArgs, confirm};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::process;
@@ -93,6 +94,21 @@ fn told_of_usage(rebuilt: &UsageRebuilt) -> (String, u8) {
             (text, 1)
         }
         UsageRebuilt::Nothing => ("the log is empty: there is no usage projection".to_owned(), 0),
+    }
+}
+
+/// Makes another key that signs checkpoints, and says where it lies.
+#[must_use]
+pub fn add_signing_key(args: &AddSigningKeyArgs) -> ExitCode {
+    let added = prepare(args.config.as_deref(), args.data_dir.as_deref()).and_then(|config| {
+        proofs::add_signing_key(&config.data_dir, &SystemRandom).map_err(|error| error.to_string())
+    });
+    match added {
+        Ok(path) => {
+            output::note(&format!("made {}: it signs from the next start on", path.display()));
+            ExitCode::SUCCESS
+        }
+        Err(problem) => failed(&problem),
     }
 }
 

@@ -11,7 +11,7 @@ use super::times::{day, humane, humane_wait, rfc3339, span};
 use super::words::{ApiEnum, word};
 use crate::proto::v1;
 
-fn time(time: Option<&Timestamp>) -> Value {
+pub(super) fn time(time: Option<&Timestamp>) -> Value {
     time.map_or(Value::Null, |time| rfc3339(time).into())
 }
 

@@ -30,6 +30,12 @@ impl Resource for Status {
             "version": answer.version,
             "head": answer.head,
             "tree_root": hex(&answer.tree_root),
+            "checkpoint": answer.checkpoint.as_ref().map(|checkpoint| json!({
+                "origin": checkpoint.origin,
+                "tree_size": checkpoint.tree_size,
+                "root_hash": hex(&checkpoint.root_hash),
+                "key_names": checkpoint.key_names,
+            })),
             "anchor_position": answer.anchor_position,
             "start_time": answer.start_time.as_ref().map(rfc3339),
             "uptime": self.uptime().map(|uptime| format!("{}s", uptime.as_secs())),
@@ -101,6 +107,7 @@ impl Resource for Status {
             ("", String::new()),
             ("head", grouped(answer.head)),
             ("anchor", format!("{}  {behind}", grouped(answer.anchor_position))),
+            ("checkpoint", checkpoint(answer.checkpoint.as_ref())),
             ("snapshot", snapshot),
             ("tree root", hex(&answer.tree_root)),
             ("generation", grouped(answer.generation)),
@@ -164,6 +171,14 @@ fn projection(projection: &v1::ProjectionStatus) -> String {
     format!("{}  {place}  {} on disk", plain(&projection.name), bytes(projection.disk_bytes))
 }
 
+/// What a checkpoint is of, in a line.
+fn checkpoint(checkpoint: Option<&v1::CheckpointStatus>) -> String {
+    checkpoint.map_or_else(
+        || "none yet".to_owned(),
+        |of| format!("{}  {}", grouped(of.tree_size), plain(&of.origin)),
+    )
+}
+
 /// How the scrub goes, in a line.
 fn scrub(scrub: &v1::ScrubStatus) -> String {
     if !scrub.enabled {
@@ -199,6 +214,12 @@ mod tests {
                 version: "0.1.0".to_owned(),
                 head: 1_234,
                 tree_root: vec![0xab; 32],
+                checkpoint: Some(v1::CheckpointStatus {
+                    origin: "example.com/log".to_owned(),
+                    tree_size: 1_230,
+                    root_hash: vec![0xcd; 32],
+                    key_names: vec!["example.com/log+01020304".to_owned()],
+                }),
                 anchor_position: 1_230,
                 start_time: Some(Timestamp { seconds: 1_795_411_812, nanos: 0 }),
                 uptime: Some(Duration { seconds: 11_520, nanos: 5 }),
@@ -243,6 +264,7 @@ started      2026-11-23 05:30:12Z  up 3 h 12 min
 
 head         1,234
 anchor       1,230  4 behind head
+checkpoint   1,230  example.com/log
 snapshot     1,000
 tree root    abababababababababababababababababababababababababababababababab
 generation   2
@@ -269,6 +291,7 @@ WARNING      ledger/volume-00000002: damaged
         assert_fields_of_message("GetStatusResponse", &json);
         assert_fields_of_message("Loss", &json["losses"][0]);
         assert_fields_of_message("ProjectionStatus", &json["projections"][0]);
+        assert_fields_of_message("CheckpointStatus", &json["checkpoint"]);
         assert_fields_of_message("StatusCounts", &json["counts"]);
         assert_fields_of_message("EngineStatus", &json["engine"]);
         assert_fields_of_message("ScrubStatus", &json["scrub"]);

@@ -80,6 +80,17 @@ fn recover_admin_is_offline_and_takes_no_server() {
 }
 
 #[test]
+fn add_signing_key_is_offline_and_takes_no_server() {
+    let Ok(Invocation::AddSigningKey(args)) =
+        invocation(&["admin", "add-signing-key", "--data-dir", "d"])
+    else {
+        panic!("adds a key")
+    };
+    assert_eq!(args.data_dir.as_deref(), Some(Path::new("d")));
+    refused(&["admin", "add-signing-key", "--server", "http://127.0.0.1:1"]);
+}
+
+#[test]
 fn connection_options_stand_before_or_after_the_command() {
     for line in [
         ["key", "--server", "10.0.0.1:1", "--output", "json", "get", "key_1"],

@@ -25,7 +25,7 @@ pub(super) trait ApiEnum: Copy + TryFrom<i32> + Send + Sync + 'static {
     /// Every value but the unspecified one.
     fn all() -> impl Iterator<Item = Self> {
         /// More than any enum of the API has values.
-        const MOST: i32 = 64;
+        const MOST: i32 = 128;
         (1..MOST).filter_map(|number| Self::try_from(number).ok())
     }
 }
@@ -45,15 +45,19 @@ macro_rules! api_enums {
 api_enums! {
     AccountStatus "ACCOUNT_STATUS_",
     DenialReason "DENIAL_REASON_",
+    EventKind "EVENT_KIND_",
     Granularity "GRANULARITY_",
     GroupBy "GROUP_BY_",
     KeyProblem "KEY_PROBLEM_",
     KeyState "KEY_STATE_",
+    Mechanism "MECHANISM_",
     Notice "NOTICE_",
     Outcome "OUTCOME_",
+    Resolution "RESOLUTION_",
     RevokeReason "REVOKE_REASON_",
     Role "ROLE_",
     SignalKind "SIGNAL_KIND_",
+    UsageGapCause "USAGE_GAP_CAUSE_",
 }
 
 /// The short name of a field's value: none if it is unspecified, the number itself if it is one that
@@ -105,6 +109,10 @@ mod tests {
         check::<v1::Outcome>();
         check::<v1::RevokeReason>();
         check::<v1::Role>();
+        check::<v1::EventKind>();
+        check::<v1::Mechanism>();
+        check::<v1::Resolution>();
+        check::<v1::UsageGapCause>();
         check::<v1::SignalKind>();
     }
 

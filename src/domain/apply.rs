@@ -47,7 +47,7 @@ pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFo
         }
         (Subject::Key(account, id), event) => {
             let key = facts.key(id).filter(|key| key.account == *account).ok_or(wrong)?;
-            change_key(facts, fact, *id, key, event).ok_or(wrong)?;
+            change_key(facts, fact, *id, key).ok_or(wrong)?;
             if let Event::KeyUsed(used) = event {
                 rules::note_journal(facts, used.journal);
             }
@@ -81,15 +81,20 @@ fn put_account(
     state: &AccountState,
 ) {
     let before = facts.account(name);
-    let same_status = before.as_ref().filter(|before| before.state.status == state.status);
-    let account = Account {
+    facts.put_account(name, account_after(before.as_deref(), fact, state));
+}
+
+/// An account after a record that gave it this state.
+#[must_use]
+pub fn account_after(before: Option<&Account>, fact: &Recorded, state: &AccountState) -> Account {
+    let same_status = before.filter(|before| before.state.status == state.status);
+    Account {
         state: state.clone(),
-        create_time: before.as_ref().map_or(fact.time, |before| before.create_time),
+        create_time: before.map_or(fact.time, |before| before.create_time),
         update_time: fact.time,
         position: fact.position,
         status_position: same_status.map_or(fact.position, |before| before.status_position),
-    };
-    facts.put_account(name, account);
+    }
 }
 
 fn create_key(
@@ -99,6 +104,11 @@ fn create_key(
     id: KeyId,
     created: &KeyCreated,
 ) {
+    facts.put_key(id, created_key(fact, account, created));
+    facts.open_key(account, id, created.expire_time);
+}
+
+fn created_key(fact: &Recorded, account: &Arc<AccountRef>, created: &KeyCreated) -> Key {
     let limited = created.scopes.is_some()
         || created.expire_time.is_some()
         || created.sources != Sources::Any;
@@ -113,7 +123,7 @@ fn create_key(
     let life = created
         .replaces
         .map(|replaces| Arc::new(Life { replaces: Some(replaces), ..Life::default() }));
-    let key = Key {
+    Key {
         tag: created.tag.tag.clone(),
         account: Arc::clone(account),
         create_time: fact.time,
@@ -125,28 +135,44 @@ fn create_key(
         created_by: fact.actor.caller,
         pepper: created.tag.pepper,
         environment: created.environment,
-    };
-    facts.put_key(id, key);
-    facts.open_key(account, id, created.expire_time);
+    }
 }
 
-fn change_key(
-    facts: &mut impl FactsMut,
-    fact: &Recorded,
-    id: KeyId,
-    mut key: Key,
-    event: &Event,
-) -> Option<()> {
-    let counted = key.counts().then(|| key.expire_time());
+fn change_key(facts: &mut impl FactsMut, fact: &Recorded, id: KeyId, before: Key) -> Option<()> {
+    let expiry = |key: &Key| key.counts().then(|| key.expire_time());
+    let counted = expiry(&before);
+    let key = key_after(Some(before), fact)?;
+    let counts = expiry(&key);
+    let account = Arc::clone(&key.account);
+    facts.put_key(id, key);
+    if counted != counts {
+        if let Some(expire_time) = counted {
+            facts.close_key(&account, id, expire_time);
+        }
+        if let Some(expire_time) = counts {
+            facts.open_key(&account, id, expire_time);
+        }
+    }
+    Some(())
+}
+
+/// A key after a record about it; none if it is no record that can follow.
+#[must_use]
+pub fn key_after(before: Option<Key>, fact: &Recorded) -> Option<Key> {
     let position = fact.position;
-    if let Event::KeyUsed(used) = event {
+    let mut key = match (before, &fact.subject, &fact.event) {
+        (None, Subject::Key(account, _), Event::KeyCreated(created)) => {
+            return Some(created_key(fact, account, created));
+        }
+        (before, ..) => before?,
+    };
+    if let Event::KeyUsed(used) = &fact.event {
         let used = rules::used_after(key.used.as_deref(), used, position)?;
         key.used = Some(Arc::new(used));
-        facts.put_key(id, key);
-        return Some(());
+        return Some(key);
     }
     key.last = position;
-    match event {
+    match &fact.event {
         Event::KeyUpdated(updated) => {
             key.limits = Some(Arc::new(limits_after(updated, position)));
         }
@@ -174,18 +200,7 @@ fn change_key(
         }
         _ => return None,
     }
-    let counts = key.counts().then(|| key.expire_time());
-    let account = Arc::clone(&key.account);
-    facts.put_key(id, key);
-    if counted != counts {
-        if let Some(expire_time) = counted {
-            facts.close_key(&account, id, expire_time);
-        }
-        if let Some(expire_time) = counts {
-            facts.open_key(&account, id, expire_time);
-        }
-    }
-    Some(())
+    Some(key)
 }
 
 fn limits_after(updated: &KeyUpdated, position: Position) -> Limits {

@@ -152,6 +152,11 @@ macro_rules! kinds {
         pub enum EventKind {
             $($name = $number),+
         }
+
+        impl EventKind {
+            /// Every kind, in the order of their numbers.
+            pub const ALL: &[EventKind] = &[$(EventKind::$name),+];
+        }
     };
 }
 
@@ -176,6 +181,14 @@ kinds! {
     ClockStepped = 62,
     LogRestored = 63,
     LossResolved = 64,
+}
+
+impl EventKind {
+    /// The kind of that number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| *kind as u64 == number)
+    }
 }
 
 impl Event {

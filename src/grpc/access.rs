@@ -36,10 +36,11 @@ const ACCOUNT_READERS: Rule =
 const ANALYST: Rule = Rule::Roles(&[Role::Analyst]);
 const KEY_WARDENS: Rule = Rule::Roles(&[Role::Analyst, Role::Issuer]);
 const ISSUER: Rule = Rule::Roles(&[Role::Issuer]);
+const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 28] = [
+const RULES: [(&str, Rule, Bound); 36] = [
     ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -58,6 +59,14 @@ const RULES: [(&str, Rule, Bound); 28] = [
     ("/keyledger.v1.AccountService/PutAccount", Rule::Roles(&[Role::Provisioner]), Bound::Refused),
     ("/keyledger.v1.AccountService/GetAccount", ACCOUNT_READERS, Bound::Hidden),
     ("/keyledger.v1.AccountService/ListAccounts", ACCOUNT_READERS, Bound::Refused),
+    ("/keyledger.v1.AuditService/StreamEvents", AUDITOR, Bound::Refused),
+    (
+        "/keyledger.v1.AuditService/GetKeyTimeline",
+        Rule::Roles(&[Role::Auditor, Role::Issuer]),
+        Bound::Hidden,
+    ),
+    ("/keyledger.v1.AuditService/GetKeyAt", AUDITOR, Bound::Hidden),
+    ("/keyledger.v1.AuditService/GetAccountAt", AUDITOR, Bound::Hidden),
     (
         "/keyledger.v1.UsageService/GetKeyUsage",
         Rule::Roles(&[Role::Analyst, Role::Auditor]),
@@ -73,6 +82,10 @@ const RULES: [(&str, Rule, Bound); 28] = [
     ("/keyledger.v1.AdminService/RotateCaller", ADMIN, Bound::Hidden),
     ("/keyledger.v1.AdminService/RevokeCaller", ADMIN, Bound::Hidden),
     ("/keyledger.v1.AdminService/ListCallers", ADMIN, Bound::OwnOnly),
+    ("/keyledger.v1.AuditService/GetCheckpoint", AUDITOR, Bound::NoTenant),
+    ("/keyledger.v1.AuditService/GetInclusionProof", AUDITOR, Bound::NoTenant),
+    ("/keyledger.v1.AuditService/GetConsistencyProof", AUDITOR, Bound::NoTenant),
+    ("/keyledger.v1.AuditService/GetVerifierKey", AUDITOR, Bound::NoTenant),
     ("/grpc.health.v1.Health/Check", Rule::Open, Bound::NoTenant),
     ("/grpc.health.v1.Health/Watch", Rule::Open, Bound::NoTenant),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Rule::AnyCaller, Bound::NoTenant),
@@ -130,6 +143,7 @@ mod tests {
             ("KeyService", include_str!("../../proto/keyledger/v1/key_service.proto")),
             ("AccountService", include_str!("../../proto/keyledger/v1/account_service.proto")),
             ("AdminService", include_str!("../../proto/keyledger/v1/admin_service.proto")),
+            ("AuditService", include_str!("../../proto/keyledger/v1/audit_service.proto")),
             ("UsageService", include_str!("../../proto/keyledger/v1/usage_service.proto")),
         ];
         let mut found = Vec::new();

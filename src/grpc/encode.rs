@@ -45,7 +45,8 @@ pub(super) fn shown_once(secret: Option<&KeyText>) -> String {
     secret.map(|secret| secret.expose().to_owned()).unwrap_or_default()
 }
 
-fn words(permissions: &Permissions) -> Vec<String> {
+/// The words of a set of permissions.
+pub(super) fn words(permissions: &Permissions) -> Vec<String> {
     permissions.iter().map(|word| word.as_str().to_owned()).collect()
 }
 

@@ -13,10 +13,12 @@
 pub mod access;
 mod account_service;
 mod admin_service;
+mod audit_service;
 mod call;
 mod decode;
 mod encode;
 mod enums;
+mod event;
 mod key_service;
 pub mod layer;
 pub mod long_calls;
@@ -30,10 +32,12 @@ use tonic::service::Routes;
 use crate::app::App;
 use crate::grpc::account_service::AccountApi;
 use crate::grpc::admin_service::AdminApi;
+use crate::grpc::audit_service::AuditApi;
 use crate::grpc::key_service::KeyApi;
 use crate::grpc::usage_service::UsageApi;
 use crate::proto::v1::account_service_server::AccountServiceServer;
 use crate::proto::v1::admin_service_server::AdminServiceServer;
+use crate::proto::v1::audit_service_server::AuditServiceServer;
 use crate::proto::v1::key_service_server::KeyServiceServer;
 use crate::proto::v1::usage_service_server::UsageServiceServer;
 
@@ -51,6 +55,7 @@ pub fn routes(app: &Arc<App>) -> Routes {
     let keys = KeyServiceServer::new(KeyApi::new(Arc::clone(app)));
     let accounts = AccountServiceServer::new(AccountApi::new(Arc::clone(app)));
     let admin = AdminServiceServer::new(AdminApi::new(Arc::clone(app)));
+    let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(app)));
     let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(app)));
     macro_rules! bounded {
         ($service:ident) => {
@@ -62,5 +67,6 @@ pub fn routes(app: &Arc<App>) -> Routes {
     Routes::new(bounded!(keys))
         .add_service(bounded!(accounts))
         .add_service(bounded!(admin))
+        .add_service(bounded!(audit))
         .add_service(bounded!(usage))
 }

@@ -82,9 +82,13 @@ pub(super) fn answer<T>(
 
 /// The status of an error.
 pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
+    fault_of(error, method).into_status()
+}
+
+fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
     use ErrorReason as Reason;
     let fault = |code, reason| Fault::new(code, reason, error.to_string());
-    let fault = match error {
+    match error {
         AppError::Invalid(violations) => Fault::invalid(violations.clone()),
         AppError::Refused(refusal) => refused(refusal, method),
         AppError::CredentialMissing => {
@@ -134,6 +138,10 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
             let fault = fault.with("position", &encode::position(*position));
             Fault { retry_after: Some(*retry_after), ..fault }
         }
+        AppError::ProofsBehind { made, retry_after } => {
+            let fault = fault(Code::Unavailable, Reason::ProofsBehind).with("made", made);
+            Fault { retry_after: Some(*retry_after), ..fault }
+        }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),
@@ -149,9 +157,13 @@ pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
                 None => fault,
             }
         }
+        AppError::Interrupted { cause, resume_after } => {
+            let mut fault = Fault { text: error.to_string(), ..fault_of(cause, method) };
+            fault.metadata.push(("resume_after", resume_after.to_string()));
+            fault
+        }
         AppError::Internal => fault(Code::Internal, Reason::Internal),
-    };
-    fault.into_status()
+    }
 }
 
 /// The status of a call to what is no RPC of this server.

@@ -62,6 +62,7 @@ fn every_status() -> Vec<Status> {
         AppError::BackupUnderWay { retry_after: SOON },
         AppError::UsesBehind { retry_after: SOON },
         AppError::UsageBehind { position: Position::new(42), retry_after: SOON },
+        AppError::ProofsBehind { made: 41, retry_after: SOON },
         AppError::BackupOfOtherLog,
         AppError::NoRoomForBackup { needed: 212_860_928, free: 104_857_600 },
         AppError::TooSlow,

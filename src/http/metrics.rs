@@ -75,8 +75,10 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         "What restores lost and nobody has resolved: over 0, no key is authenticated.",
         figures.log_state.losses.len(),
     );
+    tiles(&mut page, figures);
     rates(&mut page, figures);
     uses(&mut page, figures);
+    audit(&mut page, figures);
     projections(&mut page, figures);
     scrub(&mut page, figures);
     page.0
@@ -96,6 +98,19 @@ fn aggregates(page: &mut Page, figures: &Figures) {
         figures.ends.retiring,
     );
     page.gauge("keyledger_callers", "Callers, revoked ones included.", figures.callers);
+}
+
+fn tiles(page: &mut Page, figures: &Figures) {
+    page.gauge(
+        "keyledger_tiles_position",
+        "The position up to which records can be proved.",
+        figures.tiles.made,
+    );
+    page.gauge(
+        "keyledger_tiles_failing",
+        "Whether the last attempt to make hash tiles failed.",
+        u8::from(figures.tiles.failing),
+    );
 }
 
 fn rates(page: &mut Page, figures: &Figures) {
@@ -156,6 +171,23 @@ fn uses(page: &mut Page, figures: &Figures) {
         "keyledger_usage_failing",
         "Whether windows of uses were refused by a rule.",
         u8::from(uses.refused_by_a_rule),
+    );
+}
+
+fn audit(page: &mut Page, figures: &Figures) {
+    let audit = &figures.audit;
+    page.gauge("keyledger_audit_streams", "Streams of events that are open.", audit.streams);
+    page.counter("keyledger_audit_streams_total", "Streams of events opened.", audit.opened);
+    page.counter("keyledger_audit_events_total", "Events handed to streams.", audit.events);
+    page.counter(
+        "keyledger_audit_stalled_total",
+        "Streams of events ended because nothing was read from them.",
+        audit.stalled,
+    );
+    page.counter(
+        "keyledger_audit_damage_total",
+        "Reads of the history that found a record which failed its check.",
+        audit.damaged,
     );
 }
 

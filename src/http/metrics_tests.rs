@@ -1,8 +1,10 @@
 //! Every figure has a sample, and each name is described once.
 
 use super::*;
+use crate::app::audit::AuditFigures;
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
+use crate::app::tile_keeper::TileFigures;
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{RecorderState, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
@@ -14,6 +16,8 @@ fn figures() -> Figures {
     Figures {
         head: Position::new(42),
         anchor_position: Some(40),
+        checkpoint: None,
+        tiles: TileFigures { made: 29, failing: true },
         start_time: Time::from_micros(1_500_000),
         uptime: Duration::ZERO,
         accounts: 1,
@@ -51,6 +55,7 @@ fn figures() -> Figures {
         sealed: 7,
         waiting_to_seal: 8,
         sealing_failing: true,
+        audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
         log_state: Arc::new(LogState { generation: 4, losses: Vec::new(), last_journal: 0 }),
         scrub: ScrubStatus {
             runs: true,
@@ -91,6 +96,8 @@ fn every_figure_has_a_sample() {
         "keyledger_snapshots_failing 1",
         "keyledger_log_generation 4",
         "keyledger_unresolved_losses 0",
+        "keyledger_tiles_position 29",
+        "keyledger_tiles_failing 1",
         "keyledger_rate_windows 12",
         "keyledger_rate_limited_total 13",
         "keyledger_uses_durable_total 21",
@@ -104,6 +111,11 @@ fn every_figure_has_a_sample() {
         "keyledger_usage_windows_waiting 27",
         "keyledger_usage_windows_recorded_total 28",
         "keyledger_usage_failing 1",
+        "keyledger_audit_streams 31",
+        "keyledger_audit_streams_total 32",
+        "keyledger_audit_events_total 33",
+        "keyledger_audit_stalled_total 34",
+        "keyledger_audit_damage_total 35",
         "keyledger_projection_position{projection=\"usage\"} 39",
         "keyledger_projection_lag{projection=\"usage\"} 3",
         "keyledger_projection_failing{projection=\"usage\"} 1",

@@ -31,6 +31,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::domain::ids::Position;
 use crate::durable_file::{Cause, settle, write_new};
@@ -98,6 +99,8 @@ pub struct Found {
 pub struct Anchor {
     file: File,
     generation: u64,
+    /// What the newest slot says.
+    state: AnchorState,
 }
 
 impl Anchor {
@@ -113,7 +116,7 @@ impl Anchor {
         bytes[SLOT_BYTES..].copy_from_slice(&encode(generation, &state));
         write_new(path, &bytes, 0o600)?;
         let file = OpenOptions::new().write(true).open(path)?;
-        Ok(Anchor { file, generation })
+        Ok(Anchor { file, generation, state })
     }
 
     /// Opens the anchor and reads its newest whole slot, from the disk. A slot that is not whole is passed
@@ -131,7 +134,7 @@ impl Anchor {
                 "a slot of the head anchor is truncated or altered; the other holds"
             );
         }
-        Ok((Anchor { file, generation }, state))
+        Ok((Anchor { file, generation, state }, state))
     }
 
     /// Reads the anchor without holding it open.
@@ -157,10 +160,11 @@ impl Anchor {
     /// Whatever the file system answers; the slot written before is whole.
     pub fn write(&mut self, position: Position, root: Hash) -> Result<(), AnchorError> {
         let generation = self.generation + 1;
-        let slot = encode(generation, &AnchorState { position: Some(position), root });
-        self.file.write_all_at(&slot, (generation % 2) * SLOT_BYTES as u64)?;
+        let state = AnchorState { position: Some(position), root };
+        self.file
+            .write_all_at(&encode(generation, &state), (generation % 2) * SLOT_BYTES as u64)?;
         self.file.sync_data()?;
-        self.generation = generation;
+        (self.generation, self.state) = (generation, state);
         Ok(())
     }
 }
@@ -246,6 +250,7 @@ impl Desk {
 #[derive(Debug)]
 pub struct AnchorKeeper {
     desk: Arc<Desk>,
+    written: watch::Receiver<AnchorState>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -257,20 +262,28 @@ impl AnchorKeeper {
     pub fn start(mut anchor: Anchor) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let orders = Arc::clone(&desk);
+        let (tell, written) = watch::channel(anchor.state);
         let thread = thread::Builder::new().name("anchor-keeper".to_owned()).spawn(move || {
             while let Some((position, root)) = next_order(&orders) {
                 if let Err(error) = anchor.write(position, root) {
                     fail_stop("the head anchor could not be written", &error);
                 }
+                tell.send_replace(anchor.state);
             }
         })?;
-        Ok(AnchorKeeper { desk, thread: Some(thread) })
+        Ok(AnchorKeeper { desk, written, thread: Some(thread) })
     }
 
     /// Notes a head. Does not wait. The caller MUST have made everything up to `position` durable.
     pub fn note(&self, position: Position, root: Hash) {
         self.desk.lock().noted = Some((position, root));
         self.desk.changed.notify_one();
+    }
+
+    /// What the anchor says, whenever it says something new: no later start does without that.
+    #[must_use]
+    pub fn written(&self) -> watch::Receiver<AnchorState> {
+        self.written.clone()
     }
 
     /// Writes what was noted last, then ends the thread. Dropping the keeper does the same.

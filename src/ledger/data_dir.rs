@@ -10,8 +10,9 @@
 //! | `snapshots/` | states of the key table, so that a start need not fold the whole log |
 //! | `usage/` | usage journals: uses on their way to the log |
 //! | `projections/` | read models on disk; may be removed while no process uses the directory |
+//! | `tiles/` | hash tiles, from which proofs are made: derived from the log |
 //! | `datakeys` | wrapped data keys |
-//! | `keys/` | peppers and key-encryption keys, unless they are kept elsewhere |
+//! | `keys/` | peppers, key-encryption keys and signing keys, unless they are kept elsewhere |
 //! | `admin.credential` | the first admin's credential |
 
 mod error;
@@ -41,7 +42,7 @@ const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
 const FORMAT_BYTES: u64 = 256;
 
 /// Names at the top of the directory. A file being written has `.tmp` behind its name.
-const OUR_NAMES: [&str; 10] = [
+const OUR_NAMES: [&str; 11] = [
     "FORMAT",
     "LOCK",
     "anchor",
@@ -49,6 +50,7 @@ const OUR_NAMES: [&str; 10] = [
     "snapshots",
     "usage",
     "projections",
+    "tiles",
     "datakeys",
     "keys",
     "admin.credential",
@@ -246,13 +248,19 @@ impl DataDir {
         self.path.join("projections")
     }
 
+    /// Hash tiles.
+    #[must_use]
+    pub fn tiles(&self) -> PathBuf {
+        self.path.join("tiles")
+    }
+
     /// The wrapped data keys.
     #[must_use]
     pub fn data_keys(&self) -> PathBuf {
         self.path.join("datakeys")
     }
 
-    /// Peppers and key-encryption keys.
+    /// Peppers, key-encryption keys and signing keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.path.join("keys")

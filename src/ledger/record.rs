@@ -5,6 +5,7 @@
 
 mod decode;
 mod encode;
+mod glance;
 #[cfg(test)]
 mod tests;
 mod uses;
@@ -13,12 +14,22 @@ use thiserror::Error;
 
 pub use decode::{decode, decode_personal};
 pub use encode::{encode, encode_personal};
+pub use glance::{Glance, glance};
 
 /// The format this program writes and the newest it reads.
 pub const RECORD_FORMAT: u32 = 1;
 
 /// Bytes of the random salt of a record's personal fields.
 pub const SALT_BYTES: usize = 32;
+
+/// Where the salt lies in the clear bytes of personal fields, which begin with its field.
+const SALT_AT: std::ops::Range<usize> = 2..2 + SALT_BYTES;
+
+/// The salt of the clear bytes of personal fields; none if they are none.
+#[must_use]
+pub fn salt(clear: &[u8]) -> Option<[u8; SALT_BYTES]> {
+    clear.get(SALT_AT)?.try_into().ok()
+}
 
 /// Why bytes are no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

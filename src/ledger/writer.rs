@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 use crate::domain::apply::apply;
@@ -75,6 +75,7 @@ type PendingAnswer = (oneshot::Sender<Answer>, Answer);
 #[derive(Clone)]
 pub struct WriterHandle {
     lanes: Arc<Lanes<Entry>>,
+    published: Arc<Notify>,
     clock: Arc<dyn Clock>,
 }
 
@@ -118,6 +119,13 @@ impl WriterHandle {
         self.lanes.len()
     }
 
+    /// Told after each group that has been published; one permit is kept if nobody waits, so that one
+    /// who waits again and again misses nothing.
+    #[must_use]
+    pub fn published(&self) -> Arc<Notify> {
+        Arc::clone(&self.published)
+    }
+
     /// Takes no more commands; those that wait are still done.
     pub fn close(&self) {
         self.lanes.close();
@@ -144,6 +152,7 @@ pub struct Writer<L, T> {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     lanes: Arc<Lanes<Entry>>,
+    published: Arc<Notify>,
     /// Taken from its lane but did not fit the frame: first of the next group.
     carried: Option<Entry>,
     next: Position,
@@ -168,7 +177,12 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
         start: Start,
     ) -> std::io::Result<(WriterHandle, JoinHandle<L>)> {
         let lanes = Arc::new(Lanes::default());
-        let handle = WriterHandle { lanes: Arc::clone(&lanes), clock: Arc::clone(&clock) };
+        let published = Arc::new(Notify::new());
+        let handle = WriterHandle {
+            lanes: Arc::clone(&lanes),
+            clock: Arc::clone(&clock),
+            published: Arc::clone(&published),
+        };
         let writer = Writer {
             ledger,
             table,
@@ -176,6 +190,7 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
             clock,
             random,
             lanes,
+            published,
             carried: None,
             next: start.head.map_or(Position::FIRST, Position::next),
             frontier: start.frontier,
@@ -236,6 +251,7 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
             self.last_time = Some(now);
             self.table.publish(head, now);
             self.anchor.note(head, frame.root());
+            self.published.notify_one();
         }
         for (sender, answer) in answers {
             // Whoever asked may have gone away; the command is done all the same.

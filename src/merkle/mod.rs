@@ -1,8 +1,14 @@
-//! The Merkle tree over all records, as RFC 6962 section 2.1 defines it. Pure.
+//! The Merkle tree over all records, as RFC 6962 section 2.1 defines it: its roots, proofs, hash tiles and
+//! signed checkpoints. Pure.
 //!
 //! A leaf is SHA-256(0x00 ‖ record), a node SHA-256(0x01 ‖ left ‖ right), the root of the empty tree
 //! SHA-256 of nothing. Record number n of the log (its position, from 1) is leaf n - 1 of the tree,
 //! so a tree over everything up to a position has that position as its size.
+
+pub mod checkpoint;
+pub mod note;
+pub mod proof;
+pub mod tile;
 
 use std::fmt;
 
@@ -117,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The leaf inputs of the Certificate Transparency reference tests (`merkle_tree_test.cc`).
-    const INPUTS: [&[u8]; 8] = [
+    pub(super) const INPUTS: [&[u8]; 8] = [
         b"",
         &[0x00],
         &[0x10],
@@ -132,7 +138,7 @@ mod tests {
     ];
 
     /// The roots over the first 0, 1, … 8 inputs, from the same tests.
-    const ROOTS: [&str; 9] = [
+    pub(super) const ROOTS: [&str; 9] = [
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
         "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",

@@ -92,6 +92,8 @@ pub struct KeyTable {
     ends: Ends,
     head: AtomicU64,
     last_time: AtomicI64,
+    /// The last record about the service; 0 if there is none.
+    service_position: AtomicU64,
 }
 
 impl KeyTable {
@@ -117,6 +119,12 @@ impl KeyTable {
     /// Notes that something has been judged over at `time`.
     pub fn witness(&self, time: Time) {
         self.last_time.fetch_max(time.as_micros(), Ordering::AcqRel);
+    }
+
+    /// The last record about the service itself; it may be behind the head by as much as is being applied.
+    #[must_use]
+    pub fn service_position(&self) -> Option<Position> {
+        Position::new(self.service_position.load(Ordering::Acquire))
     }
 
     /// Runs `read` on the row of a key, without copying it.
@@ -297,6 +305,10 @@ impl KeyTable {
             let account = Arc::clone(&cell.standing().account);
             cell.replace(Standing::under(&policy, account));
         }
+    }
+
+    pub(super) fn put_service_position(&self, position: Position) {
+        self.service_position.store(position.get(), Ordering::Release);
     }
 
     pub(super) fn put_log_state(&self, state: LogState) {

@@ -11,4 +11,5 @@ pub mod rate_windows;
 pub mod snapshot;
 pub mod table_writer;
 mod tallies;
+pub mod tiles;
 pub mod usage;

@@ -1,5 +1,7 @@
 //! What a record's personal fields are bound to, and their opening.
 
+use zeroize::Zeroizing;
+
 use crate::domain::event::{EventKind, Recorded};
 use crate::domain::ids::{AccountId, EventId, TenantId};
 use crate::domain::personal::Personal;
@@ -31,6 +33,29 @@ pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Perso
     open_private(data_keys, &fact.subject, fact.event.kind(), private).map(Some)
 }
 
+/// Clear bytes and the personal fields in them.
+pub(crate) type Clear = (Zeroizing<Vec<u8>>, Personal);
+
+/// The clear bytes that a record commits to, and the personal fields in them; none if it has none, or they
+/// were erased.
+///
+/// # Errors
+/// [`OpenError`] if they are not what the record commits to.
+pub(crate) fn open_clear(
+    data_keys: &DataKeys,
+    fact: &Recorded,
+) -> Result<Option<Clear>, OpenError> {
+    let Some(private) = &fact.private else { return Ok(None) };
+    if private.event_id != fact.event_id {
+        return Err(OpenError::Altered);
+    }
+    match open_bytes(data_keys, &fact.subject, fact.event.kind(), private) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(OpenError::KeyGone) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// As [`open`], of what was sealed for an event of that kind about `subject`.
 pub(crate) fn open_private(
     data_keys: &DataKeys,
@@ -38,10 +63,20 @@ pub(crate) fn open_private(
     kind: EventKind,
     private: &Private,
 ) -> Result<Personal, OpenError> {
+    open_bytes(data_keys, subject, kind, private).map(|(_, personal)| personal)
+}
+
+fn open_bytes(
+    data_keys: &DataKeys,
+    subject: &Subject,
+    kind: EventKind,
+    private: &Private,
+) -> Result<Clear, OpenError> {
     let context = context(subject, kind, private.event_id);
     let clear = data_keys.open_sealed(&private.sealed, &context)?;
     if commitment(&clear) != private.commitment {
         return Err(OpenError::Altered);
     }
-    record::decode_personal(&clear).map_err(|_| OpenError::Altered)
+    let personal = record::decode_personal(&clear).map_err(|_| OpenError::Altered)?;
+    Ok((clear, personal))
 }

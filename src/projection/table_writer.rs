@@ -25,7 +25,6 @@ pub struct TableWriter {
     open: HashMap<Arc<AccountRef>, OpenKeys>,
     peppers: HashMap<PepperVersion, PepperCheck>,
     requests: Requests,
-    service_position: Option<Position>,
 }
 
 impl TableWriter {
@@ -102,7 +101,7 @@ impl Facts for TableWriter {
     }
 
     fn service_position(&self) -> Option<Position> {
-        self.service_position
+        self.table.service_position()
     }
 
     fn log_state(&self) -> Arc<LogState> {
@@ -115,7 +114,7 @@ impl Facts for TableWriter {
             Subject::Key(_, id) => self.table.with_row(id, |row| row.key.last_record()),
             Subject::Account(account) => self.account(account).map(|account| account.position),
             Subject::Caller(id) => self.caller(id).map(|caller| caller.position),
-            Subject::Service => self.service_position,
+            Subject::Service => self.service_position(),
         }
     }
 }
@@ -154,7 +153,7 @@ impl FactsMut for TableWriter {
     }
 
     fn put_service_position(&mut self, position: Position) {
-        self.service_position = Some(position);
+        self.table.put_service_position(position);
     }
 
     fn put_log_state(&mut self, state: LogState) {

@@ -38,6 +38,14 @@ pub enum VaultError {
         /// The version that is not there.
         version: u16,
     },
+    /// There is no key to sign checkpoints with.
+    #[error(
+        "signing key version {version} is missing: expected signing-{version}.key in the keys directory"
+    )]
+    MissingSigningKey {
+        /// The version that is not there.
+        version: u16,
+    },
     /// The key-encryption key of this version does not unwrap the data keys that name it.
     #[error(
         "key-encryption key version {version} is not the one the data keys were wrapped by: restore \
@@ -124,6 +132,7 @@ impl VaultError {
         match name.role {
             Role::Pepper => VaultError::MissingPepper { version: PepperVersion(name.version) },
             Role::Kek => VaultError::MissingKek { version: name.version },
+            Role::Signing => VaultError::MissingSigningKey { version: name.version },
         }
     }
 

@@ -22,7 +22,7 @@ impl KekRing {
     /// # Errors
     /// If the directory cannot be listed or the file not be made durable.
     pub fn create_first(keys_dir: &Path, random: &dyn Random) -> Result<(), VaultError> {
-        key_file::create_first(keys_dir, Role::Kek, random)
+        key_file::create_first(keys_dir, Role::Kek, random).map(|_| ())
     }
 
     /// Reads every `kek-<n>.key` in `keys_dir`.

@@ -1,10 +1,11 @@
 //! Key files: one key each, in a form that shows whether it is whole and in its place.
 //!
-//! `<keys-dir>/pepper-<n>.key` and `<keys-dir>/kek-<n>.key` hold one line of ASCII, mode 0600:
+//! `<keys-dir>/pepper-<n>.key`, `kek-<n>.key` and `signing-<n>.key` hold one line of ASCII, mode 0600:
 //!
 //! ```text
 //! keyledger-pepper 1 <43 digits> <6 digits>
 //! keyledger-kek 1 <43 digits> <6 digits>
+//! keyledger-signing 1 <43 digits> <6 digits>
 //! ```
 //!
 //! The words are the role, the version in decimal, the 32 bytes of the key in base62, and the
@@ -25,19 +26,28 @@ use crate::vault::error::VaultError;
 use crate::vault::key_name::{KeyName, Role};
 use crate::vault::secret_key::{KEY_BYTES, SecretKey};
 
-/// Longest line: 16 for the role, 5 for the version, 43 and 6 digits, 3 spaces, the line's end.
-const MAX_FILE_BYTES: usize = 74;
+/// Longest line: 17 for the role, 5 for the version, 43 and 6 digits, 3 spaces, the line's end.
+const MAX_FILE_BYTES: usize = 75;
 
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
 
-/// Makes the first key of `role` in `dir` if there is none of any version. The caller MUST know that
-/// nothing has been written under an earlier one.
-pub(super) fn create_first(dir: &Path, role: Role, random: &dyn Random) -> Result<(), VaultError> {
+/// Makes the first key of `role` in `dir` if there is none of any version; whether it did. The caller MUST
+/// know that nothing that needs it has been written under an earlier one.
+pub(super) fn create_first(
+    dir: &Path,
+    role: Role,
+    random: &dyn Random,
+) -> Result<bool, VaultError> {
     if !versions(dir, role)?.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    let name = KeyName { role, version: 1 };
+    create(dir, KeyName { role, version: 1 }, random)?;
+    Ok(true)
+}
+
+/// Makes the key `name` in `dir`, where it MUST NOT be yet.
+pub(super) fn create(dir: &Path, name: KeyName, random: &dyn Random) -> Result<(), VaultError> {
     let path = dir.join(name.file_name());
     let line = render(name, &SecretKey::random(random));
     durable_file::write_new(&path, line.as_bytes(), MODE).map_err(VaultError::io("write", &path))
@@ -59,7 +69,7 @@ pub(super) fn read_all(dir: &Path, role: Role) -> Result<BTreeMap<u16, SecretKey
 
 /// Copies the key files of every role to the directory `to`, durably.
 pub(super) fn copy_all(from: &Path, to: &Path) -> Result<(), VaultError> {
-    for role in [Role::Pepper, Role::Kek] {
+    for role in Role::ALL {
         for version in versions(from, role)? {
             let name = KeyName { role, version };
             let path = from.join(name.file_name());
@@ -147,7 +157,7 @@ fn parse(line: &[u8]) -> Option<(KeyName, SecretKey)> {
     }
     let mut words = checked.split(' ');
     let label = words.next()?;
-    let role = [Role::Pepper, Role::Kek].into_iter().find(|role| role.label() == label)?;
+    let role = Role::ALL.into_iter().find(|role| role.label() == label)?;
     let version = parse_version(words.next()?)?;
     let digits = words.next()?.as_bytes();
     let key = SecretKey::filled_by(|bytes| base62::decode_into::<KEY_BYTES>(digits, bytes))?;

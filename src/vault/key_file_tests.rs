@@ -31,7 +31,7 @@ fn the_line_is_role_version_key_and_checksum() {
 
 #[test]
 fn the_longest_line_fits_the_bound_exactly() {
-    let name = KeyName { role: Role::Pepper, version: u16::MAX };
+    let name = KeyName { role: Role::Signing, version: u16::MAX };
     let line = render(name, &SecretKey::random(&SeededRandom::new(1)));
     assert_eq!(line.len(), MAX_FILE_BYTES);
     assert!(parse(line.as_bytes()).is_some());

@@ -9,14 +9,20 @@ pub enum Role {
     Pepper,
     /// Data keys are wrapped by it.
     Kek,
+    /// Checkpoints are signed by it.
+    Signing,
 }
 
 impl Role {
+    /// Every role.
+    pub(super) const ALL: [Role; 3] = [Role::Pepper, Role::Kek, Role::Signing];
+
     /// The first word of the file.
     pub(super) fn label(self) -> &'static str {
         match self {
             Role::Pepper => "keyledger-pepper",
             Role::Kek => "keyledger-kek",
+            Role::Signing => "keyledger-signing",
         }
     }
 
@@ -25,6 +31,7 @@ impl Role {
         match self {
             Role::Pepper => "pepper-",
             Role::Kek => "kek-",
+            Role::Signing => "signing-",
         }
     }
 }
@@ -51,6 +58,7 @@ impl fmt::Display for KeyName {
         let role = match self.role {
             Role::Pepper => "pepper",
             Role::Kek => "key-encryption key",
+            Role::Signing => "signing key",
         };
         write!(f, "{role} version {}", self.version)
     }

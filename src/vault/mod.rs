@@ -1,6 +1,6 @@
-//! The vault: peppers, data keys, and the sealing of personal fields.
+//! The vault: peppers, data keys, the sealing of personal fields, and the keys that sign checkpoints.
 //!
-//! Peppers and key-encryption keys are files of the operator's keys directory; data keys lie
+//! Peppers, key-encryption keys and signing keys are files of the operator's keys directory; data keys lie
 //! wrapped in the data directory. Destroying a data key destroys what was sealed under it, in every
 //! copy of the log. Stands beside `domain`: knows no log, no clock and no network.
 
@@ -12,6 +12,7 @@ pub mod key_name;
 pub mod pepper_ring;
 pub mod seal;
 mod secret_key;
+pub mod signing_ring;
 pub mod slot;
 pub mod snapshot_key;
 pub mod source_key;
@@ -26,12 +27,14 @@ pub use error::{OpenError, VaultError};
 pub use kek_ring::KekRing;
 pub use pepper_ring::PepperRing;
 pub use seal::{SealContext, commitment};
+pub use signing_ring::SigningRing;
 pub use slot::Scope;
 pub use snapshot_key::{SnapshotKeys, SnapshotMac};
 pub use source_key::{SEALED_SOURCE_BYTES, SourceKey};
 
 /// Copies every key file of `from` to `to`, which is made if it is not there. Each must be whole, for its
-/// owner alone and in its place. One that is there already must be the same.
+/// owner alone and in its place. One that is there already must be the same. There may be no signing key:
+/// what was made by a version that did not sign has none.
 ///
 /// # Errors
 /// The first key that is missing or unfit; [`VaultError::Io`] if another key is there already.
@@ -39,6 +42,10 @@ pub fn copy_keys(from: &Path, to: &Path) -> Result<(), VaultError> {
     // Read as a start would read them.
     PepperRing::open(from)?;
     KekRing::open(from)?;
+    match SigningRing::open(from) {
+        Ok(_) | Err(VaultError::MissingSigningKey { .. }) => {}
+        Err(unfit) => return Err(unfit),
+    }
     durable_file::create_private_dir(to).map_err(VaultError::io("make", to))?;
     key_file::copy_all(from, to)
 }

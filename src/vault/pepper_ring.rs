@@ -23,7 +23,7 @@ impl PepperRing {
     /// # Errors
     /// If the directory cannot be listed or the file not be made durable.
     pub fn create_first(keys_dir: &Path, random: &dyn Random) -> Result<(), VaultError> {
-        key_file::create_first(keys_dir, Role::Pepper, random)
+        key_file::create_first(keys_dir, Role::Pepper, random).map(|_| ())
     }
 
     /// Reads every `pepper-<n>.key` in `keys_dir`.

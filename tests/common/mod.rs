@@ -16,6 +16,7 @@ use keyledger::domain::time::Time;
 use keyledger::proto::v1;
 use keyledger::proto::v1::account_service_client::AccountServiceClient;
 use keyledger::proto::v1::admin_service_client::AdminServiceClient;
+use keyledger::proto::v1::audit_service_client::AuditServiceClient;
 use keyledger::proto::v1::key_service_client::KeyServiceClient;
 use keyledger::proto::v1::usage_service_client::UsageServiceClient;
 use keyledger::random::{Random, SystemRandom};
@@ -227,6 +228,7 @@ pub struct Client {
     pub keys: KeyServiceClient<Intercepted>,
     pub accounts: AccountServiceClient<Intercepted>,
     pub admin: AdminServiceClient<Intercepted>,
+    pub audit: AuditServiceClient<Intercepted>,
     pub usage: UsageServiceClient<Intercepted>,
 }
 
@@ -239,7 +241,8 @@ impl Client {
                 .max_decoding_message_size(64 * 1024 * 1024),
             accounts: AccountServiceClient::with_interceptor(channel.clone(), bearer.clone()),
             admin: AdminServiceClient::with_interceptor(channel.clone(), bearer.clone()),
-            usage: UsageServiceClient::with_interceptor(channel, bearer),
+            usage: UsageServiceClient::with_interceptor(channel.clone(), bearer.clone()),
+            audit: AuditServiceClient::with_interceptor(channel, bearer),
         }
     }
 

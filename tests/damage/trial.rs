@@ -250,6 +250,7 @@ fn says_where(text: &str) -> bool {
         "pepper",
         "kek-",
         "key-encryption key",
+        "signing-",
         "datakeys",
         "data key file",
         "admin.credential",

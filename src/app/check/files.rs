@@ -16,7 +16,7 @@ use crate::domain::tag::{KeyTag, Purpose};
 use crate::ledger::anchor::{Anchor, AnchorState};
 use crate::ledger::data_dir::{self, DataDir, NameKind};
 use crate::projection::table_writer::TableWriter;
-use crate::vault::{DataKeys, KekRing, PepperRing, VaultError};
+use crate::vault::{DataKeys, KekRing, PepperRing, SigningRing, VaultError};
 
 /// The file of the first admin's credential.
 const CREDENTIAL: &str = "admin.credential";
@@ -33,6 +33,7 @@ pub(super) fn check(data_dir: &DataDir, prefix: &KeyPrefix, report: &mut Report)
     check_format(data_dir, report);
     let anchored = check_anchor(&data_dir.anchor(), report);
     let peppers = check_peppers(data_dir, report);
+    check_signing_keys(data_dir, report);
     let data_keys = check_data_keys(data_dir, report);
     if let Err(finding) = credential(data_dir, prefix) {
         report.add(finding);
@@ -95,6 +96,14 @@ pub(in crate::app) fn anchor_slot(slot: usize) -> String {
 /// Every pepper file is whole; answers them.
 fn check_peppers(data_dir: &DataDir, report: &mut Report) -> Option<PepperRing> {
     PepperRing::open(&data_dir.keys()).map_err(|error| report.add(vault_finding(&error))).ok()
+}
+
+/// Every signing key file is whole. There is none before the first start of a version that signs.
+fn check_signing_keys(data_dir: &DataDir, report: &mut Report) {
+    match SigningRing::open(&data_dir.keys()) {
+        Ok(_) | Err(VaultError::MissingSigningKey { .. }) => {}
+        Err(unfit) => report.add(vault_finding(&unfit)),
+    }
 }
 
 /// Every key-encryption key and every slot of the data key file is whole; answers them.

@@ -10,8 +10,8 @@ use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
-    EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus, ScrubStatus,
-    StatusCounts, VolumeStatus,
+    CheckpointStatus, EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus,
+    ScrubStatus, StatusCounts, VolumeStatus,
 };
 
 pub(super) async fn handle(
@@ -25,11 +25,17 @@ pub(super) async fn handle(
 fn answer(status: Status) -> GetStatusResponse {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let Status { tree_root, figures: status } = status;
-    let warnings = status.warnings();
+    let (warnings, lag) = (status.warnings(), status.projection_lag());
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         head: encode::position(status.head),
         tree_root: tree_root.0.to_vec(),
+        checkpoint: status.checkpoint.map(|checkpoint| CheckpointStatus {
+            origin: checkpoint.origin,
+            tree_size: checkpoint.size.get(),
+            root_hash: checkpoint.root.0.to_vec(),
+            key_names: checkpoint.key_names,
+        }),
         anchor_position: status.anchor_position.unwrap_or_default(),
         start_time: Some(encode::time(status.start_time)),
         uptime: Some(encode::span(status.uptime)),
@@ -75,7 +81,7 @@ fn answer(status: Status) -> GetStatusResponse {
         projections: vec![ProjectionStatus {
             name: "usage".to_owned(),
             position: encode::position(status.usage_projection.position),
-            lag: status.projection_lag(),
+            lag,
             failing: status.usage_projection.failing,
             disk_bytes: status.usage_projection.bytes,
         }],
@@ -88,6 +94,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::app::proofs::CheckpointFigures;
     use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::{self as domain, LogState, TreeRoot};
@@ -101,12 +108,44 @@ mod tests {
         assert!(lock.contains(&package));
     }
 
+    fn checkpoint() -> CheckpointFigures {
+        CheckpointFigures {
+            origin: "example.com/log".to_owned(),
+            size: Position::FIRST,
+            root: Hash([4; HASH_BYTES]),
+            key_names: vec!["example.com/log+01020304".to_owned()],
+        }
+    }
+
+    fn checkpoint_status() -> CheckpointStatus {
+        CheckpointStatus {
+            origin: "example.com/log".to_owned(),
+            tree_size: 1,
+            root_hash: vec![4; 32],
+            key_names: vec!["example.com/log+01020304".to_owned()],
+        }
+    }
+
+    fn warnings() -> Vec<String> {
+        vec![
+            "anchor: gone".to_owned(),
+            "a volume of the log cannot be sealed; the server's log says why".to_owned(),
+            "no new snapshot can be made; the server's log says why".to_owned(),
+            "the usage projection cannot be folded; questions on uses fail, the server's log says why"
+                .to_owned(),
+            "hash tiles cannot be made, so newer records cannot be proved; the server's log says why"
+                .to_owned(),
+        ]
+    }
+
     fn figures() -> Figures {
         let (first, root) = (Position::FIRST, TreeRoot([0; 32]));
         let loss = domain::Loss { generation: 7, first, last: None, root };
         Figures {
             head: Position::new(42),
             anchor_position: Some(41),
+            checkpoint: Some(checkpoint()),
+            tiles: crate::app::tile_keeper::TileFigures { made: 39, failing: true },
             start_time: Time::from_micros(1_500_000),
             uptime: Duration::from_millis(2500),
             accounts: 1,
@@ -114,6 +153,7 @@ mod tests {
             ends: crate::app::status::EndFigures::default(),
             callers: 3,
             rates: crate::app::status::RateFigures::default(),
+            audit: crate::app::audit::AuditFigures::default(),
             pepper: PepperVersion(4),
             disk_bytes: 5,
             waiting: 6,
@@ -149,6 +189,7 @@ mod tests {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             head: 42,
             tree_root: vec![3; 32],
+            checkpoint: Some(checkpoint_status()),
             anchor_position: 41,
             start_time: Some(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 }),
             uptime: Some(prost_types::Duration { seconds: 2, nanos: 500_000_000 }),
@@ -162,13 +203,7 @@ mod tests {
             queue_depth: 6,
             snapshot_position: 40,
             snapshots_failing: true,
-            warnings: vec![
-                "anchor: gone".to_owned(),
-                "a volume of the log cannot be sealed; the server's log says why".to_owned(),
-                "no new snapshot can be made; the server's log says why".to_owned(),
-                "the usage projection cannot be folded; questions on uses fail, the server's log says why"
-                    .to_owned(),
-            ],
+            warnings: warnings(),
             scrub: Some(ScrubStatus {
                 enabled: true,
                 passes: 9,

@@ -19,6 +19,9 @@ use crate::merkle::Frontier;
 /// Bytes read at a time when frames are read in order.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// Bytes read with the header when one frame alone is read: most small frames are in them.
+const ONE_FRAME_BYTES: usize = 4 * 1024;
+
 /// A sealed volume whose header and footer hold. Its frames and tables are checked as they are read;
 /// the file is opened for each use, so that any number of volumes takes no file descriptors.
 #[derive(Clone, Debug)]
@@ -104,7 +107,7 @@ impl SealedVolume {
         let by_first = |entry: &[u8; ENTRY_BYTES]| number(entry, 0) <= position.get();
         let entry = self.search(&file, Table::Index, by_first)?;
         let (first, offset) = (Position::new(number(&entry, 0)), number(&entry, 16));
-        let mut frames = SealedFrames::at(self, file, first, offset)?;
+        let mut frames = SealedFrames::at(self, buffered(file, ONE_FRAME_BYTES), first, offset)?;
         match frames.read_next()? {
             Some(frame) if frame.last() >= position => Ok(frame),
             _ => Err(LedgerError::MissingFrame { position }),
@@ -118,11 +121,13 @@ impl SealedVolume {
     ) -> Result<SealedFrames, LedgerError> {
         let file = self.file()?;
         if position == self.footer.first {
+            let file = buffered(file, BUFFER_BYTES);
             return SealedFrames::at(self, file, Some(position), self.frames_at);
         }
         let by_first = |entry: &[u8; ENTRY_BYTES]| number(entry, 0) <= position.get();
         let entry = self.search(&file, Table::Index, by_first)?;
-        SealedFrames::at(self, file, Position::new(number(&entry, 0)), number(&entry, 16))
+        let (first, offset) = (Position::new(number(&entry, 0)), number(&entry, 16));
+        SealedFrames::at(self, buffered(file, BUFFER_BYTES), first, offset)
     }
 
     /// The position of the last record about `subject` in the volume; none if it has none.
@@ -197,7 +202,7 @@ pub(in crate::ledger) struct SealedFrames {
 impl SealedFrames {
     fn at(
         volume: &SealedVolume,
-        file: File,
+        mut file: BufReader<File>,
         next: Option<Position>,
         offset: u64,
     ) -> Result<Self, LedgerError> {
@@ -205,7 +210,6 @@ impl SealedFrames {
         let (Some(next), true) = (next, inside) else {
             return Err(damaged(volume.footer.number, "its index"));
         };
-        let mut file = BufReader::with_capacity(BUFFER_BYTES, file);
         file.seek(SeekFrom::Start(offset)).map_err(read_failed)?;
         Ok(SealedFrames { file, offset, end: volume.footer.index_at, next })
     }
@@ -240,6 +244,10 @@ impl SealedFrames {
         self.next = frame.last().next();
         Ok(Some(frame))
     }
+}
+
+fn buffered(file: File, bytes: usize) -> BufReader<File> {
+    BufReader::with_capacity(bytes, file)
 }
 
 fn open_file(path: &Path, number: u64) -> Result<File, LedgerError> {

@@ -1,0 +1,131 @@
+//! StreamEvents: the history from any position on, paced by who reads it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::Instant;
+
+use super::entry::AuditEntry;
+use super::filter::{EventFilter, Sight};
+use super::follower::{Ended, Follower};
+use super::relay::Following;
+use crate::app::App;
+use crate::app::error::AppError;
+use crate::app::identify::Identity;
+use crate::domain::ids::Position;
+
+/// Lots of answers that wait for the client.
+const LOTS_WAITING: usize = 1;
+
+/// When to come back while too many streams are open.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How a stream is paced.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// After how long without an answer a heartbeat is due: with what is on its way, within 15 s.
+    pub(super) heartbeat: Duration,
+    /// How long a client may read nothing.
+    pub(super) patience: Duration,
+    /// How many positions are passed over until that is told.
+    pub(super) progress_each: u64,
+}
+
+const PACE: Pace = Pace {
+    heartbeat: Duration::from_secs(10),
+    patience: Duration::from_secs(60),
+    progress_each: 100_000,
+};
+
+/// Which stream is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct StreamAsk {
+    /// The position behind which it begins; none: the beginning.
+    pub after: Option<Position>,
+    /// Which events.
+    pub filter: EventFilter,
+    /// Whether it goes on at the head.
+    pub follow: bool,
+}
+
+/// One answer of a stream.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The next event.
+    Event(Arc<AuditEntry>),
+    /// The stream is at the head.
+    Heartbeat {
+        /// The head.
+        head: u64,
+    },
+    /// All that fits up to a position has been sent.
+    Progress {
+        /// The position.
+        position: u64,
+    },
+}
+
+/// The answers of a stream as they come, some at a time; the last may be an error.
+pub type Answers = Receiver<Result<Vec<Answer>, AppError>>;
+
+impl App {
+    /// StreamEvents.
+    ///
+    /// # Errors
+    /// [`AppError`]: a position beyond the head; a tenant the caller is not bound to; too many streams.
+    pub fn stream_events(
+        self: &Arc<Self>,
+        identity: &Arc<Identity>,
+        ask: StreamAsk,
+    ) -> Result<Answers, AppError> {
+        self.start_stream(identity, ask, PACE)
+    }
+
+    pub(super) fn start_stream(
+        self: &Arc<Self>,
+        identity: &Arc<Identity>,
+        ask: StreamAsk,
+        pace: Pace,
+    ) -> Result<Answers, AppError> {
+        self.confirm(identity)?;
+        let StreamAsk { after, filter, follow } = ask;
+        let sight = Sight::of(identity, filter)?;
+        let number = |position: Option<Position>| position.map_or(0, Position::get);
+        let (after, head) = (number(after), number(self.table.head()));
+        if after > head {
+            return Err(AppError::BeyondHead { asked: after, head });
+        }
+        let room = self.audit.enter_stream();
+        let room = room.ok_or(AppError::Overloaded { retry_after: RETRY_AFTER })?;
+        let (lots, receiver) = channel(LOTS_WAITING + 1);
+        // One place is kept for how it ends, which must not wait behind a client that does not read.
+        let ending = lots.clone().try_reserve_owned().map_err(|_| AppError::Internal)?;
+        let mut follower = Follower {
+            app: Arc::clone(self),
+            identity: Arc::clone(identity),
+            sight: Arc::new(sight),
+            pace,
+            lots,
+            following: follow.then(|| Following::begin(self)),
+            head,
+            reached: after,
+            told: after,
+            due: Instant::now(),
+        };
+        tokio::spawn(async move {
+            let ended = follower.run().await;
+            let resume_after = follower.reached;
+            drop((follower, room));
+            match ended {
+                Ended::AtHead | Ended::ClientGone => drop(ending),
+                Ended::With(cause) => {
+                    tracing::info!(%cause, resume_after, "a stream of events ended");
+                    let cause = Box::new(cause);
+                    drop(ending.send(Err(AppError::Interrupted { cause, resume_after })));
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}

@@ -1,0 +1,174 @@
+//! GetInclusionProof and GetConsistencyProof; and what stands behind all that is proved of the log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::Thread;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::app::App;
+use crate::app::checkpoint::{CheckpointSigner, origin_of};
+use crate::app::error::AppError;
+use crate::app::identify::Identity;
+use crate::app::startup::StartError;
+use crate::app::tile_keeper::{TileFigures, TileKeeper, TileState};
+use crate::config::AuditSettings;
+use crate::domain::ids::Position;
+use crate::ledger;
+use crate::ledger::data_dir::DataDir;
+use crate::ledger::engine::LedgerReader;
+use crate::merkle::Hash;
+use crate::merkle::note::VerifierKey;
+use crate::projection::tiles::{TileError, Tiles};
+use crate::random::Random;
+use crate::vault::SigningRing;
+
+/// How long a proof waits for the tiles: they are behind the head by what was recorded just now, unless they
+/// are being made anew.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// When to come back if they are further behind.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What proves the log while the service runs.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    pub(crate) signer: CheckpointSigner,
+    tiles: Arc<Tiles>,
+    making: Arc<TileState>,
+    waker: Option<Thread>,
+}
+
+/// What a checkpoint is of that is asked for at this instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointFigures {
+    /// What the tree is of.
+    pub origin: String,
+    /// How many records it covers.
+    pub size: Position,
+    /// The root of the tree over them.
+    pub root: Hash,
+    /// The names and ids of the keys that sign it, the newest first.
+    pub key_names: Vec<String>,
+}
+
+/// Starts to prove the log of `app`, whose first record MUST be there; tiles are in `tiles`, keys in `keys`.
+///
+/// # Errors
+/// If the signing key cannot be read or made, the first record not be read, or there is no thread.
+pub(crate) fn start(
+    app: &App,
+    tiles: &Path,
+    keys: &Path,
+    settings: &AuditSettings,
+) -> Result<TileKeeper, StartError> {
+    let first = ledger::backup::origin(&*app.reader)?;
+    let first = first.expect("the service's own facts are on record before anything is proved");
+    let generation = app.table.log_state().generation;
+    let origin = origin_of(settings.origin.as_ref(), &first, generation);
+    let origin = origin.ok_or(StartError::OriginTooLong)?;
+    let signer = CheckpointSigner::new(origin, SigningRing::open_or_create(keys, &*app.random)?);
+    let tiles = Arc::new(Tiles::new(tiles));
+    let keeper = TileKeeper::start(Arc::clone(&tiles), Arc::clone(&app.reader))?;
+    let proofs = Proofs { signer, tiles, making: keeper.state(), waker: keeper.waker() };
+    // Once for the life of the service: it is started once.
+    let _ = app.proofs.set(proofs);
+    Ok(keeper)
+}
+
+/// Makes another key that signs checkpoints in a data directory that no server uses, and answers where it
+/// is.
+///
+/// # Errors
+/// If the directory is in use or not one of ours; if it has no signing key yet, or an unfit one.
+pub fn add_signing_key(data_dir: &Path, random: &dyn Random) -> Result<PathBuf, StartError> {
+    let data_dir = DataDir::open_existing(data_dir)?;
+    let name = SigningRing::add(&data_dir.keys(), random)?;
+    Ok(data_dir.keys().join(name.file_name()))
+}
+
+impl Proofs {
+    pub(crate) fn figures(&self) -> TileFigures {
+        self.making.figures()
+    }
+
+    /// Waits until proofs can be made of a tree of `size` leaves.
+    async fn reach(&self, size: u64) -> Result<(), AppError> {
+        if let Some(keeper) = self.waker.as_ref().filter(|_| self.tiles.size() < size) {
+            keeper.unpark();
+        }
+        let made = timeout(PATIENCE, self.making.reached(size)).await;
+        made.map_err(|_| TileError::Behind { made: self.tiles.size() }.into())
+    }
+}
+
+impl App {
+    /// GetInclusionProof: that the record at `position` is in the tree of `size` records.
+    ///
+    /// # Errors
+    /// [`AppError`]: `size` is beyond the head, or `position` beyond `size`; the tiles are behind.
+    pub async fn inclusion_proof(
+        &self,
+        identity: &Identity,
+        position: Position,
+        size: u64,
+    ) -> Result<Vec<Hash>, AppError> {
+        self.prove(identity, size, move |tiles, log| tiles.inclusion(log, position, size)).await
+    }
+
+    /// GetConsistencyProof: that the tree up to `from` is the beginning of the one of `to` records.
+    ///
+    /// # Errors
+    /// [`AppError`]: `to` is beyond the head; the tiles are behind.
+    pub async fn consistency_proof(
+        &self,
+        identity: &Identity,
+        from: Position,
+        to: u64,
+    ) -> Result<Vec<Hash>, AppError> {
+        self.prove(identity, to, move |tiles, log| tiles.consistency(log, from, to)).await
+    }
+
+    async fn prove(
+        &self,
+        identity: &Identity,
+        size: u64,
+        make: impl FnOnce(&Tiles, &dyn LedgerReader) -> Result<Vec<Hash>, TileError> + Send + 'static,
+    ) -> Result<Vec<Hash>, AppError> {
+        self.confirm(identity)?;
+        self.require_within_head(size)?;
+        let proofs = self.proofs()?;
+        proofs.reach(size).await?;
+        let (tiles, log) = (Arc::clone(&proofs.tiles), Arc::clone(&self.reader));
+        let made = tokio::task::spawn_blocking(move || make(&tiles, &*log)).await;
+        Ok(made.map_err(|error| AppError::internal("making a proof", &error))??)
+    }
+
+    pub(crate) fn proofs(&self) -> Result<&Proofs, AppError> {
+        self.proofs.get().ok_or(AppError::Internal)
+    }
+
+    /// What a checkpoint is of that is asked for at this instant; none before the first is possible.
+    pub(crate) fn checkpoint_figures(&self) -> Option<CheckpointFigures> {
+        let (signer, anchored) = (&self.proofs.get()?.signer, *self.anchored.borrow());
+        let name = |key: &VerifierKey| format!("{}+{}", key.name(), key.id_text());
+        Some(CheckpointFigures {
+            origin: signer.origin().to_string(),
+            size: anchored.position?,
+            root: anchored.root,
+            key_names: signer.keys().iter().map(name).collect(),
+        })
+    }
+}
+
+impl From<TileError> for AppError {
+    fn from(error: TileError) -> Self {
+        match error {
+            TileError::Ledger(error) => error.into(),
+            TileError::Behind { made } => AppError::ProofsBehind { made, retry_after: RETRY_AFTER },
+            TileError::Stopped => AppError::Draining,
+            TileError::Unwritable(_) => AppError::internal("making a proof", &error),
+        }
+    }
+}

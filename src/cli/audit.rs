@@ -1,0 +1,62 @@
+//! `keyledger audit`: the history, as it happens and as it was.
+
+mod at;
+mod checkpoint;
+mod json;
+mod tail;
+mod timeline;
+mod told;
+
+use clap::Subcommand;
+
+use super::failure::{Exit, Failure};
+use super::session::Session;
+use at::AtArgs;
+use checkpoint::CheckpointArgs;
+use tail::TailArgs;
+use timeline::TimelineArgs;
+
+const TAIL_EXAMPLES: &str = "\
+Examples:
+  What happens from here on, behind the last ten events:
+    keyledger audit tail
+  Everything there ever was, as JSON lines, and then stop:
+    keyledger audit tail --after 0 --once --output json
+  Revocations of one tenant:
+    keyledger audit tail --tenant acme --kind key-revoked";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Show events as they are recorded
+    ///
+    /// One line each: when, where in the log, what happened to what, by whom. If the connection is lost it is
+    /// made anew and goes on behind the last event that was shown: none is missed and none is shown twice.
+    #[command(after_help = TAIL_EXAMPLES)]
+    Tail(TailArgs),
+    /// Show what happened to a key, newest first
+    ///
+    /// Its uses are there by the minute: how often it was allowed and denied, from where and what for.
+    Timeline(TimelineArgs),
+    /// Show a key or an account as it was
+    ///
+    /// Whether it was valid or why not, what it granted and its plan, by the rules of that time.
+    #[command(
+        override_usage = "keyledger audit at <KEY_ID | TENANT ACCOUNT> <--time TIME | --position POSITION>"
+    )]
+    At(AtArgs),
+    /// Show the newest signed checkpoint, and hold it to the last one that was seen
+    ///
+    /// With --verify the checkpoint must be signed by a key in the state file and continue the one that is there:
+    /// nothing before was changed, moved or removed. It then takes that one's place. Keep the file off the
+    /// server's host. Exit code 1 if it does not hold: keep what is shown, and the file, as evidence.
+    Checkpoint(CheckpointArgs),
+}
+
+pub(super) async fn run(command: AuditCommand, session: &mut Session) -> Result<Exit, Failure> {
+    match command {
+        AuditCommand::Tail(args) => tail::run(args, session).await,
+        AuditCommand::Timeline(args) => timeline::run(args, session).await,
+        AuditCommand::At(args) => at::run(args, session).await,
+        AuditCommand::Checkpoint(args) => checkpoint::run(args, session).await,
+    }
+}
