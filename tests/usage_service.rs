@@ -358,7 +358,9 @@ async fn idle_keys_are_those_that_could_be_used_and_are_not() {
             }
         }
     };
-    let expected = [idle_key.key_id, rotated.key_id];
+    // Made at one instant, so by their ids.
+    let mut expected = [idle_key.key_id, rotated.key_id];
+    expected.sort_unstable();
     assert_eq!(names(1800, 0).await, expected, "used, unusable or young ones are not idle");
     assert_eq!(names(1800, 1).await, expected);
     assert_eq!(names(4201, 0).await, [] as [String; 0], "none is that old");
