@@ -279,14 +279,7 @@ pub(crate) fn open_existing(
         personal: personal_cache(),
         prefix: config.key_prefix.clone(),
         who_am_i_budget: SourceBudget::new(PerMinute(config.limits.who_am_i_per_source)),
-        vitals: Vitals {
-            start_time: clock.wall(),
-            started: clock.monotonic(),
-            ledger: data_dir.ledger(),
-            packing: PackingRoom::new(&data_dir.ledger(), config.ledger.volume_bytes),
-            anchor: data_dir.anchor(),
-            snapshots: snapshots.state(),
-        },
+        vitals: vitals(&data_dir, config, &*clock, &snapshots),
         sealing,
         scrub: Arc::default(),
         clock,
@@ -313,6 +306,22 @@ pub(crate) fn open_existing(
         data_dir,
     };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
+}
+
+fn vitals(
+    data_dir: &DataDir,
+    config: &Config,
+    clock: &dyn Clock,
+    snapshots: &SnapshotKeeper,
+) -> Vitals {
+    Vitals {
+        start_time: clock.wall(),
+        started: clock.monotonic(),
+        ledger: data_dir.ledger(),
+        packing: PackingRoom::new(&data_dir.ledger(), config.ledger.volume_bytes),
+        anchor: data_dir.anchor(),
+        snapshots: snapshots.state(),
+    }
 }
 
 /// Puts on record which pepper and which policy are in force, where the log does not say so yet.

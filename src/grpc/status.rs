@@ -37,8 +37,13 @@ impl Fault {
         Fault { code, reason, text: text.into(), metadata, violations, retry_after: None }
     }
 
-    fn with(self, name: &'static str, value: &impl ToString) -> Self {
-        Fault { metadata: vec![(name, value.to_string())], ..self }
+    fn with(mut self, name: &'static str, value: &impl ToString) -> Self {
+        self.metadata.push((name, value.to_string()));
+        self
+    }
+
+    fn again_after(self, retry_after: Duration) -> Self {
+        Fault { retry_after: Some(retry_after), ..self }
     }
 
     fn invalid(violations: Vec<FieldViolation>) -> Self {
@@ -107,48 +112,40 @@ fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
             fault(Code::OutOfRange, Reason::PositionBeyondHead).with("head", head)
         }
         AppError::Overloaded { retry_after } => {
-            let fault = fault(Code::ResourceExhausted, Reason::Overloaded);
-            Fault { retry_after: Some(*retry_after), ..fault }
+            fault(Code::ResourceExhausted, Reason::Overloaded).again_after(*retry_after)
         }
         AppError::SourceOverloaded { retry_after } => {
-            let fault = fault(Code::ResourceExhausted, Reason::SourceOverloaded);
-            Fault { retry_after: Some(*retry_after), ..fault }
+            fault(Code::ResourceExhausted, Reason::SourceOverloaded).again_after(*retry_after)
         }
         AppError::RevocationsUnresolved { first, last } => {
             let fault = fault(Code::Unavailable, Reason::RevocationsUnresolved);
-            let last = encode::position(*last).to_string();
-            Fault { metadata: vec![("first", first.to_string()), ("last", last)], ..fault }
+            fault.with("first", first).with("last", &encode::position(*last))
         }
         AppError::BackupUnderWay { retry_after } => {
-            let fault = fault(Code::ResourceExhausted, Reason::BackupUnderWay);
-            Fault { retry_after: Some(*retry_after), ..fault }
+            fault(Code::ResourceExhausted, Reason::BackupUnderWay).again_after(*retry_after)
         }
         AppError::BackupOfOtherLog => fault(Code::FailedPrecondition, Reason::BackupOfOtherLog),
         AppError::NoRoomForBackup { needed, free } => {
             let fault = fault(Code::FailedPrecondition, Reason::NoRoomForBackup);
-            let metadata = vec![("needed", needed.to_string()), ("free", free.to_string())];
-            Fault { metadata, ..fault }
+            fault.with("needed", needed).with("free", free)
         }
         AppError::UsesBehind { retry_after } => {
-            let fault = fault(Code::Unavailable, Reason::UsesBehind);
-            Fault { retry_after: Some(*retry_after), ..fault }
+            fault(Code::Unavailable, Reason::UsesBehind).again_after(*retry_after)
         }
         AppError::UsageBehind { position, retry_after } => {
             let fault = fault(Code::Unavailable, Reason::UsageBehind);
-            let fault = fault.with("position", &encode::position(*position));
-            Fault { retry_after: Some(*retry_after), ..fault }
+            fault.with("position", &encode::position(*position)).again_after(*retry_after)
         }
         AppError::ProofsBehind { made, retry_after } => {
-            let fault = fault(Code::Unavailable, Reason::ProofsBehind).with("made", made);
-            Fault { retry_after: Some(*retry_after), ..fault }
+            let fault = fault(Code::Unavailable, Reason::ProofsBehind);
+            fault.with("made", made).again_after(*retry_after)
         }
         AppError::TooSlow | AppError::Stalled => fault(Code::DeadlineExceeded, Reason::TooSlow),
         AppError::Draining => fault(Code::Unavailable, Reason::Draining),
         AppError::ApiKeyInvalid => fault(Code::Unauthenticated, Reason::ApiKeyInvalid),
         AppError::ApiKeyUnauthorized => fault(Code::PermissionDenied, Reason::ApiKeyUnauthorized),
         AppError::RateLimited { retry_after } => {
-            let fault = fault(Code::ResourceExhausted, Reason::RateLimited);
-            Fault { retry_after: Some(*retry_after), ..fault }
+            fault(Code::ResourceExhausted, Reason::RateLimited).again_after(*retry_after)
         }
         AppError::Damaged { position } => {
             let fault = fault(Code::DataLoss, Reason::DataDamaged);
@@ -158,9 +155,8 @@ fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
             }
         }
         AppError::Interrupted { cause, resume_after } => {
-            let mut fault = Fault { text: error.to_string(), ..fault_of(cause, method) };
-            fault.metadata.push(("resume_after", resume_after.to_string()));
-            fault
+            let fault = Fault { text: error.to_string(), ..fault_of(cause, method) };
+            fault.with("resume_after", resume_after)
         }
         AppError::Internal => fault(Code::Internal, Reason::Internal),
     }
