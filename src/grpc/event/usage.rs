@@ -8,6 +8,7 @@ use crate::domain::usage::used::{
 };
 use crate::domain::usage::window::Total;
 use crate::grpc::encode::{position, span, time};
+use crate::grpc::enums;
 use crate::proto::v1;
 
 pub(super) fn key_used(used: &KeyUsed) -> v1::KeyUsed {
@@ -108,22 +109,11 @@ fn number(place: Place) -> u32 {
 }
 
 fn outcome(outcome: UseOutcome) -> (v1::Outcome, v1::DenialReason) {
-    let reason = match outcome {
-        UseOutcome::Allowed => return (v1::Outcome::Allowed, v1::DenialReason::Unspecified),
-        UseOutcome::Revoked => v1::DenialReason::Revoked,
-        UseOutcome::Superseded => v1::DenialReason::Superseded,
-        UseOutcome::Expired => v1::DenialReason::Expired,
-        UseOutcome::Disabled => v1::DenialReason::Disabled,
-        UseOutcome::TenantMismatch => v1::DenialReason::TenantMismatch,
-        UseOutcome::AccountInactive => v1::DenialReason::AccountInactive,
-        UseOutcome::PermissionMissing => v1::DenialReason::PermissionMissing,
-        UseOutcome::SourceNotAllowed => v1::DenialReason::SourceNotAllowed,
-        UseOutcome::RateLimited => v1::DenialReason::RateLimited,
-        UseOutcome::MissingKey => v1::DenialReason::MissingKey,
-        UseOutcome::MalformedKey => v1::DenialReason::MalformedKey,
-        UseOutcome::UnknownKey => v1::DenialReason::UnknownKey,
+    let answered = match outcome {
+        UseOutcome::Allowed => v1::Outcome::Allowed,
+        _ => v1::Outcome::Denied,
     };
-    (v1::Outcome::Denied, reason)
+    (answered, enums::use_outcome(outcome))
 }
 
 #[cfg(test)]
