@@ -1,6 +1,6 @@
 //! The real program as a process of its own.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -184,7 +184,8 @@ pub fn get(address: &str, path: &str) -> (u16, String) {
     (status.parse().expect("a status"), body.to_owned())
 }
 
-/// Every file of a directory with its bytes.
+/// Every file of a directory with its bytes. What a running server takes away meanwhile is left
+/// out.
 pub fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut rooms = vec![directory.to_owned()];
@@ -194,7 +195,10 @@ pub fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
             if path.is_dir() {
                 rooms.push(path);
             } else {
-                found.push((path.clone(), std::fs::read(&path).expect("readable")));
+                match std::fs::read(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    read => found.push((path, read.expect("readable"))),
+                }
             }
         }
     }
