@@ -22,8 +22,9 @@ use crate::ledger::engine::LedgerReader;
 use crate::projection::usage::{UsageStore, UsageStoreError};
 use crate::vault::Vault;
 
-/// How long it may take to hear that the head has moved, if nobody asks.
-const LOOK_EACH: Duration = Duration::from_millis(100);
+/// How long it may take to hear that the head has moved, if nobody asks. What comes in a second lies on many of the
+/// same pages, and the disk that commands wait for is written to less often.
+const LOOK_EACH: Duration = Duration::from_secs(1);
 
 /// How often what is old is deleted.
 const EXPIRE_EACH: Duration = Duration::from_mins(1);

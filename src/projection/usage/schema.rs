@@ -24,8 +24,9 @@ const WRITER_CACHE_KIB: i64 = 64 * 1024;
 /// KiB of pages that each reader keeps in memory.
 const READER_CACHE_KIB: i64 = 16 * 1024;
 
-/// Pages of the write-ahead log at which they are put into the database: 16 MiB.
-const CHECKPOINT_PAGES: i64 = 4096;
+/// Pages of the write-ahead log at which they are put into the database: 2 MiB. More at a time would be written less
+/// often in all, but what the ledger writes would wait longer behind it.
+const CHECKPOINT_PAGES: i64 = 512;
 
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 64;
