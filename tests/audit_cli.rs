@@ -48,16 +48,27 @@ async fn a_tail_goes_on_over_a_restart_without_gap_or_repeat() {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
     let mut tail = Tail(child);
     let mut lines = BufReader::new(tail.0.stdout.take().expect("piped")).lines();
-    let mut seen = Vec::new();
-    let mut read_to = |account: &str| loop {
+    let mut next = || -> Value {
         let line = lines.next().expect("it goes on").expect("text");
-        let event: Value = serde_json::from_str(&line).expect("an object");
+        serde_json::from_str(&line).expect("an object")
+    };
+    let mut seen = Vec::new();
+    let mut read_to = |next: &mut dyn FnMut() -> Value, account: &str| loop {
+        let event = next();
+        if event["heartbeat"].is_object() {
+            continue;
+        }
         seen.push(event["position"].as_u64().expect("a position"));
         if event["account_id"] == account {
             return seen.clone();
         }
     };
-    tokio::task::block_in_place(|| read_to("first"));
+    let idle = tokio::task::block_in_place(|| {
+        read_to(&mut next, "first");
+        next()
+    });
+    let checkpoint = idle["heartbeat"]["checkpoint"].as_str().expect("a heartbeat");
+    assert!(checkpoint.starts_with("keyledger/") && checkpoint.contains("\n\n\u{2014} "), "{idle}");
     admin.put_account("second", "standard", &[]).await;
     drop(admin);
     let (status, log) = server.terminate();
@@ -67,7 +78,7 @@ async fn a_tail_goes_on_over_a_restart_without_gap_or_repeat() {
     let server = Process::spawn(process::serve(&data, port));
     let admin = server.admin(&data).await;
     let third = admin.put_account("third", "standard", &[]).await;
-    let seen = tokio::task::block_in_place(|| read_to("third"));
+    let seen = tokio::task::block_in_place(|| read_to(&mut next, "third"));
     assert_eq!(seen, (1..=third.position).collect::<Vec<_>>());
     drop(tail);
     drop(admin);

@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use common::{Client, TestServer, fields, new_key, reason};
+use keyledger::merkle::checkpoint::Checkpoint;
+use keyledger::merkle::note::VerifierKey;
 use keyledger::proto::ledger::{Personal, Record};
 use keyledger::proto::v1::event::Kind;
 use keyledger::proto::v1::stream_events_response::Answer;
@@ -209,6 +211,27 @@ async fn a_stream_that_follows_shows_each_change_and_each_window_of_uses_as_it_i
     assert_eq!((line.action.as_str(), line.outcome()), ("export", v1::Outcome::Allowed));
     let sources = &event.disclosure.as_ref().expect("shown").sources;
     assert_eq!(sources[usize::try_from(line.source - 1).expect("small")], "192.0.2.7");
+}
+
+#[tokio::test]
+async fn heartbeats_have_a_checkpoint_of_no_more_than_the_head_that_is_never_smaller_than_before() {
+    let server = TestServer::start().await;
+    let admin = server.admin().await;
+    let key = admin.audit.clone().get_verifier_key(v1::GetVerifierKeyRequest {}).await;
+    let key = VerifierKey::parse(&key.expect("a key").into_inner().verifier_key).expect("a key");
+    for round in 0..3 {
+        let last = admin.put_account(&format!("a{round}"), "standard", &[]).await.position;
+        // It is durable, and known to be.
+        let request = v1::GetCheckpointRequest { min_size: last };
+        let own = admin.audit.clone().get_checkpoint(request).await.expect("one").into_inner();
+        let request = StreamEventsRequest { follow: true, ..behind(last) };
+        let mut answers = stream(&admin, request).await.expect("a stream");
+        let answer = answers.message().await.expect("no error").expect("more").answer;
+        let Some(Answer::Heartbeat(heartbeat)) = answer else { panic!("{answer:?}") };
+        let opened = Checkpoint::open(&heartbeat.checkpoint, std::slice::from_ref(&key));
+        assert_eq!((opened.expect("signed").size, heartbeat.head), (last, last));
+        assert_eq!(heartbeat.checkpoint, own.checkpoint, "one signature for all");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! GetCheckpoint and GetVerifierKey: what the log is, signed.
+//! GetCheckpoint and GetVerifierKey, and the checkpoints of heartbeats: what the log is, signed.
 //!
 //! What is signed is what the head anchor says, once it is durable. Nothing less will do: a later start
 //! finds every record that the anchor names, under the same root, or is refused. So there are never two
@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// When to come back if it took longer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// For how long one checkpoint does for all who follow: the log may grow with each commit, and thousands may
+/// be told of it.
+const DOES_FOR: Duration = Duration::from_secs(1);
+
 /// A checkpoint and its note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedCheckpoint {
@@ -48,7 +52,14 @@ pub(crate) struct CheckpointSigner {
     ring: SigningRing,
     /// Those of the ring, in its order.
     keys: Vec<VerifierKey>,
-    last: Mutex<Option<Arc<SignedCheckpoint>>>,
+    last: Mutex<Option<Made>>,
+}
+
+/// The checkpoint that was made last, and when by the monotonic clock.
+#[derive(Debug)]
+struct Made {
+    signed: Arc<SignedCheckpoint>,
+    at: Duration,
 }
 
 /// The name that checkpoints of a log have: the one it is given, or one of its first record; and behind it
@@ -81,11 +92,19 @@ impl CheckpointSigner {
     }
 
     /// The checkpoint of a tree, which MUST be one that no later start does without; or the last one made, if
-    /// that is of a larger tree.
-    fn sign(&self, size: Position, root: Hash) -> Arc<SignedCheckpoint> {
+    /// that is of a larger tree or was made within `fresh`.
+    fn sign(
+        &self,
+        (size, root): (Position, Hash),
+        now: Duration,
+        fresh: Duration,
+    ) -> Arc<SignedCheckpoint> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = last.as_ref().filter(|made| made.checkpoint.size >= size.get()) {
-            return Arc::clone(made);
+        let does = |made: &&Made| {
+            made.signed.checkpoint.size >= size.get() || now.saturating_sub(made.at) < fresh
+        };
+        if let Some(made) = last.as_ref().filter(does) {
+            return Arc::clone(&made.signed);
         }
         let checkpoint = Checkpoint { origin: self.origin.clone(), size: size.get(), root };
         let text = checkpoint.text();
@@ -93,7 +112,8 @@ impl CheckpointSigner {
         let lines: String =
             signatures.map(|(key, signature)| key.signature_line(&signature)).collect();
         let note = format!("{text}\n{lines}");
-        Arc::clone(last.insert(Arc::new(SignedCheckpoint { checkpoint, note })))
+        let signed = Arc::new(SignedCheckpoint { checkpoint, note });
+        Arc::clone(&last.insert(Made { signed, at: now }).signed)
     }
 }
 
@@ -121,7 +141,16 @@ impl App {
             }
         };
         let position = state.position.ok_or(AppError::Internal)?;
-        Ok(self.proofs()?.signer.sign(position, state.root))
+        let now = self.clock.monotonic();
+        Ok(self.proofs()?.signer.sign((position, state.root), now, Duration::ZERO))
+    }
+
+    /// The checkpoint for who follows the log: one for all of them, at most so old as [`DOES_FOR`] says. None
+    /// while nothing is proved.
+    pub(crate) fn recent_checkpoint(&self) -> Option<Arc<SignedCheckpoint>> {
+        let signer = &self.proofs.get()?.signer;
+        let AnchorState { position, root } = *self.anchored.borrow();
+        Some(signer.sign((position?, root), self.clock.monotonic(), DOES_FOR))
     }
 
     /// GetVerifierKey: what verifies checkpoints, the newest key first.

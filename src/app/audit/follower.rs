@@ -13,6 +13,7 @@ use super::filter::Sight;
 use super::relay::{Batch, Following};
 use super::stream::{Answer, Pace};
 use crate::app::App;
+use crate::app::checkpoint::SignedCheckpoint;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::domain::ids::Position;
@@ -56,6 +57,8 @@ pub(super) struct Follower {
     pub(super) told: u64,
     /// When the next heartbeat is due.
     pub(super) due: Instant,
+    /// That of the last heartbeat.
+    pub(super) checkpoint: Option<Arc<SignedCheckpoint>>,
 }
 
 /// What was found of events that fit, and how far was looked.
@@ -101,11 +104,22 @@ impl Follower {
             }
             if !was_at_head || Instant::now() >= self.due {
                 was_at_head = true;
-                self.tell(Answer::Heartbeat { head: self.head }).await?;
+                let checkpoint = self.newest_checkpoint();
+                self.tell(Answer::Heartbeat { head: self.head, checkpoint }).await?;
             }
             self.wait().await?;
             self.app.confirm(&self.identity)?;
         }
+    }
+
+    /// The newest checkpoint; if that is of more than the head that is told, the one told before. So none is of
+    /// a smaller tree than one before.
+    fn newest_checkpoint(&mut self) -> Option<Arc<SignedCheckpoint>> {
+        let newest = self.app.recent_checkpoint();
+        if let Some(newest) = newest.filter(|newest| newest.checkpoint.size <= self.head) {
+            self.checkpoint = Some(newest);
+        }
+        self.checkpoint.clone()
     }
 
     /// Waits at the head for more, or until a heartbeat is due.

@@ -11,6 +11,7 @@ use super::filter::{EventFilter, Sight};
 use super::follower::{Ended, Follower};
 use super::relay::Following;
 use crate::app::App;
+use crate::app::checkpoint::SignedCheckpoint;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::domain::ids::Position;
@@ -58,6 +59,8 @@ pub enum Answer {
     Heartbeat {
         /// The head.
         head: u64,
+        /// The newest checkpoint of a tree that is no larger.
+        checkpoint: Option<Arc<SignedCheckpoint>>,
     },
     /// All that fits up to a position has been sent.
     Progress {
@@ -112,6 +115,7 @@ impl App {
             reached: after,
             told: after,
             due: Instant::now(),
+            checkpoint: None,
         };
         tokio::spawn(async move {
             let ended = follower.run().await;

@@ -28,6 +28,7 @@ const PATIENT: Pace = Pace { heartbeat: LONG, patience: LONG, progress_each: u64
 
 struct Service {
     opened: Opened,
+    clock: Arc<ManualClock>,
     _dir: tempfile::TempDir,
 }
 
@@ -36,9 +37,10 @@ impl Service {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { data_dir: dir.path().join("data"), ..Config::default() };
         let clock = Arc::new(ManualClock::new(at(0)));
-        let open = move || open(&config, clock, Arc::new(SystemRandom), &Silent).unwrap();
+        let its = Arc::clone(&clock);
+        let open = move || open(&config, its, Arc::new(SystemRandom), &Silent).unwrap();
         let opened = tokio::task::spawn_blocking(open).await.unwrap();
-        Service { opened, _dir: dir }
+        Service { opened, clock, _dir: dir }
     }
 
     /// Closes it in order, which needs every stream to have let go of it.
@@ -100,7 +102,7 @@ fn following(kinds: &[EventKind]) -> StreamAsk {
 fn told(answer: &Answer) -> (&'static str, u64) {
     match answer {
         Answer::Event(entry) => ("event", entry.fact.position.get()),
-        Answer::Heartbeat { head } => ("heartbeat", *head),
+        Answer::Heartbeat { head, .. } => ("heartbeat", *head),
         Answer::Progress { position } => ("progress", *position),
     }
 }
@@ -122,6 +124,30 @@ async fn end(mut answers: Answers) -> Option<(AppError, u64)> {
         }
     }
     None
+}
+
+/// Checkpoints of heartbeats on one stream, while the log grows.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_heartbeat_has_a_checkpoint_beyond_its_head_or_of_less_than_one_before() {
+    let service = Service::start().await;
+    let at_once = Pace { heartbeat: Duration::ZERO, ..PATIENT };
+    let mut answers = service.stream(following(&[EventKind::KeyCreated]), at_once);
+    let (mut reached, mut last) = (service.head(), 0);
+    for _ in 0..5 {
+        service.auditor().await;
+        while last < reached {
+            service.clock.advance(Duration::from_secs(1));
+            for answer in answers.recv().await.expect("more").expect("no error") {
+                let Answer::Heartbeat { head, checkpoint } = answer else { continue };
+                let size = checkpoint.map_or(0, |signed| signed.checkpoint.size);
+                assert!(last <= size && size <= head, "{last} {size} {head}");
+                last = size;
+            }
+        }
+        reached = service.head();
+    }
+    drop(answers);
+    service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

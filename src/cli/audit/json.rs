@@ -33,6 +33,12 @@ pub(super) fn event(event: &AuditEvent) -> Value {
     })
 }
 
+/// A heartbeat: in an object of its own, so that nobody takes it for an event.
+pub(super) fn heartbeat(heartbeat: &v1::Heartbeat) -> Value {
+    let v1::Heartbeat { head, checkpoint } = heartbeat;
+    json!({"heartbeat": {"head": head, "checkpoint": checkpoint}})
+}
+
 fn actor(event: &Event) -> Value {
     let Some(actor) = &event.actor else { return Value::Null };
     let said = actor.on_behalf_of.as_ref();

@@ -130,7 +130,10 @@ impl Tail {
                     show(&event, session)?;
                     self.request.after_position = event.position;
                 }
-                Some(Answer::Heartbeat(heartbeat)) => self.request.after_position = heartbeat.head,
+                Some(Answer::Heartbeat(heartbeat)) => {
+                    show_heartbeat(&heartbeat, session)?;
+                    self.request.after_position = heartbeat.head;
+                }
                 Some(Answer::Progress(progress)) => {
                     self.request.after_position = progress.position;
                 }
@@ -155,6 +158,14 @@ pub(super) fn show(event: &AuditEvent, session: &mut Session) -> Result<(), Fail
         Format::Table => told::line(event),
     };
     session.output.line(&text)
+}
+
+/// Shows a heartbeat to programs: people see that nothing happens.
+fn show_heartbeat(heartbeat: &v1::Heartbeat, session: &mut Session) -> Result<(), Failure> {
+    match session.output.format() {
+        Format::Json => session.output.line(&json::heartbeat(heartbeat).to_string()),
+        Format::Table => Ok(()),
+    }
 }
 
 #[cfg(test)]

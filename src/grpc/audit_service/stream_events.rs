@@ -79,7 +79,11 @@ fn read_filter(bad: &mut Violations, filter: &v1::EventFilter) -> Option<EventFi
 fn answer(answer: &Answer) -> StreamEventsResponse {
     let answer = match answer {
         Answer::Event(entry) => WireAnswer::Event(Box::new(event::audit_event(entry))),
-        Answer::Heartbeat { head } => WireAnswer::Heartbeat(Heartbeat { head: *head }),
+        Answer::Heartbeat { head, checkpoint } => {
+            let checkpoint = checkpoint.as_ref().map(|signed| signed.note.clone());
+            let checkpoint = checkpoint.unwrap_or_default();
+            WireAnswer::Heartbeat(Heartbeat { head: *head, checkpoint })
+        }
         Answer::Progress { position } => WireAnswer::Progress(Progress { position: *position }),
     };
     StreamEventsResponse { answer: Some(answer) }
