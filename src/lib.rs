@@ -4,9 +4,9 @@
 //! The rooms of the house, and the one way their arrows run (`tests/tidy.rs` holds them to it):
 //!
 //! ```text
-//! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> the public API
-//! merkle, vault: beside domain     usage: beside projection     clock, random, config, durable_file, process,
-//! progress, proto, telemetry: leaves
+//! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> the public API, verify
+//! merkle, vault: beside domain     usage: beside projection     verify -> ledger, vault, merkle
+//! clock, random, config, durable_file, process, progress, proto, telemetry: leaves
 //! ```
 
 pub mod app;
@@ -29,3 +29,4 @@ pub mod server;
 pub mod telemetry;
 pub mod usage;
 pub mod vault;
+pub mod verify;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use common::place::Place;
 use common::{Client, TestServer, fields, reason};
 use keyledger::app::proofs::add_signing_key;
-use keyledger::app::verify::History;
 use keyledger::domain::ids::Position;
 use keyledger::ledger::engine::Ledger as _;
 use keyledger::ledger::frame::Frame;
@@ -22,6 +21,7 @@ use keyledger::merkle::{Hash, leaf_hash};
 use keyledger::proto::v1;
 use keyledger::proto::v1::Role;
 use keyledger::random::SystemRandom;
+use keyledger::verify::History;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 

@@ -26,6 +26,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "projection",
         &["domain", "durable_file", "ledger", "merkle", "progress", "projection", "vault"],
     ),
+    // What auditors run; of the ledger only how a record is read, of the vault only what commits to clear bytes.
+    ("verify", &["domain", "ledger", "merkle", "vault", "verify"]),
     ("usage", &["clock", "config", "domain", "durable_file", "ledger", "proto", "usage"]),
     (
         "app",
@@ -69,6 +71,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "random",
             "server",
             "telemetry",
+            "verify",
         ],
     ),
     ("main", &[]),

@@ -48,7 +48,6 @@ pub mod usage_model;
 pub mod usage_question;
 pub mod usage_range;
 pub mod uses;
-pub mod verify;
 pub mod who_am_i;
 
 use std::sync::{Arc, OnceLock};
