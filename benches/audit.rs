@@ -1,5 +1,5 @@
-//! Reading the history: events streamed to one client and to ten, a page of a key's timeline anywhere in time,
-//! and what thousands who follow cost the writer.
+//! Reading the history: events streamed to one client and to ten, verified on one core, a page of a key's timeline
+//! anywhere in time, and what thousands who follow cost the writer.
 //!
 //! `TMPDIR=/dev/shm cargo bench --bench audit` takes some minutes, most of them to make a log in which one key has
 //! 500,000 windows of uses, each in a commit of its own; `KEYLEDGER_BENCH_WINDOWS` makes another number. Clients are in
@@ -21,6 +21,7 @@ use keyledger::domain::usage::rules::RecordUses;
 use keyledger::domain::usage::used::UsedWindow;
 use keyledger::domain::usage::window::Total;
 use keyledger::ledger::lanes::Lane;
+use keyledger::merkle::leaf_hash;
 use keyledger::progress::Silent;
 use keyledger::proto::v1;
 use keyledger::proto::v1::account_service_client::AccountServiceClient;
@@ -29,6 +30,7 @@ use keyledger::proto::v1::key_service_client::KeyServiceClient;
 use keyledger::proto::v1::stream_events_response::Answer;
 use keyledger::random::SystemRandom;
 use keyledger::server::{self, Sources};
+use keyledger::verify::History;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -49,6 +51,9 @@ const PAGES: usize = 2_000;
 
 /// Events that each of ten clients is sent.
 const EVENTS_FOR_EACH: u64 = 200_000;
+
+/// Events that are verified, at most.
+const VERIFIED: usize = 1_000_000;
 
 /// Who follow, on so many connections.
 const FOLLOWERS: usize = 5_000;
@@ -220,8 +225,39 @@ async fn streaming(server: &Running) {
 }
 
 fn report(what: &str, events: u64, took: Duration) {
+    told(&format!("streamed to {what}"), events, took);
+}
+
+fn told(what: &str, events: u64, took: Duration) {
     let rate = u128::from(events) * 1_000_000 / took.as_micros().max(1);
-    say(&format!("streamed to {what}: {events} events in {took:.2?}, {rate} a second"));
+    say(&format!("{what}: {events} events in {took:.2?}, {rate} a second"));
+}
+
+/// Holds the history to what an auditor does, on this thread; beside it, the hashes of the same bytes alone.
+async fn verifying(server: &Running) {
+    let request = v1::StreamEventsRequest::default();
+    let answers = server.audit().await.stream_events(request).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    let mut events = Vec::new();
+    while events.len() < VERIFIED
+        && let Some(answer) = answers.message().await.expect("no error")
+    {
+        if let Some(Answer::Event(event)) = answer.answer {
+            events.push((event.record, event.disclosure.map(|shown| shown.personal)));
+        }
+    }
+    let count = u64::try_from(events.len()).expect("few");
+    let begun = now();
+    let mut history = History::default();
+    for (record, clear) in &events {
+        history.take(record, clear.as_deref()).expect("it is sound");
+    }
+    told("verified on one core", count, begun.elapsed());
+    let begun = now();
+    for (record, _) in &events {
+        std::hint::black_box(leaf_hash(record));
+    }
+    told("hashed on one core, for comparison", count, begun.elapsed());
 }
 
 /// The value below which so many of a thousand are.
@@ -343,6 +379,7 @@ fn main() {
     runtime.block_on(async {
         let server = Running::start(&config).await;
         streaming(&server).await;
+        verifying(&server).await;
         timeline(&server, keys[0]).await;
         followers(&server, windows * u64::try_from(keys.len()).expect("few")).await;
         server.stop().await;

@@ -3,9 +3,11 @@
 mod at;
 mod checkpoint;
 mod json;
+mod state;
 mod tail;
 mod timeline;
 mod told;
+mod verify;
 
 use clap::Subcommand;
 
@@ -15,6 +17,7 @@ use at::AtArgs;
 use checkpoint::CheckpointArgs;
 use tail::TailArgs;
 use timeline::TimelineArgs;
+use verify::VerifyArgs;
 
 const TAIL_EXAMPLES: &str = "\
 Examples:
@@ -24,6 +27,15 @@ Examples:
     keyledger audit tail --after 0 --once --output json
   Revocations of one tenant:
     keyledger audit tail --tenant acme --kind key-revoked";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  Begin, with a verifier key that was got over a way one trusts:
+    keyledger audit verify --state log.state --verifier-key 'keyledger/…+…+…'
+  From then on, as often as one likes:
+    keyledger audit verify --state log.state
+  What a tenant's auditor may see:
+    keyledger audit verify --state acme.state --tenant acme";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -50,6 +62,14 @@ pub(super) enum AuditCommand {
     /// nothing before was changed, moved or removed. It then takes that one's place. Keep the file off the
     /// server's host. Exit code 1 if it does not hold: keep what is shown, and the file, as evidence.
     Checkpoint(CheckpointArgs),
+    /// Verify the whole log, or what one tenant may see of it, trusting nothing but a verifier key
+    ///
+    /// Every record is read and held to the ones before it and, by the tree over all of them or by a proof of
+    /// its own, to a signed checkpoint; that is held to the last one that was seen. A later run reads only what
+    /// is new. Exit code 0 if it is sound, 1 if not (keep what is shown, and the state file, as evidence), 3 if it
+    /// could not be verified to the end: run it again.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
 }
 
 pub(super) async fn run(command: AuditCommand, session: &mut Session) -> Result<Exit, Failure> {
@@ -58,5 +78,6 @@ pub(super) async fn run(command: AuditCommand, session: &mut Session) -> Result<
         AuditCommand::Timeline(args) => timeline::run(args, session).await,
         AuditCommand::At(args) => at::run(args, session).await,
         AuditCommand::Checkpoint(args) => checkpoint::run(args, session).await,
+        AuditCommand::Verify(args) => verify::run(args, session).await,
     }
 }
