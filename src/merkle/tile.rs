@@ -40,16 +40,24 @@ impl TileId {
 }
 
 impl fmt::Display for TileId {
-    /// The path in the form of tlog-tiles: the level, then the place in groups of three digits, all but the
-    /// last behind an `x`.
+    /// The path in the form of tlog-tiles: the level, then the place.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.index.to_string();
+        write!(f, "{}/{}", self.level, PlacePath(self.index))
+    }
+}
+
+/// A place, from 0, as tlog-tiles writes it in paths: groups of three digits, all but the last behind an `x`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacePath(pub u64);
+
+impl fmt::Display for PlacePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
         let groups = digits.len().div_ceil(3);
         let digits = format!("{digits:0>width$}", width = groups * 3);
-        write!(f, "{}", self.level)?;
         for group in 0..groups {
-            let mark = if group + 1 < groups { "x" } else { "" };
-            write!(f, "/{mark}{}", &digits[3 * group..3 * group + 3])?;
+            let (before, mark) = (if group > 0 { "/" } else { "" }, if group + 1 < groups { "x" } else { "" });
+            write!(f, "{before}{mark}{}", &digits[3 * group..3 * group + 3])?;
         }
         Ok(())
     }
@@ -208,6 +216,14 @@ impl Edge {
     #[must_use]
     pub fn whole_tiles(&self, level: u8) -> u64 {
         self.size().checked_shr(HEIGHT * (u32::from(level) + 1)).unwrap_or(0)
+    }
+
+    /// The hashes of each partial tile, that of the lowest level first.
+    pub fn partial_tiles(&self) -> impl Iterator<Item = (TileId, &[Hash])> {
+        let levels = self.partial.iter().zip(0_u8..);
+        levels.filter(|(hashes, _)| !hashes.is_empty()).map(|(hashes, level)| {
+            (TileId { level, index: self.whole_tiles(level) }, hashes.as_slice())
+        })
     }
 
     /// The node at `place`, if it is in the partial tile of its level.
