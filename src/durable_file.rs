@@ -3,6 +3,8 @@
 //! A file made here is whole or absent, never partial. The caller MUST be the only writer of the
 //! directory, by a lock of its own.
 
+mod aside;
+
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,6 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, OFlags};
+
+pub use aside::Aside;
 
 /// What is added to a name while its file is being written.
 const UNFINISHED: &str = ".tmp";

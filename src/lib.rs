@@ -5,11 +5,12 @@
 //!
 //! ```text
 //! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> the public API, verify
-//! merkle, vault: beside domain     usage: beside projection     verify -> ledger, vault, merkle
+//! merkle, vault: beside domain     usage: beside projection     verify -> ledger, vault, merkle     archive -> merkle
 //! clock, random, config, durable_file, process, progress, proto, telemetry: leaves
 //! ```
 
 pub mod app;
+pub mod archive;
 pub mod backup_dir;
 pub mod cli;
 pub mod clock;

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("config", &["domain", "merkle"]),
     ("merkle", &["merkle"]),
+    ("archive", &["archive", "merkle"]),
     ("vault", &["domain", "durable_file", "random", "vault"]),
     ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
     (
@@ -59,6 +60,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "archive",
             "backup_dir",
             "cli",
             "clock",

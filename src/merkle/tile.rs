@@ -56,7 +56,8 @@ impl fmt::Display for PlacePath {
         let groups = digits.len().div_ceil(3);
         let digits = format!("{digits:0>width$}", width = groups * 3);
         for group in 0..groups {
-            let (before, mark) = (if group > 0 { "/" } else { "" }, if group + 1 < groups { "x" } else { "" });
+            let (before, mark) =
+                (if group > 0 { "/" } else { "" }, if group + 1 < groups { "x" } else { "" });
             write!(f, "{before}{mark}{}", &digits[3 * group..3 * group + 3])?;
         }
         Ok(())

@@ -74,7 +74,8 @@ fn a_tree_has_the_tiles_that_the_specification_counts_for_its_size() {
         assert_eq!(above, Some(tile.root()), "{id}");
     }
     let (edge, _) = grown(256);
-    let partial: Vec<_> = edge.partial_tiles().map(|(id, hashes)| (id.level, hashes.len())).collect();
+    let partial: Vec<_> =
+        edge.partial_tiles().map(|(id, hashes)| (id.level, hashes.len())).collect();
     assert_eq!(partial, [(1, 1)]);
 }
 
