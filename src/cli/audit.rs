@@ -2,6 +2,9 @@
 
 mod at;
 mod checkpoint;
+mod export;
+mod feed;
+mod filter;
 mod json;
 mod state;
 mod tail;
@@ -15,6 +18,7 @@ use super::failure::{Exit, Failure};
 use super::session::Session;
 use at::AtArgs;
 use checkpoint::CheckpointArgs;
+use export::ExportArgs;
 use tail::TailArgs;
 use timeline::TimelineArgs;
 use verify::VerifyArgs;
@@ -27,6 +31,15 @@ Examples:
     keyledger audit tail --after 0 --once --output json
   Revocations of one tenant:
     keyledger audit tail --tenant acme --kind key-revoked";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  The whole history, to be kept off the host and verified in years:
+    keyledger audit export --archive history-2026-11.tar.gz
+  What is new, for a collector of events, behind what it has:
+    keyledger audit export --json-lines - --after 81230
+  One record, for who may see no more:
+    keyledger audit export --proof revoked.tlog-proof --position 81230";
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
@@ -62,6 +75,13 @@ pub(super) enum AuditCommand {
     /// nothing before was changed, moved or removed. It then takes that one's place. Keep the file off the
     /// server's host. Exit code 1 if it does not hold: keep what is shown, and the file, as evidence.
     Checkpoint(CheckpointArgs),
+    /// Take the history out: an archive or a proof to be verified elsewhere, or events as JSON lines
+    ///
+    /// Names, comments, addresses and other personal fields are in what is exported, as far as the caller may
+    /// see them; --without-disclosures leaves them out of archives and proofs. Secrets of keys are never in it.
+    /// docs/history-format.md describes archive and proof file byte by byte.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(ExportArgs),
     /// Verify the whole log, or what one tenant may see of it, trusting nothing but a verifier key
     ///
     /// Every record is read and held to the ones before it and, by the tree over all of them or by a proof of
@@ -78,6 +98,7 @@ pub(super) async fn run(command: AuditCommand, session: &mut Session) -> Result<
         AuditCommand::Timeline(args) => timeline::run(args, session).await,
         AuditCommand::At(args) => at::run(args, session).await,
         AuditCommand::Checkpoint(args) => checkpoint::run(args, session).await,
+        AuditCommand::Export(args) => export::run(args, session).await,
         AuditCommand::Verify(args) => verify::run(args, session).await,
     }
 }
