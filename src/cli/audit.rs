@@ -48,7 +48,10 @@ Examples:
   From then on, as often as one likes:
     keyledger audit verify --state log.state
   What a tenant's auditor may see:
-    keyledger audit verify --state acme.state --tenant acme";
+    keyledger audit verify --state acme.state --tenant acme
+  What was exported, without a server:
+    keyledger audit verify --archive history-2026-11.tar.gz --verifier-key log.key
+    keyledger audit verify --proof revoked.tlog-proof --verifier-key log.key";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {

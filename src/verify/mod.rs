@@ -13,6 +13,7 @@ mod chains;
 mod history;
 mod kept;
 mod part;
+mod single;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub use chains::Tally;
 pub use history::History;
 pub use kept::MOST_BYTES;
 pub use part::{Leaf, Part, Scope};
+pub use single::Single;
 
 /// What is wrong with a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -65,6 +65,11 @@ impl Scope {
 }
 
 impl Leaf {
+    /// The leaf of the record at a position.
+    pub(super) fn of(position: Position, record: &[u8]) -> Self {
+        Leaf { position, hash: leaf_hash(record) }
+    }
+
     /// Where the record is.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -115,7 +120,7 @@ impl Part {
         }
         self.chains.follow(&fact, disclosed)?;
         self.reached = said;
-        Ok(Leaf { position, hash: leaf_hash(bytes) })
+        Ok(Leaf::of(position, bytes))
     }
 
     /// Notes that all records of the part up to here have been taken, and proved to be in the tree of a

@@ -26,6 +26,24 @@ pub(super) fn verifier_key(text: &str) -> Result<VerifierKey, String> {
     VerifierKey::parse(text).ok_or_else(|| must.to_owned())
 }
 
+/// Verifier keys that are given together.
+#[derive(Clone, Debug)]
+pub(super) struct VerifierKeys(pub(super) Vec<VerifierKey>);
+
+/// Reads a verifier key on the command line, or a file with one in each line.
+pub(super) fn verifier_keys(text: &str) -> Result<VerifierKeys, String> {
+    let no_key = match verifier_key(text) {
+        Ok(key) => return Ok(VerifierKeys(vec![key])),
+        Err(why) => why,
+    };
+    let lines = durable_file::read_bounded(Path::new(text), MAX_STATE_BYTES);
+    let lines = lines.map_err(|error| format!("{no_key}; or a file with such lines: {error}"))?;
+    let lines = lines.and_then(|lines| String::from_utf8(lines).ok()).unwrap_or_default();
+    let keys: Option<Vec<_>> = lines.lines().map(VerifierKey::parse).collect();
+    let keys = keys.filter(|keys| !keys.is_empty()).map(VerifierKeys);
+    keys.ok_or_else(|| "each line of the file must be a verifier key".to_owned())
+}
+
 /// What is trusted, and what was seen last.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct State {
@@ -78,6 +96,11 @@ impl State {
             let _ = writeln!(text, "{key}");
         }
         format!("{text}\n{}", self.note)
+    }
+
+    /// The keys that are trusted.
+    pub(super) fn keys(&self) -> &[VerifierKey] {
+        &self.keys
     }
 
     /// The checkpoint that was seen last.

@@ -1,7 +1,9 @@
 //! `audit verify`: holds a history to a signed checkpoint, trusting nothing but a verifier key.
 
+mod archive;
 mod kept;
 mod part;
+mod proof;
 mod source;
 mod verdict;
 mod whole;
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::state::{State, hold, verifier_key};
+use super::state::{State, VerifierKeys, hold, verifier_keys};
 use crate::cli::connect::Authorized;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::note;
@@ -34,10 +36,16 @@ pub(in crate::cli) struct VerifyArgs {
     /// FILE.progress, is kept what a later run needs so as to read only what is new
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Verifier key to trust, put into the state file, which is made if it is not there. Get it over a way you
-    /// trust. Without --state nothing is remembered
-    #[arg(long, value_name = "KEY", value_parser = verifier_key)]
-    verifier_key: Vec<VerifierKey>,
+    /// Verifier key to trust, or a file with some; put into the state file, which is made if it is not there.
+    /// Get it over a way you trust. Without --state nothing is remembered
+    #[arg(long, value_name = "KEY|FILE", value_parser = verifier_keys)]
+    verifier_key: Vec<VerifierKeys>,
+    /// Verify an archive that was exported. No server is called, and the state file is only read
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "tenant", "account", "key", "from_beginning"])]
+    archive: Option<PathBuf>,
+    /// Verify the proof file of one record, likewise
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tenant", "account", "key", "from_beginning"])]
+    proof: Option<PathBuf>,
     /// Only the records of this tenant, as who is bound to it must ask
     #[arg(long, default_value_t, hide_default_value = true)]
     tenant: String,
@@ -94,13 +102,22 @@ struct Run {
 pub(super) async fn run(args: VerifyArgs, session: &mut Session) -> Result<Exit, Failure> {
     // Where there is no terminal the log tells how far it is. A bad filter is no reason not to verify.
     let _ = telemetry::start(std::env::var(telemetry::LOG_VARIABLE).ok().as_deref());
-    if args.state.is_none() && args.verifier_key.is_empty() {
+    // An archive is looked at all the same: it says with which key it would hold.
+    if args.state.is_none() && args.verifier_key.is_empty() && args.archive.is_none() {
         let none = "nothing says which key to trust: give --state FILE or --verifier-key KEY";
         return Err(Failure::Usage(none.to_owned()));
     }
+    let state = args.trusted()?;
+    if let Some(path) = &args.proof {
+        return proof::verify(path, &state, session);
+    }
     let scope = scope(&args)?;
     let mut verdict = Verdict::new(args.form());
-    match live(&args, scope, session, &mut verdict).await {
+    let verified = match &args.archive {
+        Some(path) => archive::verify(path, &state, &mut verdict),
+        None => live(&args, state, scope, session, &mut verdict).await,
+    };
+    match verified {
         Ok(()) => {}
         Err(Stop::Unsound(why)) => verdict.fault = Some(why),
         Err(Stop::Failed(failure)) => return Err(failure),
@@ -132,13 +149,12 @@ fn scope(args: &VerifyArgs) -> Result<Option<Scope>, Failure> {
 /// Verifies what a server streams.
 async fn live(
     args: &VerifyArgs,
+    mut state: State,
     scope: Option<Scope>,
     session: &mut Session,
     verdict: &mut Verdict,
 ) -> Result<(), Stop> {
     let path = args.state.as_deref();
-    let state = path.map(|path| State::read(path, &args.verifier_key, "--verifier-key"));
-    let mut state = state.transpose()?.unwrap_or_else(|| State::trusting(&args.verifier_key));
     let mut audit = session.connect().await?.audit();
     let answer = audit.get_checkpoint(v1::GetCheckpointRequest::default()).await?.into_inner();
     verdict.note.clone_from(&answer.checkpoint);
@@ -169,9 +185,22 @@ async fn live(
 }
 
 impl VerifyArgs {
+    /// What is trusted, and what was seen last.
+    fn trusted(&self) -> Result<State, Failure> {
+        let keys: Vec<VerifierKey> =
+            self.verifier_key.iter().flat_map(|VerifierKeys(keys)| keys.clone()).collect();
+        let path = self.state.as_deref();
+        let state = path.map(|path| State::read(path, &keys, "--verifier-key")).transpose()?;
+        Ok(state.unwrap_or_else(|| State::trusting(&keys)))
+    }
+
     fn form(&self) -> Form {
         let filter = self.filter();
-        if filter == EventFilter::default() { Form::Whole } else { Form::Part(filter) }
+        match &self.archive {
+            Some(_) => Form::Archive,
+            None if filter == EventFilter::default() => Form::Whole,
+            None => Form::Part(filter),
+        }
     }
 
     fn filter(&self) -> EventFilter {

@@ -4,8 +4,6 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Signed, Target, disclosed_of, signed};
@@ -98,7 +96,7 @@ impl Resource for Exported {
             "bytes": self.bytes,
             "origin": origin.as_str(),
             "tree_size": size,
-            "root_hash": STANDARD.encode(root.0),
+            "root_hash": root.to_string(),
             "disclosed": self.disclosed,
             "verifier_keys": self.keys.iter().map(VerifierKey::to_string).collect::<Vec<_>>(),
         })
@@ -111,7 +109,7 @@ impl Resource for Exported {
             ("archive", format!("{}, {}", self.path.display(), bytes(self.bytes))),
             ("log", origin.to_string()),
             ("records", grouped(*size)),
-            ("root", STANDARD.encode(root.0)),
+            ("root", root.to_string()),
             ("disclosed", format!("personal fields of {} records", grouped(self.disclosed))),
             ("verify with", keys.join(" ")),
         ]

@@ -20,6 +20,8 @@ pub(super) enum Form {
     Whole,
     /// All records that fit.
     Part(EventFilter),
+    /// An archive that was exported.
+    Archive,
 }
 
 /// What came of a verification.
@@ -40,6 +42,8 @@ pub(super) struct Verdict {
     pub(super) read: u64,
     /// The size of the checkpoint before, which this one continues.
     pub(super) continues: Option<u64>,
+    /// The size of the checkpoint that was seen last, if what was verified ends before it.
+    pub(super) ends_before: Option<u64>,
 }
 
 impl Verdict {
@@ -54,6 +58,7 @@ impl Verdict {
             tally: Tally::default(),
             read: 0,
             continues: None,
+            ends_before: None,
         }
     }
 
@@ -75,7 +80,7 @@ impl Verdict {
         }
         let records = grouped(self.tally.records);
         let mut checked = match &self.form {
-            Form::Whole => vec![
+            Form::Whole | Form::Archive => vec![
                 "every record from the first on is in its place, and their tree is the one that was signed"
                     .to_owned(),
                 "of each key, account and caller, and of the service, no record is missing".to_owned(),
@@ -115,7 +120,15 @@ impl Verdict {
                     .to_owned(),
             );
         }
-        not.push("what was recorded behind the checkpoint: the next run".to_owned());
+        let later =
+            if matches!(self.form, Form::Archive) { "a later archive" } else { "the next run" };
+        not.push(format!("what was recorded behind the checkpoint: {later}"));
+        if let Some(size) = self.ends_before {
+            let size = grouped(size);
+            not.push(format!(
+                "whether it is the beginning of the log of {size} records that was seen: it ends before"
+            ));
+        }
         not.push(
             "whether others are shown another log: compare checkpoints with theirs".to_owned(),
         );
@@ -129,7 +142,7 @@ impl Verdict {
     }
 }
 
-fn timestamp(micros: i64) -> prost_types::Timestamp {
+pub(super) fn timestamp(micros: i64) -> prost_types::Timestamp {
     let nanos = micros.rem_euclid(1_000_000) * 1_000;
     let nanos = i32::try_from(nanos).expect("a second has fewer than 2^31 nanoseconds");
     prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
@@ -140,11 +153,18 @@ impl Form {
         match self {
             Form::Whole => "whole",
             Form::Part(_) => "part",
+            Form::Archive => "archive",
         }
     }
 
     fn told(&self) -> String {
-        let Form::Part(filter) = self else { return "the whole log".to_owned() };
+        let filter = match self {
+            Form::Whole => return "the whole log".to_owned(),
+            Form::Archive => {
+                return "the archive, which is the whole log up to its checkpoint".to_owned();
+            }
+            Form::Part(filter) => filter,
+        };
         let named = [
             ("tenant", &filter.tenant_id),
             ("account", &filter.account_id),
@@ -159,7 +179,7 @@ impl Form {
 impl Resource for Verdict {
     fn json(&self) -> Value {
         let filter = match &self.form {
-            Form::Whole => Value::Null,
+            Form::Whole | Form::Archive => Value::Null,
             Form::Part(filter) => json!({
                 "tenant_id": filter.tenant_id,
                 "account_id": filter.account_id,
