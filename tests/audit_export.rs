@@ -5,127 +5,17 @@ mod common;
 
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
-use std::process::Output;
 
-use common::usage::{context, use_key};
-use common::{Client, TestServer, process};
+use common::TestServer;
+use common::desk::{Desk, events, verifier_key, with_history};
 use flate2::read::GzDecoder;
 use keyledger::archive::{Archive, Proof};
 use keyledger::merkle::checkpoint::Checkpoint;
 use keyledger::merkle::leaf_hash;
-use keyledger::merkle::note::VerifierKey;
 use keyledger::merkle::proof::verify_inclusion;
-use keyledger::proto::v1::{self, Role};
+use keyledger::proto::v1;
 use keyledger::verify::History;
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// What an auditor at a terminal has: a directory of their own, a server elsewhere, a credential.
-struct Desk {
-    dir: TempDir,
-    server: String,
-    credential: PathBuf,
-}
-
-/// How a run of the program ended.
-#[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    said: String,
-}
-
-impl Ran {
-    fn json(&self) -> Value {
-        assert_eq!(self.code, Some(0), "{self:?}");
-        serde_json::from_str(self.out.trim()).expect("one object")
-    }
-
-    fn refused(&self) -> &str {
-        assert_eq!(self.code, Some(1), "{self:?}");
-        &self.said
-    }
-}
-
-impl Desk {
-    fn at(server: &TestServer) -> Desk {
-        let credential = server.data_dir().join("admin.credential");
-        let dir = TempDir::new().expect("a directory");
-        Desk { dir, server: server.address.clone(), credential }
-    }
-
-    /// Whoever has this credential.
-    fn of(server: &TestServer, credential: &str) -> Desk {
-        let desk = Desk::at(server);
-        let path = desk.path("credential");
-        fs::write(&path, credential).expect("written");
-        Desk { credential: path, ..desk }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).expect("there")
-    }
-
-    /// Runs `keyledger audit` here.
-    async fn audit(&self, arguments: &[&str]) -> Ran {
-        let mut command = process::command();
-        command.args(["audit", "--output", "json", "--server", &self.server, "--token-file"]);
-        command.arg(&self.credential).args(arguments).current_dir(self.dir.path());
-        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
-        let Output { status, stdout, stderr } = output.expect("it runs");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        Ran { code: status.code(), out: text(stdout), said: text(stderr) }
-    }
-}
-
-/// A server with some history: accounts of two tenants, keys, names, uses, a revocation. And all secrets there
-/// are.
-async fn with_history() -> (TestServer, Vec<String>) {
-    let server = TestServer::start().await;
-    let admin = server.admin().await;
-    admin.put_account("billing", "enterprise", &["reports:read"]).await;
-    admin.put_account_of("other", "shop", "enterprise", &[]).await;
-    let (key, secret) = admin.create_key("billing", "nightly export").await;
-    let from = context("reports.list", "192.0.2.7", "curl/8");
-    use_key(&admin, &secret, 3, true, from.clone()).await;
-    use_key(&admin, &secret, 2, false, from).await;
-    let request = v1::RevokeKeyRequest {
-        key_id: key.key_id,
-        comment: "seen in a log".to_owned(),
-        ..Default::default()
-    };
-    admin.keys.clone().revoke_key(request).await.expect("revoked");
-    let other = common::new_key("other", "shop", "till");
-    let till = admin.keys.clone().create_key(other).await.expect("created").into_inner();
-    let (_, credential) = admin.create_caller(&[Role::Auditor], &["acme"]).await;
-    let secrets = vec![secret, till.secret, credential, server.admin_credential()];
-    // Its uses are put on record when it ends.
-    (server.restart().await, secrets)
-}
-
-/// Every event there is.
-async fn events(client: &Client) -> Vec<v1::AuditEvent> {
-    let request = v1::StreamEventsRequest::default();
-    let mut answers =
-        client.audit.clone().stream_events(request).await.expect("begun").into_inner();
-    let mut events = Vec::new();
-    while let Some(answer) = answers.message().await.expect("an answer") {
-        if let Some(v1::stream_events_response::Answer::Event(event)) = answer.answer {
-            events.push(*event);
-        }
-    }
-    events
-}
-
-async fn verifier_key(client: &Client) -> VerifierKey {
-    let answer = client.audit.clone().get_verifier_key(v1::GetVerifierKeyRequest {}).await;
-    VerifierKey::parse(&answer.expect("a key").into_inner().verifier_key).expect("a key")
-}
 
 /// The bytes of an archive, unpacked.
 fn unpacked(archive: &[u8]) -> Vec<u8> {
@@ -149,19 +39,20 @@ async fn an_archive_holds_the_whole_history_and_every_check_of_a_verifier_passes
     let (events, key) = (events(&client).await, verifier_key(&client).await);
     let bytes = desk.read("history.tar.gz");
     let archive = Archive::open(&bytes[..]).expect("an archive");
-    assert_eq!(archive.keys(), [key.clone()]);
-    let mut records = archive.records(&[key.clone()]).expect("signed");
+    let trusted = std::slice::from_ref(&key);
+    assert_eq!(archive.keys(), trusted);
+    let mut records = archive.records(trusted).expect("signed");
     let checkpoint = records.checkpoint().clone();
     let (mut history, mut disclosed) = (History::default(), 0);
     for event in &events {
-        let (record, clear) = records.next().expect("whole").expect("as many");
+        let (record, clear) = records.next_entry().expect("whole").expect("as many");
         assert_eq!(record, event.record);
         let shown = event.disclosure.as_ref().map(|shown| &shown.personal[..]);
         assert_eq!(clear, shown);
         disclosed += u64::from(clear.is_some());
         history.take(record, clear).expect("sound");
     }
-    assert_eq!(records.next().expect("whole"), None);
+    assert_eq!(records.next_entry().expect("whole"), None);
     records.finish().expect("whole");
     assert_eq!(history.hold_to(&checkpoint), Ok(()));
     assert!(events.iter().any(|event| matches!(
@@ -308,7 +199,7 @@ async fn a_proof_file_shows_one_record_to_who_has_the_verifier_key_alone() {
         let text = String::from_utf8(desk.read("a.tlog-proof")).expect("text");
         let proof = Proof::parse(&text).expect("a proof");
         assert_eq!((&proof.record, &proof.disclosed[..]), (&event.record, clear));
-        let checkpoint = Checkpoint::open(&proof.note, &[key.clone()]).expect("signed");
+        let checkpoint = Checkpoint::open(&proof.note, std::slice::from_ref(&key)).expect("signed");
         let (leaf, hash) = (event.position - 1, leaf_hash(&proof.record));
         assert_eq!(proof.leaf, leaf);
         verify_inclusion(&hash, leaf, checkpoint.size, &proof.hashes, &checkpoint.root)

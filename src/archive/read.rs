@@ -146,7 +146,7 @@ impl<R: BufRead> Records<R> {
     ///
     /// # Errors
     /// [`ArchiveError`] at what is not as it must be; behind it nothing is to be believed.
-    pub fn next(&mut self) -> Result<Option<Entry<'_>>, ArchiveError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, ArchiveError> {
         let read = self.edge.size();
         if read == self.checkpoint.size {
             return Ok(None);
@@ -187,7 +187,7 @@ impl<R: BufRead> Records<R> {
     /// Reads on to the end, behind the last record.
     ///
     /// # Errors
-    /// As [`Records::next`]; [`ArchiveError::OtherRecords`] if the records are not those that were signed.
+    /// As [`Records::next_entry`]; [`ArchiveError::OtherRecords`] if the records are not those that were signed.
     pub fn finish(mut self) -> Result<(), ArchiveError> {
         for (id, hashes) in self.edge.partial_tiles() {
             let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();

@@ -39,7 +39,7 @@ pub(super) fn verify(path: &Path, state: &State, verdict: &mut Verdict) -> Resul
     let mut history = begin(&checkpoint, state, verdict)?;
     let progress = Shown::new();
     progress.begin("verifying the archive", checkpoint.size);
-    while let Some((record, clear)) = records.next()? {
+    while let Some((record, clear)) = records.next_entry()? {
         let taken = history.take(record, clear);
         (verdict.tally, verdict.read) = (history.tally(), history.size());
         taken?;
