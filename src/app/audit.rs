@@ -6,6 +6,7 @@ mod filter;
 mod follower;
 mod past;
 mod relay;
+mod room;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,9 @@ pub use filter::EventFilter;
 use past::Policies;
 pub use past::{AccountSnapshot, KeySnapshot, Moment, PastPolicy, Standpoint};
 use relay::Relay;
+use room::StreamRoom;
 pub use stream::{Answer, Answers, StreamAsk};
 pub use timeline::TimelineAsk;
-
-/// The most streams at once: idle ones hold some kilobytes each.
-const MAX_STREAMS: usize = 10_000;
 
 /// The most threads that read history for streams: enough for a disk, and few enough that
 /// Authenticate keeps its cores.
@@ -42,7 +41,7 @@ const LOOKUPS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Audit {
     pub(crate) relay: Arc<Relay>,
-    streams: Arc<Semaphore>,
+    streams: Arc<StreamRoom>,
     readers: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
     policies: Policies,
@@ -61,7 +60,7 @@ struct Counts {
 /// How reading of the history goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditFigures {
-    /// Streams that are open.
+    /// Streams that are open: something is still sent, or waits to be read.
     pub streams: u64,
     /// Streams opened since the start.
     pub opened: u64,
@@ -77,7 +76,7 @@ impl Default for Audit {
     fn default() -> Self {
         Audit {
             relay: Arc::default(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+            streams: Arc::default(),
             readers: Arc::new(Semaphore::new(READERS)),
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
             policies: Policies::default(),
@@ -90,9 +89,8 @@ impl Audit {
     /// How it goes.
     pub(crate) fn figures(&self) -> AuditFigures {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let open = MAX_STREAMS - self.streams.available_permits();
         AuditFigures {
-            streams: u64::try_from(open).unwrap_or(u64::MAX),
+            streams: u64::try_from(self.streams.open()).unwrap_or(u64::MAX),
             opened: load(&self.counts.opened),
             events: load(&self.counts.events),
             stalled: load(&self.counts.stalled),

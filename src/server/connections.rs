@@ -37,6 +37,9 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The most bytes of a call's headers: a credential, a trace context and a little more.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
+/// The most bytes of answers that wait, in one call, for a client that does not read its socket.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+
 /// How long accepting rests after it failed, so that a lack of file descriptors is not made worse.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -121,6 +124,7 @@ where
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams_per_connection)
             .max_header_list_size(MAX_HEADER_BYTES)
+            .max_send_buf_size(MAX_SEND_BUFFER)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::Sender;
 use tokio::time::Instant;
 
@@ -11,17 +10,15 @@ use super::Audit;
 use super::entry::AuditEntry;
 use super::filter::Sight;
 use super::relay::{Batch, Following};
+use super::room::Place;
 use super::stream::{Answer, Pace};
 use crate::app::App;
 use crate::app::checkpoint::SignedCheckpoint;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::domain::ids::Position;
+use crate::domain::ids::{CallerId, Position};
 use crate::ledger::engine::LedgerError;
 use crate::ledger::record;
-
-/// About how many bytes of events are handed on at once. A stream holds at most two such lots.
-const LOT_BYTES: usize = 128 * 1024;
 
 /// How many bytes of the log are looked through at once for events that fit.
 const LOOK_BYTES: usize = 4 * 1024 * 1024;
@@ -70,11 +67,11 @@ struct Found {
 }
 
 impl Audit {
-    /// Room for one more stream, until it is dropped.
-    pub(super) fn enter_stream(&self) -> Option<OwnedSemaphorePermit> {
-        let room = Arc::clone(&self.streams).try_acquire_owned().ok()?;
+    /// The place of one more stream of `caller`, until it is dropped.
+    pub(super) fn enter_stream(&self, caller: CallerId) -> Option<Place> {
+        let place = self.streams.enter(caller)?;
         self.counts.opened.fetch_add(1, Ordering::Relaxed);
-        Some(room)
+        Some(place)
     }
 }
 
@@ -160,14 +157,14 @@ impl Follower {
     /// What fits of a batch of recent records.
     fn found_in(&self, batch: &Batch) -> Found {
         let mut found = Found { events: Vec::new(), reached: self.reached, damage: None };
-        let mut bytes = 0;
+        let (mut bytes, lot) = (0, self.app.audit.streams.lot_bytes());
         let behind = |entry: &&Arc<AuditEntry>| entry.fact.position.get() > self.reached;
         for entry in batch.entries().iter().filter(behind) {
             found.reached = entry.fact.position.get();
             if self.sight.fits(&entry.fact) {
                 bytes += entry.weight();
                 found.events.push(Arc::clone(entry));
-                if bytes >= LOT_BYTES {
+                if bytes >= lot {
                     return found;
                 }
             }
@@ -203,22 +200,21 @@ impl Follower {
 
     /// Hands answers on, once there is room for them.
     async fn send(&mut self, answers: Vec<Answer>) -> Result<(), Ended> {
-        if self.app.drain.has_begun() {
-            return Err(Ended::With(AppError::Draining));
-        }
-        self.app.confirm(&self.identity)?;
-        tokio::select! {
+        let room = tokio::select! {
             biased;
             () = self.app.drain.begun() => return Err(Ended::With(AppError::Draining)),
-            sent = tokio::time::timeout(self.pace.patience, self.lots.send(Ok(answers))) => match sent {
-                Ok(Ok(())) => {}
+            room = tokio::time::timeout(self.pace.patience, self.lots.reserve()) => match room {
+                Ok(Ok(room)) => room,
                 Ok(Err(_)) => return Err(Ended::ClientGone),
                 Err(_) => {
                     self.app.audit.counts.stalled.fetch_add(1, Ordering::Relaxed);
                     return Err(Ended::With(AppError::Stalled));
                 }
             },
-        }
+        };
+        // Not before: its client may have taken its time, and lost its credential meanwhile.
+        self.app.confirm(&self.identity)?;
+        room.send(Ok(answers));
         self.due = Instant::now() + self.pace.heartbeat;
         Ok(())
     }
@@ -237,6 +233,7 @@ impl App {
         let next = |found: &Found| Position::new(found.reached + 1).unwrap_or(Position::FIRST);
         let first = next(found);
         let (mut weight, mut looked_at) = (0, 0);
+        let lot = self.audit.streams.lot_bytes();
         for frame in self.reader.frames_from(first) {
             let frame = frame.map_err(|error| self.audit.unreadable(next(found), &error))?;
             for (position, bytes) in frame.records() {
@@ -248,7 +245,7 @@ impl App {
                     found.events.push(Arc::new(entry));
                 }
                 found.reached = position.get();
-                if weight >= LOT_BYTES {
+                if weight >= lot {
                     return Ok(());
                 }
             }

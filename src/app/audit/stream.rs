@@ -1,6 +1,7 @@
 //! StreamEvents: the history from any position on, paced by who reads it.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, channel};
@@ -10,6 +11,7 @@ use super::entry::AuditEntry;
 use super::filter::{EventFilter, Sight};
 use super::follower::{Ended, Follower};
 use super::relay::Following;
+use super::room::Place;
 use crate::app::App;
 use crate::app::checkpoint::SignedCheckpoint;
 use crate::app::error::AppError;
@@ -70,10 +72,25 @@ pub enum Answer {
 }
 
 /// The answers of a stream as they come, some at a time; the last may be an error.
-pub type Answers = Receiver<Result<Vec<Answer>, AppError>>;
+#[derive(Debug)]
+pub struct Answers {
+    lots: Receiver<Result<Vec<Answer>, AppError>>,
+    /// What waits here takes room though nothing more may come.
+    _place: Arc<Place>,
+}
+
+impl Answers {
+    /// The next answers; none after the last.
+    pub fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Vec<Answer>, AppError>>> {
+        self.lots.poll_recv(context)
+    }
+}
 
 impl App {
-    /// StreamEvents.
+    /// StreamEvents. `sending` is dropped once nothing more is sent, whether or not all has been read.
     ///
     /// # Errors
     /// [`AppError`]: a position beyond the head; a tenant the caller is not bound to; too many streams.
@@ -81,8 +98,9 @@ impl App {
         self: &Arc<Self>,
         identity: &Arc<Identity>,
         ask: StreamAsk,
+        sending: impl Send + 'static,
     ) -> Result<Answers, AppError> {
-        self.start_stream(identity, ask, PACE)
+        self.start_stream(identity, ask, PACE, sending)
     }
 
     pub(super) fn start_stream(
@@ -90,6 +108,7 @@ impl App {
         identity: &Arc<Identity>,
         ask: StreamAsk,
         pace: Pace,
+        sending: impl Send + 'static,
     ) -> Result<Answers, AppError> {
         self.confirm(identity)?;
         let StreamAsk { after, filter, follow } = ask;
@@ -99,8 +118,8 @@ impl App {
         if after > head {
             return Err(AppError::BeyondHead { asked: after, head });
         }
-        let room = self.audit.enter_stream();
-        let room = room.ok_or(AppError::Overloaded { retry_after: RETRY_AFTER })?;
+        let place = self.audit.enter_stream(identity.id);
+        let place = Arc::new(place.ok_or(AppError::Overloaded { retry_after: RETRY_AFTER })?);
         let (lots, receiver) = channel(LOTS_WAITING + 1);
         // One place is kept for how it ends, which must not wait behind a client that does not read.
         let ending = lots.clone().try_reserve_owned().map_err(|_| AppError::Internal)?;
@@ -117,10 +136,11 @@ impl App {
             due: Instant::now(),
             checkpoint: None,
         };
+        let answers = Answers { lots: receiver, _place: Arc::clone(&place) };
         tokio::spawn(async move {
             let ended = follower.run().await;
             let resume_after = follower.reached;
-            drop((follower, room));
+            drop((follower, place, sending));
             match ended {
                 Ended::AtHead | Ended::ClientGone => drop(ending),
                 Ended::With(cause) => {
@@ -130,6 +150,6 @@ impl App {
                 }
             }
         });
-        Ok(receiver)
+        Ok(answers)
     }
 }

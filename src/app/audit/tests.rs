@@ -1,9 +1,11 @@
 //! How streams are paced and how they end: a client that reads nothing, a stop, a revoked caller, a
 //! filter that nothing fits, many who follow.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::room::MAX_OF_ONE;
 use super::stream::Pace;
 use super::*;
 use crate::app::App;
@@ -52,9 +54,14 @@ impl Service {
     }
 
     async fn no_stream_is_open(&self) {
-        let all = u32::try_from(MAX_STREAMS).unwrap();
-        drop(self.app().audit.streams.acquire_many(all).await.unwrap());
-        assert_eq!(self.app().audit.figures().streams, 0);
+        self.shows(|figures| figures.streams == 0).await;
+    }
+
+    /// Waits until the figures are so.
+    async fn shows(&self, so: impl Fn(&AuditFigures) -> bool) {
+        while !so(&self.app().audit.figures()) {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn app(&self) -> &Arc<App> {
@@ -85,7 +92,7 @@ impl Service {
     }
 
     fn stream(&self, ask: StreamAsk, pace: Pace) -> Answers {
-        self.app().start_stream(&self.admin(), ask, pace).unwrap()
+        self.app().start_stream(&self.admin(), ask, pace, ()).unwrap()
     }
 
     fn head(&self) -> u64 {
@@ -107,14 +114,18 @@ fn told(answer: &Answer) -> (&'static str, u64) {
     }
 }
 
+async fn recv(answers: &mut Answers) -> Option<Result<Vec<Answer>, AppError>> {
+    poll_fn(|context| answers.poll_recv(context)).await
+}
+
 async fn next(answers: &mut Answers) -> Vec<(&'static str, u64)> {
-    let lot = answers.recv().await.expect("more").expect("no error");
+    let lot = recv(answers).await.expect("more").expect("no error");
     lot.iter().map(told).collect()
 }
 
 /// How a stream ends, and from where to resume.
 async fn end(mut answers: Answers) -> Option<(AppError, u64)> {
-    while let Some(lot) = answers.recv().await {
+    while let Some(lot) = recv(&mut answers).await {
         match lot {
             Ok(_) => {}
             Err(AppError::Interrupted { cause, resume_after }) => {
@@ -179,21 +190,29 @@ async fn what_is_passed_over_is_told_now_and_then() {
         StreamAsk { after: Position::new(1), follow: false, ..following(&[EventKind::KeyUsed]) };
     let mut answers = service.stream(ask, pace);
     assert_eq!(next(&mut answers).await, [("progress", service.head())]);
-    assert!(answers.recv().await.is_none(), "it does not follow");
+    assert!(recv(&mut answers).await.is_none(), "it does not follow");
+    drop(answers);
     service.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_nothing_is_told_where_to_resume_and_holds_nothing() {
+async fn a_client_that_reads_nothing_is_told_where_to_resume_and_has_its_place_until_it_is_gone() {
     let service = Service::start().await;
     let pace =
         Pace { heartbeat: Duration::from_millis(1), patience: Duration::from_millis(1), ..PATIENT };
-    let answers = service.stream(following(&[]), pace);
-    service.no_stream_is_open().await;
+    let sending = Arc::new(());
+    let held = Arc::downgrade(&sending);
+    let admin = service.admin();
+    let answers = service.app().start_stream(&admin, following(&[]), pace, sending).unwrap();
+    service.shows(|figures| figures.stalled == 1).await;
+    while held.strong_count() > 0 {
+        tokio::task::yield_now().await;
+    }
+    // What was handed to it takes memory still.
+    assert_eq!(service.app().audit.figures().streams, 1);
     let (cause, resume_after) = end(answers).await.expect("it was ended");
     assert!(matches!(cause, AppError::Stalled), "{cause:?}");
     assert_eq!(resume_after, service.head());
-    assert_eq!(service.app().audit.figures().stalled, 1);
     service.stop().await;
 }
 
@@ -215,7 +234,7 @@ async fn a_stop_ends_streams_that_wait_and_streams_whose_client_does_not_read() 
 async fn a_caller_that_is_revoked_meanwhile_is_shown_no_more() {
     let service = Service::start().await;
     let auditor = service.auditor().await;
-    let mut answers = service.app().start_stream(&auditor, following(&[]), PATIENT).unwrap();
+    let mut answers = service.app().start_stream(&auditor, following(&[]), PATIENT, ()).unwrap();
     let head = service.head();
     while next(&mut answers).await.last() != Some(&("heartbeat", head)) {}
     let call = service.call(Method::RevokeCaller);
@@ -223,6 +242,27 @@ async fn a_caller_that_is_revoked_meanwhile_is_shown_no_more() {
     let (cause, resume_after) = end(answers).await.expect("it was ended");
     assert!(matches!(cause, AppError::CredentialInvalid), "{cause:?}");
     assert_eq!(resume_after, head);
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_nothing_until_after_its_revocation_is_shown_what_was_on_its_way_and_no_more() {
+    let service = Service::start().await;
+    let auditor = service.auditor().await;
+    let pace = Pace { heartbeat: Duration::from_millis(1), ..PATIENT };
+    let mut answers = service.app().start_stream(&auditor, following(&[]), pace, ()).unwrap();
+    // The events are handed over; the heartbeat behind them has to wait.
+    service.shows(|figures| figures.events > 0).await;
+    let call = service.call(Method::RevokeCaller);
+    service.app().revoke_caller(&call, auditor.id, String::new()).await.unwrap();
+    assert!(next(&mut answers).await.iter().all(|(what, _)| *what == "event"));
+    match recv(&mut answers).await {
+        Some(Err(AppError::Interrupted { cause, .. })) => {
+            assert!(matches!(*cause, AppError::CredentialInvalid), "{cause:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(answers);
     service.stop().await;
 }
 
@@ -253,10 +293,12 @@ async fn thousands_who_follow_are_all_told_and_leave_nothing_behind() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_streams_than_there_is_room_for_are_refused() {
     let service = Service::start().await;
-    let all = u32::try_from(MAX_STREAMS).unwrap();
-    let taken = service.app().audit.streams.acquire_many(all).await.unwrap();
-    let refused = service.app().stream_events(&service.admin(), following(&[]));
+    let admin = service.admin();
+    let taken: Vec<_> =
+        (0..MAX_OF_ONE).map(|_| service.app().audit.streams.enter(admin.id).unwrap()).collect();
+    let refused = service.app().stream_events(&admin, following(&[]), ());
     assert!(matches!(refused, Err(AppError::Overloaded { .. })), "{refused:?}");
     drop(taken);
+    drop(service.app().stream_events(&admin, following(&[]), ()).unwrap());
     service.stop().await;
 }

@@ -15,7 +15,7 @@ use crate::domain::ids::{AccountId, Position};
 use crate::grpc::call::identity;
 use crate::grpc::decode::{Violations, decode};
 use crate::grpc::event;
-use crate::grpc::long_calls::{LongCall, LongCalls};
+use crate::grpc::long_calls::LongCalls;
 use crate::grpc::status;
 use crate::proto::v1::stream_events_response::Answer as WireAnswer;
 use crate::proto::v1::{self, Heartbeat, Progress, StreamEventsRequest, StreamEventsResponse};
@@ -27,8 +27,6 @@ const MAX_KINDS: usize = 32;
 pub(in crate::grpc) struct Answers {
     lots: audit::Answers,
     lot: std::vec::IntoIter<Answer>,
-    /// The connection is not cut for its age while this is there.
-    _long_call: Option<LongCall>,
 }
 
 pub(super) fn handle(
@@ -36,10 +34,12 @@ pub(super) fn handle(
     request: &Request<StreamEventsRequest>,
 ) -> Result<Answers, AppError> {
     let identity = identity(request)?;
-    let long_call = request.extensions().get::<LongCalls>().map(LongCalls::begin);
     let ask = decode(|bad| read(bad, request.get_ref()))?;
-    let lots = app.stream_events(&identity, ask)?;
-    Ok(Answers { lots, lot: Vec::new().into_iter(), _long_call: long_call })
+    // The connection is not cut for its age while anything is sent: a client that does not read what is
+    // left does not hold it.
+    let long_call = request.extensions().get::<LongCalls>().map(LongCalls::begin);
+    let lots = app.stream_events(&identity, ask, long_call)?;
+    Ok(Answers { lots, lot: Vec::new().into_iter() })
 }
 
 fn read(bad: &mut Violations, message: &StreamEventsRequest) -> Option<StreamAsk> {
