@@ -172,8 +172,11 @@ async fn serve(app: Arc<App>) {
     while let Some(count) = relay.count() {
         let looking = Arc::clone(&app);
         let looked = tokio::task::spawn_blocking(move || looking.look_from(next)).await;
-        // A look that panicked is logged by its panic; who follows reads the log itself then.
-        next = looked.unwrap_or(next);
+        next = looked.unwrap_or_else(|_| {
+            // Its panic has been told. Who follows reads the log itself then.
+            relay.forget();
+            app.table.head().map_or(next, |head| head.get() + 1)
+        });
         relay.head.send_replace(next - 1);
         tokio::time::sleep(REST + REST_FOR_EACH * count).await;
         tokio::select! {
@@ -196,7 +199,7 @@ impl App {
         head.get() + 1
     }
 
-    /// The records from `first` to `head`; none if they are too many.
+    /// The records from `first` to `head`; none if they are too many or not all there.
     fn read_recent(&self, first: Position, head: Position) -> Result<Option<Batch>, AppError> {
         let mut batch =
             Batch { first: first.get(), last: head.get(), bytes: 0, entries: Vec::new() };
@@ -212,9 +215,10 @@ impl App {
                 return Ok(None);
             }
             if frame.last() >= head {
-                break;
+                return Ok(Some(batch));
             }
         }
-        Ok(Some(batch))
+        // A log that ends before its head has lost a frame: who reads it tells.
+        Ok(None)
     }
 }
