@@ -72,7 +72,7 @@ impl LogReader<'_> {
     }
 
     /// Ends the reading if nobody waits for it any more.
-    fn still_asked(&self) -> Result<(), AppError> {
+    pub(super) fn still_asked(&self) -> Result<(), AppError> {
         if self.call.strong_count() == 0 { Err(AppError::TooSlow) } else { Ok(()) }
     }
 

@@ -275,9 +275,9 @@ fn key_at(
         return Ok(Some(Key { used: None, ..now.clone() }));
     }
     let mut key = None;
-    for fact in history(log, subject, bound, now.last_record())? {
-        key =
-            Some(key_after(key, &fact).ok_or(AppError::Damaged { position: Some(fact.position) })?);
+    for position in changes(log, subject, bound, now.last_record())? {
+        let fact = log.fact(position)?;
+        key = Some(key_after(key, &fact).ok_or(AppError::Damaged { position: Some(position) })?);
     }
     Ok(key)
 }
@@ -294,24 +294,26 @@ fn account_at(
         return Ok(Some(now.clone()));
     }
     let mut account = None;
-    for fact in history(log, &Subject::Account(Arc::clone(name)), bound, now.position)? {
+    for position in changes(log, &Subject::Account(Arc::clone(name)), bound, now.position)? {
+        let fact = log.fact(position)?;
         match &fact.event {
             Event::AccountRegistered(state) | Event::AccountChanged { state, .. } => {
                 account = Some(account_after(account.as_ref(), &fact, state));
             }
-            _ => return Err(AppError::Damaged { position: Some(fact.position) }),
+            _ => return Err(AppError::Damaged { position: Some(position) }),
         }
     }
     Ok(account)
 }
 
-/// What changed a subject up to `bound`, oldest first: its records but those of uses.
-fn history(
+/// What changed a subject up to `bound`, oldest first: where its records are, but those of uses. They are read
+/// one by one: whoever may change a subject can make them as many as he likes.
+fn changes(
     log: &mut LogReader<'_>,
     subject: &Subject,
     bound: Position,
     newest: Position,
-) -> Result<Vec<Recorded>, AppError> {
+) -> Result<Vec<Position>, AppError> {
     let mut changes = Vec::new();
     let from = log.newest_up_to(subject, bound, newest)?;
     let changing = |kind| kind != EventKind::KeyUsed as u64;
@@ -319,12 +321,14 @@ fn history(
         changes.extend(changing(kind).then_some(position));
         ControlFlow::Continue(())
     })?;
-    changes.into_iter().rev().map(|position| log.fact(position)).collect()
+    changes.reverse();
+    Ok(changes)
 }
 
 impl LogReader<'_> {
     /// The record at `position`, decoded.
     fn fact(&mut self, position: Position) -> Result<Recorded, AppError> {
+        self.still_asked()?;
         let fact = self.with_record(position, record::decode)?;
         fact.map_err(|error| self.damaged(position, &error))
     }
