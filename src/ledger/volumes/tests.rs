@@ -54,14 +54,17 @@ impl Log {
         self.ledger.append(&builder.finish()).unwrap();
     }
 
-    /// Appends until so many volumes have been sealed since the ledger was opened.
+    /// Fills so many volumes and has each sealed before the next is begun, so that no more are, however fast
+    /// the sealer is. No volume may be waiting.
     fn seal(&mut self, volumes: usize) -> Vec<Sealed> {
-        let mut sealed = Vec::new();
-        while sealed.len() < volumes {
-            self.append();
-            sealed.extend(self.sealed.try_iter());
-        }
-        sealed
+        let seal_one = |_| {
+            let full = self.ledger.live_number;
+            while self.ledger.live_number == full {
+                self.append();
+            }
+            self.sealed.recv().unwrap()
+        };
+        (0..volumes).map(seal_one).collect()
     }
 
     /// That the count of unsealed bytes is right, also while a volume is being sealed.
@@ -175,6 +178,8 @@ fn sealed_with_its_past() -> (tempfile::TempDir, World, Vec<Vec<u8>>, PathBuf) {
         log.append();
     }
     let (home, world, appended) = log.close();
+    // The next volume is there at once: a frame more, in this one, would not be in its copy.
+    prepare(&home, 2..=2);
     let past = home
         .path()
         .join("../")
@@ -184,6 +189,16 @@ fn sealed_with_its_past() -> (tempfile::TempDir, World, Vec<Vec<u8>>, PathBuf) {
     log.seal(1);
     let (home, world, appended) = log.close();
     (home, world, appended, past)
+}
+
+/// Makes empty volumes, unless the sealer has made them.
+fn prepare(home: &tempfile::TempDir, numbers: std::ops::RangeInclusive<u64>) {
+    for number in numbers {
+        match SledVolume::create(&live_name(home.path(), number)) {
+            Ok(volume) => volume.close().unwrap(),
+            Err(error) => assert_eq!(error, LedgerError::Exists),
+        }
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -232,12 +247,7 @@ fn a_stop_before_the_first_frame_of_the_next_volume_loses_nothing_of_the_full_on
     }
     let (home, world, appended) = log.close();
     // The next volume was taken and the one behind it prepared when the power failed.
-    for number in 2..=3 {
-        match SledVolume::create(&live_name(home.path(), number)) {
-            Ok(volume) => volume.close().unwrap(),
-            Err(error) => assert_eq!(error, LedgerError::Exists),
-        }
-    }
+    prepare(&home, 2..=3);
     let mut log = Log::open(home, world, appended);
     log.check();
     log.append();
