@@ -302,43 +302,6 @@ async fn a_position_beyond_the_head_and_a_filter_that_is_none_are_refused() {
     assert_eq!(refused.code(), Code::PermissionDenied);
 }
 
-/// A sample of the server's metrics.
-async fn metric(server: &TestServer, name: &str) -> u64 {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let address = server.ops.as_ref().expect("served");
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("up");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("read");
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-    line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_that_go_without_a_word_leave_nothing_behind() {
-    let server = TestServer::builder().ops().start().await;
-    let admin = server.admin().await;
-    two_tenants(&admin).await;
-    let request = StreamEventsRequest { follow: true, ..behind(0) };
-    let mut open = Vec::new();
-    for _ in 0..4 {
-        let client = server.admin().await;
-        for _ in 0..100 {
-            let mut answers = stream(&client, request.clone()).await.expect("a stream");
-            next(&mut answers).await.expect("an event");
-            open.push(answers);
-        }
-    }
-    assert_eq!(metric(&server, "keyledger_audit_streams").await, 400);
-    drop(open);
-    while metric(&server, "keyledger_audit_streams").await > 0 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(metric(&server, "keyledger_audit_streams_total").await, 400);
-    admin.put_account("after", "standard", &[]).await;
-    server.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_record_ends_the_stream_behind_what_is_whole_and_is_counted() {
     let config = "[ledger]\nvolume_bytes = 65536\n";
@@ -377,7 +340,7 @@ async fn a_damaged_record_ends_the_stream_behind_what_is_whole_and_is_counted() 
     assert_eq!((ended.code(), reason.as_str()), (Code::DataLoss, "DATA_DAMAGED"));
     assert_eq!(metadata["position"], damaged.position.to_string());
     assert_eq!(metadata["resume_after"], (damaged.position - 1).to_string());
-    assert_eq!(metric(&server, "keyledger_audit_damage_total").await, 1);
+    assert_eq!(server.metric("keyledger_audit_damage_total").await, 1);
     // Behind the damage all is as it was.
     let (rest, _) = all(&admin, behind(damaged.position)).await;
     assert_eq!(positions(&rest)[..], positions(&whole)[101..][..rest.len().min(whole.len() - 101)]);

@@ -178,6 +178,15 @@ impl TestServer {
         self.dir.path().join("data")
     }
 
+    /// A sample of its metrics, which must be served.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let address = self.ops.clone().expect("served");
+        let got = tokio::task::spawn_blocking(move || process::get(&address, "/metrics").1);
+        let page = got.await.expect("no panic");
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name} in\n{page}")).parse().expect("a number")
+    }
+
     pub fn admin_credential(&self) -> String {
         credential_in(&self.data_dir())
     }
