@@ -4,10 +4,10 @@ mod events;
 mod projector;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use events::EventsError;
 pub(crate) use events::{is_of, next_events};
@@ -20,7 +20,7 @@ use crate::domain::ids::Position;
 use crate::domain::time::Time;
 use crate::domain::usage::signals::SignalKind;
 use crate::domain::usage::window_start;
-use crate::projection::usage::{Retention, UsageReader};
+use crate::projection::usage::{AT_ONCE, Retention, UsageReader};
 
 /// How long a question waits for what was in the log when it came.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,6 +41,8 @@ pub(crate) struct UsageModel {
     reader: Mutex<Option<UsageReader>>,
     failing: AtomicBool,
     signals: [AtomicU64; SignalKind::ALL.len()],
+    /// Room for questions that are being answered. The others wait for it, and not on a thread.
+    pub(crate) questions: Arc<Semaphore>,
     bell: Bell,
 }
 
@@ -76,6 +78,7 @@ impl UsageModel {
             reader: Mutex::new(None),
             failing: AtomicBool::new(false),
             signals: Default::default(),
+            questions: Arc::new(Semaphore::new(AT_ONCE)),
             bell: Bell::default(),
         }
     }

@@ -1,5 +1,7 @@
 //! Questions to the usage projection: asked once it has reached the head, off the reactor.
 
+use std::sync::Arc;
+
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
@@ -42,7 +44,14 @@ impl App {
         // First: what is complete now is in the log up to the head that is waited for.
         let complete_until = self.complete_until();
         let reader = self.usage_reader_at_head().await?;
-        let asked = tokio::task::spawn_blocking(move || ask(&reader)).await;
+        // Not on one of the threads that everything else that blocks waits for too.
+        let room = Arc::clone(&self.usage_model.questions).acquire_owned().await;
+        let room = room.map_err(|_| AppError::Internal)?;
+        let ask = move || {
+            let _room = room;
+            ask(&reader)
+        };
+        let asked = tokio::task::spawn_blocking(ask).await;
         let asked = asked.map_err(|error| AppError::internal("asking of uses", &error))?;
         let AsOf { position, value } = asked.map_err(|error| match error {
             UsageStoreError::Behind => self.usage_behind(),

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 pub use error::UsageStoreError;
 pub use levels::Stretch;
-pub use reader::UsageReader;
+pub use reader::{AT_ONCE, UsageReader};
 pub use signals::{MAX_NAMED, Signal, SignalPlace, Signals};
 pub use store::UsageStore;
 

@@ -20,7 +20,7 @@ use crate::vault::Vault;
 
 /// Questions that are answered at the same time: the others wait for one of these. Bounds memory and the share of the
 /// processor.
-const AT_ONCE: usize = 4;
+pub const AT_ONCE: usize = 4;
 
 /// Rows that one question may read: about ten seconds' worth.
 const MAX_READ: u64 = 20_000_000;
