@@ -3,7 +3,7 @@
 //! What it looks at, in this order: `FORMAT`; both slots of the anchor; the key files; every slot of
 //! the data key file; every sealed volume, byte for byte; every volume in sled, through sled, on a copy;
 //! the tree over all records; every record through the rules; every sealed field and the commitment to
-//! it; the peppers on record; the credential file; every frame of the usage journals; every block of the
+//! it; the hash tiles, by the records; the peppers on record; the credential file; every frame of the usage journals; every block of the
 //! snapshots; names that should not be there. That a snapshot says what its log says is for `admin rebuild` to see.
 //!
 //! What it cannot find is a whole directory put back to an earlier state: that takes a head and root
@@ -14,6 +14,7 @@ mod fold;
 mod journals;
 mod scratch;
 mod snapshots;
+mod tiles;
 
 use std::fmt;
 use std::io;
@@ -35,6 +36,7 @@ use scratch::Scratch;
 pub(in crate::app) use snapshots::{
     missing_data_key, read_snapshot, snapshot_damaged, snapshot_place,
 };
+use tiles::Tiles;
 
 /// The most findings that are kept; more are only counted.
 const MAX_FINDINGS: usize = 1000;
@@ -199,7 +201,8 @@ pub fn check(
     let files::Found { anchored, peppers, data_keys } =
         files::check(&data_dir, settings.prefix, &mut report);
     let snapshots = snapshots::check(&data_dir, data_keys.as_ref(), &mut report);
-    let mut fold = Fold::new(&mut report, data_keys.as_ref(), anchored, snapshots, progress);
+    let tiles = Tiles::new(&data_dir.tiles());
+    let mut fold = Fold::new(&mut report, data_keys.as_ref(), anchored, snapshots, tiles, progress);
     fold.begin(&data_dir.ledger());
     let tree = volumes::check(&data_dir.ledger(), scratch.path(), &mut fold);
     let table = fold.finish(tree.map_err(scratch_error)?.as_ref());

@@ -89,6 +89,10 @@ pub fn add_signing_key(data_dir: &Path, random: &dyn Random) -> Result<PathBuf, 
 }
 
 impl Proofs {
+    pub(crate) fn tiles(&self) -> &Arc<Tiles> {
+        &self.tiles
+    }
+
     pub(crate) fn figures(&self) -> TileFigures {
         self.making.figures()
     }

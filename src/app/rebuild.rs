@@ -1,5 +1,7 @@
-//! Folds the log from its beginning into a snapshot and a usage projection, and holds those on disk to them: offline.
+//! Folds the log from its beginning into a snapshot, a usage projection and hash tiles, and holds those on disk to
+//! them: offline.
 
+mod tiles;
 mod usage;
 
 use std::fs::{self, File};
@@ -9,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use thiserror::Error;
 
+pub use tiles::{TilesRebuilt, rebuild_tiles};
 pub use usage::{UsageRebuilt, rebuild_usage};
 
 use crate::app::usage_model::EventsError;
@@ -20,6 +23,7 @@ use crate::ledger::volumes::VolumeLedger;
 use crate::progress::Progress;
 use crate::projection::snapshot::store::SnapshotStore;
 use crate::projection::snapshot::{BuildError, Snapshot, SnapshotError};
+use crate::projection::tiles::TileError;
 use crate::projection::usage::UsageStoreError;
 use crate::vault::{Vault, VaultError};
 
@@ -78,6 +82,9 @@ pub enum RebuildError {
     /// The usage projection cannot be written or read.
     #[error("the usage projection: {0}")]
     Usage(#[from] UsageStoreError),
+    /// The hash tiles cannot be made.
+    #[error(transparent)]
+    Tiles(#[from] TileError),
     /// The file system failed.
     #[error("the file system failed on the snapshots: {0}")]
     Io(#[from] io::Error),

@@ -1,8 +1,9 @@
 //! The scrub: while the service runs, what lies on disk is read again, slowly, so that damage is found
 //! before the day it is needed.
 //!
-//! A pass reads the anchor, the data key file, every snapshot, every sealed volume whole, and every frame of
-//! the volumes in sled. It repairs nothing. What it finds it tells once: in the log, in GetStatus, and to the metrics.
+//! A pass reads the anchor, the data key file, every snapshot, every hash tile, every sealed volume whole, and every
+//! frame of the volumes in sled. It repairs nothing but hash tiles, which are made again from the log wherever they are
+//! found damaged. What it finds it tells once: in the log, in GetStatus, and to the metrics.
 //! It has a thread of its own, waits so that it reads no faster than it may, and ends at once when told.
 
 use std::collections::BTreeSet;
@@ -25,8 +26,10 @@ use crate::domain::time::Time;
 use crate::ledger::anchor::{Anchor, AnchorError, Found};
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::volumes::examine::{Examiner, Watch};
+use crate::merkle::tile::TileId;
 use crate::projection::snapshot::SnapshotError;
 use crate::projection::snapshot::store::SnapshotStore;
+use crate::projection::tiles::{self, TileError, Tiles};
 use crate::vault::Vault;
 
 /// The most findings that are told. Where there are more, the offline check lists them.
@@ -108,6 +111,8 @@ pub(crate) struct Target {
     pub(crate) examiner: Examiner,
     pub(crate) reader: Arc<dyn LedgerReader>,
     pub(crate) snapshots: Arc<SnapshotStore>,
+    /// None if nothing is proved.
+    pub(crate) tiles: Option<Arc<Tiles>>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) anchor: PathBuf,
 }
@@ -208,7 +213,9 @@ impl Pass {
     /// Reads everything once. Breaks if it must stop.
     fn run(&mut self) -> ControlFlow<()> {
         self.state.read.store(0, Ordering::Relaxed);
-        let total = self.target.examiner.bytes() + self.target.snapshots.bytes();
+        let tiles = self.target.tiles.clone();
+        let tile_bytes = tiles.as_ref().map_or(0, |tiles| tiles.bytes());
+        let total = self.target.examiner.bytes() + self.target.snapshots.bytes() + tile_bytes;
         self.state.total.store(total, Ordering::Relaxed);
         self.examine_anchor()?;
         let vault = Arc::clone(&self.target.vault);
@@ -217,6 +224,10 @@ impl Pass {
             Err(error) => self.state.find("datakeys", &error.to_string()),
         }
         self.examine_snapshots()?;
+        if let Some(tiles) = tiles {
+            let log = Arc::clone(&self.target.reader);
+            tiles.examine(&*log, self)?;
+        }
         let examiner = self.target.examiner.clone();
         examiner.run(self)?;
         // What was expected may have grown or been sealed meanwhile.
@@ -301,6 +312,22 @@ impl Watch for Pass {
 
     fn damaged(&mut self, name: &str, error: LedgerError) {
         self.state.find(&format!("ledger/{name}"), &error.to_string());
+    }
+}
+
+impl tiles::Watch for Pass {
+    fn read(&mut self, bytes: u64) -> ControlFlow<()> {
+        self.pace(bytes)
+    }
+
+    fn damaged(&mut self, id: TileId, made_again: Result<(), TileError>) {
+        let what = match made_again {
+            Ok(()) => "was missing, torn or altered; it is made again from the log".to_owned(),
+            Err(error) => {
+                format!("is missing, torn or altered, and cannot be made again: {error}")
+            }
+        };
+        self.state.find(&format!("tiles/{id}"), &what);
     }
 }
 

@@ -67,6 +67,7 @@ impl Service {
             examiner: self.examiner.clone(),
             reader: Arc::clone(&self.opened.app.reader),
             snapshots: Arc::new(SnapshotStore::new(self.path("snapshots"), keys)),
+            tiles: self.opened.app.proofs.get().map(|proofs| Arc::clone(proofs.tiles())),
             vault: Arc::clone(&self.opened.app.vault),
             anchor: self.path("anchor"),
         };
@@ -223,6 +224,25 @@ fn a_whole_snapshot_of_another_log_is_found() {
     assert!(findings.contains(&told), "{findings:?}");
     drop(pass);
     other.close();
+    service.close();
+}
+
+#[test]
+fn a_damaged_hash_tile_is_found_and_made_again_while_it_is_in_use() {
+    let service = Service::new();
+    let proofs = service.opened.app.proofs.get().unwrap();
+    while proofs.tiles().size() < 256 {
+        service.changes(50);
+    }
+    let name = "tiles/0/000";
+    let before = fs::read(service.path(name)).unwrap();
+    for offset in [0, 8191] {
+        flip(&service.path(name), offset);
+        let told = format!("{name}: was missing, torn or altered; it is made again from the log");
+        assert_eq!(service.findings(), [told]);
+        assert!(fs::read(service.path(name)).unwrap() == before);
+        assert_eq!(service.findings(), Vec::<String>::new());
+    }
     service.close();
 }
 

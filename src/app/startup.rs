@@ -198,7 +198,8 @@ fn start_scrub(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
     let snapshots =
         SnapshotStore::new(closing.data_dir.snapshots(), vault.data_keys.snapshot_keys());
     let (reader, snapshots) = (Arc::clone(&app.reader), Arc::new(snapshots));
-    let target = Target { examiner, reader, snapshots, vault, anchor };
+    let tiles = app.proofs.get().map(|proofs| Arc::clone(proofs.tiles()));
+    let target = Target { examiner, reader, snapshots, tiles, vault, anchor };
     let (clock, state) = (Arc::clone(&app.clock), Arc::clone(&app.scrub));
     closing.scrub = Some(Scrub::start(target, rate, config.ledger.scrub_interval, clock, state)?);
     Ok(())

@@ -5,7 +5,11 @@ use std::fs;
 use super::house::Place;
 use super::snapshots::{lived, place, snapshots, started};
 use super::*;
-use crate::app::rebuild::{RebuildError, Rebuilt, UsageRebuilt, rebuild, rebuild_usage};
+use crate::app::check::{Report, Settings, check};
+use crate::app::rebuild::{
+    RebuildError, Rebuilt, TilesRebuilt, UsageRebuilt, rebuild, rebuild_tiles, rebuild_usage,
+};
+use crate::domain::account::AccountStatus;
 use crate::domain::ids::Position;
 use crate::domain::testing::{account, at};
 use crate::domain::usage::rules::RecordUses;
@@ -193,4 +197,53 @@ fn a_usage_projection_that_the_log_does_not_give_is_named_and_put_aside() {
     assert_eq!((at_position, at.as_str()), (position, "facts by hour"));
     assert!(aside.exists());
     assert_eq!(usage_rebuilt(&place), UsageRebuilt::Identical(position));
+}
+
+fn checked(place: &Place) -> Report {
+    let scratch = tempfile::tempdir().unwrap();
+    let (data_dir, prefix) = (&place.config.data_dir, &place.config.key_prefix);
+    let settings = Settings { data_dir, prefix, scratch: scratch.path() };
+    check(settings, &*place.random, &Silent).unwrap()
+}
+
+/// What a check says of hash tiles; it says nothing else, and that nothing is lost.
+fn told_of_tiles(place: &Place) -> Vec<(String, String)> {
+    let report = checked(place);
+    assert!(report.is_whole());
+    let told = report.findings.into_iter().map(|found| {
+        let (what, cure) = found.what.split_once("; nothing is lost: ").unwrap();
+        assert!(cure.contains("keyledger admin rebuild"));
+        (found.place, what.to_owned())
+    });
+    told.collect()
+}
+
+#[test]
+fn hash_tiles_that_are_not_of_the_log_are_told_by_a_check_and_made_again_by_a_rebuild() {
+    let place = Place::new();
+    let house = place.start();
+    while house.opened.app.proofs.get().unwrap().tiles().size() < 512 {
+        house.put_account(&format!("after-{}", house.head().unwrap()), AccountStatus::Active);
+    }
+    house.close();
+    let tiles = [place.path("tiles/0/000"), place.path("tiles/0/001")];
+    let whole = tiles.each_ref().map(|tile| fs::read(tile).unwrap());
+    assert_eq!(told_of_tiles(&place), []);
+    let told = |what: &str| [("tiles/0/000".to_owned(), what.to_owned())];
+    let mut altered = whole[0].clone();
+    altered[8191] ^= 1;
+    for bytes in [altered.as_slice(), &altered[..100], &[]] {
+        fs::write(&tiles[0], bytes).unwrap();
+        assert_eq!(told_of_tiles(&place), told("is torn or altered"));
+    }
+    fs::remove_file(&tiles[0]).unwrap();
+    assert_eq!(told_of_tiles(&place), told("is missing"));
+    fs::remove_file(&tiles[1]).unwrap();
+    assert_eq!(told_of_tiles(&place), [], "as if they had not been made yet");
+    fs::write(&tiles[0], &altered).unwrap();
+    let rebuilt = || rebuild_tiles(&place.config, &Silent).unwrap();
+    assert_eq!(rebuilt(), TilesRebuilt { tiles: 2, made: 2 });
+    assert!(tiles.map(|tile| fs::read(tile).unwrap()) == whole);
+    assert_eq!(rebuilt(), TilesRebuilt { tiles: 2, made: 0 });
+    assert_eq!(told_of_tiles(&place), []);
 }

@@ -241,7 +241,8 @@ pub enum Invocation {
     Serve(ServeArgs),
     /// Make an admin caller in the data directory of a server that is not running.
     RecoverAdmin(RecoverAdminArgs),
-    /// Fold the log of a server that is not running, and hold its snapshot and its figures of uses to that.
+    /// Fold the log of a server that is not running, and hold its snapshot, its figures of uses and its hash tiles to
+    /// that.
     Rebuild(RebuildArgs),
     /// Make another key that signs checkpoints, for a server that is not running.
     AddSigningKey(AddSigningKeyArgs),

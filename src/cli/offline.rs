@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::app::admin_credential;
 use crate::app::proofs;
-use crate::app::rebuild::{self, Rebuilt, UsageRebuilt};
+use crate::app::rebuild::{self, Rebuilt, TilesRebuilt, UsageRebuilt};
 use crate::app::startup::{self, Opened};
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
@@ -40,7 +40,7 @@ fn failed(problem: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Folds the log from its beginning and holds the newest snapshot and the usage projection to it.
+/// Folds the log from its beginning and holds the newest snapshot, the usage projection and the hash tiles to it.
 #[must_use]
 pub fn rebuild(args: &RebuildArgs) -> ExitCode {
     try_rebuild(args).unwrap_or_else(|problem| failed(&problem))
@@ -69,6 +69,13 @@ fn try_rebuild(args: &RebuildArgs) -> Result<ExitCode, String> {
     let _ = Output::new(None).line(&text);
     let rebuilt = rebuild::rebuild_usage(&config, &Shown::new());
     let (text, usage_exit) = told_of_usage(&rebuilt.map_err(|error| error.to_string())?);
+    let _ = Output::new(None).line(&text);
+    let rebuilt = rebuild::rebuild_tiles(&config, &Shown::new());
+    let TilesRebuilt { tiles, made } = rebuilt.map_err(|error| error.to_string())?;
+    let text = match made {
+        0 => format!("the hash tiles, {tiles} of them, are what the log gives"),
+        made => format!("{made} of {tiles} hash tiles were missing, torn or altered and are made"),
+    };
     let _ = Output::new(None).line(&text);
     Ok(ExitCode::from(exit.max(usage_exit)))
 }

@@ -213,6 +213,12 @@ impl Edge {
         self.frontier.size()
     }
 
+    /// How many levels of tiles there are, those with a partial tile alone included.
+    #[must_use]
+    pub fn levels(&self) -> u8 {
+        u8::try_from(self.partial.len()).expect("a tree has at most 8 levels of tiles")
+    }
+
     /// How many tiles of `level` are whole.
     #[must_use]
     pub fn whole_tiles(&self, level: u8) -> u64 {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::snapshots::Standing;
+use super::tiles::Tiles;
 use crate::app::check::{Finding, Report, Severity};
 use crate::app::recovery::BadRecord;
 use crate::app::sealing;
@@ -30,6 +31,7 @@ pub(super) struct Fold<'a> {
     data_keys: Option<&'a DataKeys>,
     anchored: Option<AnchorState>,
     snapshots: Vec<Standing>,
+    tiles: Tiles,
     progress: &'a dyn Progress,
     read: u64,
     /// Nothing is missing so far, so that each record must follow from those before.
@@ -42,10 +44,21 @@ impl<'a> Fold<'a> {
         data_keys: Option<&'a DataKeys>,
         anchored: Option<AnchorState>,
         snapshots: Vec<Standing>,
+        tiles: Tiles,
         progress: &'a dyn Progress,
     ) -> Self {
         let table = TableWriter::default();
-        Fold { report, table, data_keys, anchored, snapshots, progress, read: 0, follows: true }
+        Fold {
+            report,
+            table,
+            data_keys,
+            anchored,
+            snapshots,
+            tiles,
+            progress,
+            read: 0,
+            follows: true,
+        }
     }
 
     /// Begins to tell how far it is: the files below `ledger` are all there is to read.
@@ -145,6 +158,7 @@ impl Watch for Fold<'_> {
     fn frame(&mut self, frame: &Frame) {
         self.hold_to_anchor(frame);
         self.hold_to_snapshots(frame);
+        self.tiles.hold(frame, self.report);
         for (position, bytes) in frame.records() {
             self.report.records += 1;
             if let Err(error) = self.take(position, bytes) {

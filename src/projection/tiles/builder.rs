@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{TileError, Tiles};
+use super::{TileError, Tiles, leaves_behind};
 use crate::domain::ids::Position;
 use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::frame::Frame;
+use crate::merkle::Hash;
 use crate::merkle::tile::{Edge, TILE_HASHES, Tile, TileId};
-use crate::merkle::{Hash, leaf_hash};
 
 /// After how many frames what has been made is shown, while there are more to read.
 const FRAMES_AT_ONCE: u32 = 64;
@@ -135,10 +135,4 @@ fn is_of(edge: &Edge, frame: &Frame) -> bool {
     let mut tree = edge.frontier().clone();
     leaves_behind(edge.size(), frame).for_each(|leaf| tree.push(leaf));
     tree.root() == frame.root()
-}
-
-/// The leaves of a frame's records behind the first `size` of the log.
-fn leaves_behind(size: u64, frame: &Frame) -> impl Iterator<Item = Hash> {
-    let behind = frame.records().filter(move |(at, _)| at.get() > size);
-    behind.map(|(_, record)| leaf_hash(record))
 }

@@ -1,9 +1,13 @@
 //! The files of whole tiles.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::durable_file::{Cause, create_private_dir, read_bounded, unfinished_name};
+use super::Fault;
+use crate::durable_file::{
+    Cause, create_private_dir, forget_cached, open_regular, read_bounded, unfinished_name,
+};
 use crate::merkle::tile::{TILE_BYTES, Tile, TileId};
 
 /// The directory of the files.
@@ -21,6 +25,22 @@ impl TileFiles {
     pub(super) fn read(&self, id: TileId) -> Option<Tile> {
         let bytes = read_bounded(&self.path(id), TILE_BYTES as u64);
         Tile::from_bytes(&bytes.ok().flatten()?)
+    }
+
+    /// What is wrong with the file of a tile that is this one.
+    pub(super) fn fault(&self, id: TileId, tile: &Tile) -> Option<Fault> {
+        match read_bounded(&self.path(id), TILE_BYTES as u64) {
+            Ok(Some(bytes)) if bytes == tile.to_bytes() => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Fault::Missing),
+            _ => Some(Fault::Altered),
+        }
+    }
+
+    /// As [`TileFiles::read`], from the disk.
+    pub(super) fn read_from_disk(&self, id: TileId) -> Option<Tile> {
+        let file = open_regular(&self.path(id)).ok()?;
+        forget_cached(&file).ok()?;
+        self.read(id)
     }
 
     /// Whether there is a file of the tile as long as one.

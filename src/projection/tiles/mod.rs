@@ -7,7 +7,9 @@
 //! roots of the frames; so a tile that is missing, torn or altered is found, and made again from what is below it.
 
 mod builder;
+mod examine;
 mod files;
+mod hold;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +23,15 @@ use thiserror::Error;
 use crate::domain::ids::Position;
 use crate::durable_file::Cause;
 use crate::ledger::engine::{LedgerError, LedgerReader};
+use crate::ledger::frame::Frame;
 use crate::merkle::proof::{consistency_proof, inclusion_proof};
 use crate::merkle::tile::{Edge, NodePlace, TILE_HASHES, Tile, TileId};
 use crate::merkle::{Hash, leaf_hash};
 
 pub use builder::TileBuilder;
+pub use examine::Watch;
 use files::TileFiles;
+pub use hold::{Fault, HeldTiles, Rebuilt, rebuild};
 
 /// Whole tiles that are kept in memory, 16 KiB each: all that are above the lowest level of a log of thirty
 /// million records.
@@ -139,18 +144,22 @@ impl View<'_> {
         if let Some(kept) = self.tiles.kept.get(&id) {
             return Ok(kept);
         }
-        let (parent, place) = id.parent();
-        let above = NodePlace { tile: parent, height: 0, place };
-        let root = match self.edge.node(above) {
-            Some(root) => root,
-            None => self.tile(parent)?.node(0, place),
-        };
+        let root = self.root_over(id)?;
         let tile = match self.tiles.files.read(id).filter(|tile| tile.root() == root) {
             Some(tile) => Arc::new(tile),
             None => return self.mend(id, root),
         };
         self.tiles.kept.insert(id, Arc::clone(&tile));
         Ok(tile)
+    }
+
+    /// The root over a whole tile: it stands in the tile above, or at the edge.
+    fn root_over(&self, id: TileId) -> Result<Hash, TileError> {
+        let (tile, place) = id.parent();
+        match self.edge.node(NodePlace { tile, height: 0, place }) {
+            Some(root) => Ok(root),
+            None => Ok(self.tile(tile)?.node(0, place)),
+        }
     }
 
     /// Makes a tile again: from the tiles below it, and if these are not what they were, from what is below
@@ -203,6 +212,12 @@ impl View<'_> {
         }
         Tile::of(&hashes).ok_or(LedgerError::MissingFrame { position: last }.into())
     }
+}
+
+/// The leaves of a frame's records behind the first `size` of the log.
+fn leaves_behind(size: u64, frame: &Frame) -> impl Iterator<Item = Hash> {
+    let behind = frame.records().filter(move |(at, _)| at.get() > size);
+    behind.map(|(_, record)| leaf_hash(record))
 }
 
 /// The positions of the first and the last record that a whole tile is over.

@@ -1,5 +1,7 @@
 //! Tiles against the tree itself, whatever lies on disk.
 
+mod examine;
+
 use std::fs;
 use std::path::PathBuf;
 
