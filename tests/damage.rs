@@ -98,7 +98,7 @@ fn is_large(name: &Path) -> bool {
     name.starts_with("ledger") || name.starts_with("snapshots")
 }
 
-/// Whether a file is made from the log: held to it by a rebuild alone, or made anew when a proof finds it damaged.
+/// Whether a file is made from the log, and only when held to that found damaged.
 fn is_derived(name: &Path) -> bool {
     name.starts_with("projections") || name.starts_with("tiles")
 }
