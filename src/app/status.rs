@@ -133,6 +133,7 @@ impl Figures {
         let anchor = self.anchor_position.is_none().then(|| NO_ANCHOR.to_owned());
         let snapshots = self.snapshots_fail.then(|| SNAPSHOTS_FAIL.to_owned());
         let uses = self.uses.refused_by_a_rule.then(|| USES_FAIL.to_owned());
+        let behind = self.uses.log_is_behind.then(|| USES_BEHIND.to_owned());
         let projection = self.usage_projection.failing.then(|| PROJECTION_FAILS.to_owned());
         let tiles = self.tiles.failing.then(|| TILES_FAIL.to_owned());
         let findings = self.scrub.findings.iter().cloned();
@@ -141,6 +142,7 @@ impl Figures {
             .chain(snapshots)
             .chain(anchor)
             .chain(uses)
+            .chain(behind)
             .chain(projection)
             .chain(tiles)
             .collect()
@@ -151,6 +153,7 @@ const SEALING_FAILS: &str = "a volume of the log cannot be sealed; the server's 
 const SNAPSHOTS_FAIL: &str = "no new snapshot can be made; the server's log says why";
 const USES_FAIL: &str =
     "uses cannot be put on record; their journal is kept, the server's log says why";
+const USES_BEHIND: &str = "too many windows of uses wait for their record; uses are refused or not recorded until it is made";
 const PROJECTION_FAILS: &str =
     "the usage projection cannot be folded; questions on uses fail, the server's log says why";
 const TILES_FAIL: &str =

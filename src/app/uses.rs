@@ -6,12 +6,10 @@ mod fold;
 pub(crate) mod record;
 mod recovery;
 mod sealer;
+mod sealing_state;
 
 use std::path::Path;
 use std::sync::Arc;
-
-pub use recovery::UsesError;
-use sealer::UseSealingState;
 
 use crate::app::App;
 use crate::app::own_command::{self, OwnCommandError};
@@ -26,7 +24,9 @@ use crate::usage::recorder::{Recorder, RecorderSettings, Running, Setup};
 use cover::VaultCover;
 use fold::{Ranks, UseFold};
 use recovery::Left;
+pub use recovery::UsesError;
 use sealer::UseSealer;
+use sealing_state::UseSealingState;
 
 /// What records uses while the service runs.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl Recording {
         UseFigures {
             recorder: self.recorder.state(),
             windows_waiting: self.sealing.waiting(),
+            log_is_behind: self.sealing.is_behind(),
             windows_recorded: self.sealing.sealed(),
             refused_by_a_rule: self.sealing.failing(),
         }
@@ -53,7 +54,8 @@ impl App {
     /// was opened offline; one that records goes on to.
     pub fn record_nothing(&self) {
         let settings = UsageSettings::default();
-        let recording = Recording { recorder: Recorder::null(), settings, sealing: Arc::default() };
+        let sealing = Arc::new(UseSealingState::new(settings.max_windows_waiting));
+        let recording = Recording { recorder: Recorder::null(), settings, sealing };
         let _ = self.recording.set(recording);
     }
 }
@@ -65,6 +67,8 @@ pub struct UseFigures {
     pub recorder: RecorderState,
     /// Windows of ended journals that are not on record yet.
     pub windows_waiting: u64,
+    /// Whether so many wait that uses are refused or shed.
+    pub log_is_behind: bool,
     /// Windows put on record since the start.
     pub windows_recorded: u64,
     /// Whether windows were refused by a rule.
@@ -108,17 +112,22 @@ pub(crate) fn start(
     for journal in headless {
         journals.set_aside(journal)?;
     }
-    let state = Arc::new(UseSealingState::default());
+    let state = Arc::new(UseSealingState::new(settings.max_windows_waiting));
     let (inbox, ended) = sealer::inbox(&state);
     let head = {
         let table = Arc::clone(&app.table);
         Box::new(move || table.head())
+    };
+    let log_is_behind = {
+        let state = Arc::clone(&state);
+        Arc::new(move || state.is_behind())
     };
     let setup = Setup {
         settings: RecorderSettings::from(settings),
         journals,
         clock: Arc::clone(&app.clock),
         head,
+        log_is_behind,
         fold: UseFold::new(settings.window, ranks, inbox.clone()),
         found,
         recorded: JournalNumber::new(app.table.log_state().last_journal),

@@ -14,6 +14,9 @@ const MAX_TENANTS: usize = 10_000;
 /// Seconds of the shortest and the longest usage window.
 const WINDOW_SECONDS: (u64, u64) = (60, 3600);
 
+/// The most windows that may be set to wait for their record: at 1 KB each, a hundred gigabytes.
+const MAX_WINDOWS_WAITING: u64 = 100_000_000;
+
 /// Days of the longest time that figures are kept for: ten years.
 const MAX_KEPT_DAYS: u64 = 3_653;
 
@@ -26,7 +29,7 @@ pub enum Durability {
     BeforeReply,
 }
 
-/// What becomes of a use when the disk has been behind for too long.
+/// What becomes of a use when the disk has been behind for too long, or too many windows wait for their record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenBehind {
     /// It is refused before it is decided.
@@ -58,9 +61,12 @@ pub struct UsageSettings {
     /// How long a use may wait to be durable before the disk counts as behind. Default 1 s. From 100 ms
     /// to 60 s, and at least two flush intervals.
     pub max_lag: Duration,
+    /// How many windows of ended journals may wait in memory for their record before the log counts as behind.
+    /// Default a million: about 1 GB, and ten minutes of 100,000 keys in use. From 1 to a hundred millions.
+    pub max_windows_waiting: u64,
     /// Whether answers wait. Default: they do not.
     pub durability: Durability,
-    /// What happens when the disk is behind. Default: uses are refused.
+    /// What happens when disk or log are behind. Default: uses are refused.
     pub when_behind: WhenBehind,
     /// How much of each use is kept. Default: windows.
     pub detail: Detail,
@@ -80,6 +86,7 @@ impl Default for UsageSettings {
             window: Duration::from_mins(1),
             flush_interval: Duration::from_millis(100),
             max_lag: Duration::from_secs(1),
+            max_windows_waiting: 1_000_000,
             durability: Durability::Bounded,
             when_behind: WhenBehind::Refuse,
             detail: Detail::Window,
@@ -105,6 +112,7 @@ pub(super) struct FileUsage {
     window_seconds: Option<u64>,
     flush_interval_ms: Option<u64>,
     max_lag_ms: Option<u64>,
+    max_windows_waiting: Option<u64>,
     durability: Option<String>,
     when_behind: Option<String>,
     detail: Option<String>,
@@ -148,11 +156,20 @@ impl FileUsage {
             let problem = "must be at least twice usage.flush_interval_ms";
             return Err(setting("usage.max_lag_ms", problem));
         }
+        let max_windows_waiting = match self.max_windows_waiting {
+            None => default.max_windows_waiting,
+            Some(given) if (1..=MAX_WINDOWS_WAITING).contains(&given) => given,
+            Some(_) => {
+                let problem = format!("must be from 1 to {MAX_WINDOWS_WAITING}");
+                return Err(setting("usage.max_windows_waiting", problem));
+            }
+        };
         let [keep_minutes, keep_hours, keep_days] = self.kept(&default)?;
         Ok(UsageSettings {
             window,
             flush_interval,
             max_lag,
+            max_windows_waiting,
             durability: choice("usage.durability", self.durability.as_deref(), &DURABILITIES)?
                 .unwrap_or(default.durability),
             when_behind: choice("usage.when_behind", self.when_behind.as_deref(), &WHEN_BEHIND)?
@@ -253,6 +270,7 @@ mod tests {
     fn every_setting_is_read() {
         let settings = parsed(
             "[usage]\nwindow_seconds = 900\nflush_interval_ms = 20\nmax_lag_ms = 5000\n\
+             max_windows_waiting = 7\n\
              durability = \"before_reply\"\nwhen_behind = \"shed\"\ndetail = \"denied\"\n\
              keep_minutes_days = 3\nkeep_hours_days = 30\nkeep_days_days = 3653\n\
              [usage.tenants.acme]\ndetail = \"every\"\n[usage.tenants.\"b.example\"]\ndetail = \"window\"\n",
@@ -263,6 +281,7 @@ mod tests {
             window: Duration::from_mins(15),
             flush_interval: Duration::from_millis(20),
             max_lag: Duration::from_secs(5),
+            max_windows_waiting: 7,
             durability: Durability::BeforeReply,
             when_behind: WhenBehind::Shed,
             detail: Detail::Denied,
@@ -295,6 +314,8 @@ mod tests {
             ("max_lag_ms = 99", "usage.max_lag_ms"),
             ("max_lag_ms = 60001", "usage.max_lag_ms"),
             ("max_lag_ms = 1000\nflush_interval_ms = 501", "usage.max_lag_ms"),
+            ("max_windows_waiting = 0", "usage.max_windows_waiting: must be from 1 to 100000000"),
+            ("max_windows_waiting = 100000001", "usage.max_windows_waiting"),
             ("durability = \"s3cret\"", "usage.durability: must be bounded or before_reply"),
             ("when_behind = \"s3cret\"", "usage.when_behind"),
             ("detail = \"s3cret\"", "usage.detail: must be window or denied or every"),

@@ -137,7 +137,7 @@ fn uses(page: &mut Page, figures: &Figures) {
     );
     page.counter(
         "keyledger_uses_refused_total",
-        "Uses refused because the disk was behind.",
+        "Uses refused because the disk or the log was behind.",
         recorder.refused,
     );
     page.counter("keyledger_usage_flushes_total", "Flushes of uses.", recorder.flushes);
@@ -161,6 +161,11 @@ fn uses(page: &mut Page, figures: &Figures) {
         "keyledger_usage_windows_waiting",
         "Windows of ended usage journals that are not on record yet.",
         uses.windows_waiting,
+    );
+    page.gauge(
+        "keyledger_usage_windows_behind",
+        "Whether so many windows wait for their record that uses are refused or not recorded.",
+        u8::from(uses.log_is_behind),
     );
     page.counter(
         "keyledger_usage_windows_recorded_total",

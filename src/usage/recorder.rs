@@ -121,7 +121,7 @@ pub struct RecorderSettings {
     /// Whether answers wait. The recorder only flushes accordingly: who answers calls
     /// [`Recorder::durable`].
     pub durability: Durability,
-    /// What becomes of uses when the disk is behind.
+    /// What becomes of uses when disk or log are behind.
     pub when_behind: WhenBehind,
 }
 
@@ -148,6 +148,9 @@ pub struct Setup<F> {
     pub clock: Arc<dyn Clock>,
     /// The head of the log, durable and applied.
     pub head: Box<dyn Fn() -> Option<Position> + Send>,
+    /// Whether too much that was recorded waits for its record in the log: uses are then behind, as they are
+    /// if the disk is. Called for each use.
+    pub log_is_behind: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What becomes of uses.
     pub fold: F,
     /// The journals that are there, as [`Journals::read_all`] found them. A gap behind the last MUST be on
@@ -157,7 +160,7 @@ pub struct Setup<F> {
     pub recorded: Option<JournalNumber>,
 }
 
-/// Uses wait for the disk for too long, or too many do.
+/// Uses wait for the disk for too long, or too many do; or too many wait for their record in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("too many uses wait to be recorded")]
 pub struct Behind;
@@ -196,6 +199,7 @@ struct Shared<T> {
     max_lag: Duration,
     max_unflushed: usize,
     when_behind: WhenBehind,
+    log_is_behind: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl<T> Shared<T> {
@@ -205,7 +209,9 @@ impl<T> Shared<T> {
     }
 
     fn is_behind(&self, now: Duration) -> bool {
-        self.shards.lag(now) > self.max_lag || self.shards.waiting() >= self.max_unflushed
+        self.shards.lag(now) > self.max_lag
+            || self.shards.waiting() >= self.max_unflushed
+            || (self.log_is_behind)()
     }
 }
 
@@ -238,10 +244,10 @@ impl<T: Timed> Recorder<T> {
         Recorder { shared: None }
     }
 
-    /// Leave to record a use. Three atomic loads and the monotonic clock.
+    /// Leave to record a use. Four atomic loads and the monotonic clock.
     ///
     /// # Errors
-    /// [`Behind`] if the disk is behind and uses are refused then: the use MUST NOT be decided.
+    /// [`Behind`] if the disk or the log is behind and uses are refused then: the use MUST NOT be decided.
     pub fn admit(&self) -> Result<Admission, Behind> {
         let Some(shared) = &self.shared else {
             return Ok(Admission { shed: false });
@@ -348,6 +354,7 @@ impl<F: Fold> Running<F> {
             max_lag: setup.settings.max_lag,
             max_unflushed: setup.settings.max_unflushed,
             when_behind: setup.settings.when_behind,
+            log_is_behind: Arc::clone(&setup.log_is_behind),
         });
         let recorder = RecorderThread::prepare(setup, Arc::clone(&shared))?;
         let thread = std::thread::Builder::new().name("usage-recorder".to_owned());

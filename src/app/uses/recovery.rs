@@ -22,7 +22,7 @@ use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::record::{self, RecordError};
 use crate::usage::entry::{Decoder, Flushed, NotUses};
 use crate::usage::journal::{
-    Ending, Found, Headless, JournalError, JournalNumber, Journals, gap_since,
+    Ending, Found, Header, Headless, JournalError, JournalNumber, Journals, gap_since,
 };
 use crate::usage::open_windows::{OpenWindows, Part, Whose};
 
@@ -98,15 +98,16 @@ pub(crate) fn recover(
     journals: &Journals,
     ranks: &mut Ranks,
 ) -> Result<Left, UsesError> {
-    let mut by_journal = BTreeMap::<u64, OpenWindows>::new();
+    let (headers, headless) = journals.headers()?;
+    let on_record = on_record(&*app.reader, &headers, &headless)?;
     let (mut decoder, mut failed) = (Decoder::default(), None);
-    let headless = journals.headless()?;
+    let mut folding = Folding::new(&on_record);
     let found = journals.read_all(|header, frame| {
         let journal = header.number.get();
         match decoder.decode(&frame.clear) {
             Ok(flushed) => {
                 charge(app, &flushed);
-                by_journal.entry(journal).or_default().add(&flushed, || ranks.next());
+                folding.add(journal, &flushed, ranks);
             }
             Err(error) => {
                 let sequence = frame.sequence;
@@ -117,24 +118,20 @@ pub(crate) fn recover(
     if let Some(error) = failed {
         return Err(error);
     }
-    let on_record = on_record(&*app.reader, &found, &headless)?;
+    let mut folded = folding.finish();
     let now = app.clock.wall();
     let numbers = headless.iter().map(|journal| journal.number).collect();
     let mut left = Left { found, unsealed: Vec::new(), gaps: Vec::new(), headless: numbers };
-    for journal in &left.found {
-        let number = journal.header.number.get();
-        let windows = by_journal.remove(&number).unwrap_or_default();
-        let (mut parts, shed) = windows.into_parts();
-        parts.retain(|part| !on_record.parts.contains(&(number, key_of(part), part.number)));
+    for found in &left.found {
+        let journal = found.header.number.get();
+        let Unsealed { parts, gaps } = folded.remove(&journal).unwrap_or_default();
         parts.iter().for_each(|part| count(app, part));
-        let mut gaps = shed_gaps(number, &shed);
-        if let Some(at) = journal.damaged_at {
-            tracing::error!(journal = number, at, "a usage journal is damaged: uses are missing");
-            left.gaps.push(damaged(journal, now));
+        if let Some(at) = found.damaged_at {
+            tracing::error!(journal, at, "a usage journal is damaged: uses are missing");
+            left.gaps.push(damaged(found, now));
         }
-        gaps.retain(|gap| !on_record.gaps.contains(&(number, gap.part)));
-        if journal.frames > 0 || journal.damaged_at.is_some() {
-            left.unsealed.push(Ended { journal: number, parts, gaps, spread: SPREAD });
+        if found.frames > 0 || found.damaged_at.is_some() {
+            left.unsealed.push(Ended { journal, parts, gaps, spread: SPREAD });
         }
     }
     for journal in &headless {
@@ -243,16 +240,16 @@ fn charge(app: &App, flushed: &Flushed) {
 /// Which parts and gaps of these journals the log has.
 fn on_record(
     reader: &dyn LedgerReader,
-    found: &[Found],
+    headers: &[Header],
     headless: &[Headless],
 ) -> Result<OnRecord, UsesError> {
     let mut on_record = OnRecord::default();
-    if found.is_empty() && headless.is_empty() {
+    if headers.is_empty() && headless.is_empty() {
         return Ok(on_record);
     }
     // What was said of a headless journal is behind the heads of the others, which are still there.
-    let head = found.iter().map(|journal| journal.header.head).min().flatten();
-    let numbers: HashSet<u64> = found.iter().map(|journal| journal.header.number.get()).collect();
+    let head = headers.iter().map(|header| header.head).min().flatten();
+    let numbers: HashSet<u64> = headers.iter().map(|header| header.number.get()).collect();
     for frame in reader.frames_from(head.map_or(Position::FIRST, Position::next)) {
         for (position, bytes) in frame?.records() {
             let fact =
@@ -276,6 +273,55 @@ fn on_record(
         }
     }
     Ok(on_record)
+}
+
+/// What a journal holds that is not on record.
+#[derive(Default)]
+struct Unsealed {
+    parts: Vec<Part>,
+    gaps: Vec<UsageGap>,
+}
+
+/// Folds one journal after the other, so that what is on record of one is out of memory before the next is read: what
+/// stays is what the run before had waiting too, and that has a bound.
+struct Folding<'a> {
+    on_record: &'a OnRecord,
+    journal: u64,
+    open: OpenWindows,
+    folded: BTreeMap<u64, Unsealed>,
+}
+
+impl<'a> Folding<'a> {
+    fn new(on_record: &'a OnRecord) -> Self {
+        let (open, folded) = (OpenWindows::default(), BTreeMap::new());
+        Folding { on_record, journal: 0, open, folded }
+    }
+
+    /// Adds the next flush; when it is of another journal than the last, that one has been read whole.
+    fn add(&mut self, journal: u64, flushed: &Flushed, ranks: &mut Ranks) {
+        if journal != self.journal {
+            self.end();
+            self.journal = journal;
+        }
+        self.open.add(flushed, || ranks.next());
+    }
+
+    fn end(&mut self) {
+        let (journal, OnRecord { parts: recorded, gaps: told, .. }) =
+            (self.journal, self.on_record);
+        let (mut parts, shed) = std::mem::take(&mut self.open).into_parts();
+        let mut gaps = shed_gaps(journal, &shed);
+        parts.retain(|part| !recorded.contains(&(journal, key_of(part), part.number)));
+        gaps.retain(|gap| !told.contains(&(journal, gap.part)));
+        parts.shrink_to_fit();
+        self.folded.insert(journal, Unsealed { parts, gaps });
+    }
+
+    /// What is not on record of each journal that holds uses.
+    fn finish(mut self) -> BTreeMap<u64, Unsealed> {
+        self.end();
+        self.folded
+    }
 }
 
 fn key_of(part: &Part) -> Option<KeyId> {

@@ -1,10 +1,14 @@
-//! What a gap says of a journal that cannot be read.
+//! What a recovery keeps of journals, and what a gap says of one that cannot be read.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::usage::journal::{Cover, Header};
+use crate::domain::testing::{account, key_id};
+use crate::domain::usage::{Use, UseOutcome};
+use crate::random::SeededRandom;
+use crate::usage::journal::Cover;
+use crate::usage::recorder::Shed;
 
 struct Glass;
 
@@ -95,5 +99,46 @@ fn a_journal_that_somebody_removed_is_missed_unless_it_is_on_record() {
         let named = named.iter().copied().collect();
         let missed: Vec<_> = missing(&found, &named).into_iter().map(JournalNumber::get).collect();
         assert_eq!(missed, expected, "{there:?} {named:?}");
+    }
+}
+
+#[test]
+fn what_is_on_record_of_a_journal_is_forgotten_before_the_next_is_read() {
+    let on_record = OnRecord {
+        parts: HashSet::from([(1, Some(key_id(1)), 0), (2, Some(key_id(2)), 0)]),
+        gaps: HashSet::from([(1, 0)]),
+        ..OnRecord::default()
+    };
+    let mut ranks = Ranks::new(&SeededRandom::new(1));
+    let mut folding = Folding::new(&on_record);
+    let shed = Shed { count: 3, from: MADE, to: MADE };
+    let flushed =
+        Flushed { span: Duration::from_mins(1), uses: [1, 2].map(used).to_vec(), shed: Some(shed) };
+    let keys = |unsealed: &Unsealed| unsealed.parts.iter().map(key_of).collect::<Vec<_>>();
+    folding.add(1, &flushed, &mut ranks);
+    folding.add(1, &flushed, &mut ranks);
+    folding.add(2, &flushed, &mut ranks);
+    assert_eq!(keys(&folding.folded[&1]), [Some(key_id(2))]);
+    let gaps: Vec<_> = folding.folded[&1].gaps.iter().map(|gap| gap.part).collect();
+    assert_eq!(gaps, [1], "the second of the two flushes");
+    let folded = folding.finish();
+    assert_eq!(keys(&folded[&2]), [Some(key_id(1))]);
+    assert_eq!(folded[&2].gaps.len(), 1);
+}
+
+fn used(key: u8) -> Use {
+    Use {
+        tried: Tried::Key(key_id(key), account("a")),
+        outcome: UseOutcome::Allowed,
+        caller: None,
+        action: String::new(),
+        source: None,
+        agent: String::new(),
+        trace_id: None,
+        required: Vec::new(),
+        position: None,
+        time: MADE,
+        cost: 1,
+        alone: false,
     }
 }

@@ -1,16 +1,15 @@
 //! The sealer: a thread of its own that puts the windows of ended usage journals on record, spread over
-//! the time until the next journal ends, behind every command.
+//! the time until the next journal ends, behind every command. If more than half as many windows wait as may, it
+//! spreads them no longer; if as many as may, uses count as behind.
 //!
 //! It says that a journal is sealed only when all of its windows are durable in the log. Whatever ends
 //! it before that, the journal stays and the next start puts the rest on record. A sealer that is dropped
 //! stops where it stands.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::app::error::AppError;
 use crate::app::sealing;
+use crate::app::uses::sealing_state::UseSealingState;
 use crate::domain::command::{Act, Command};
 use crate::domain::event::{Actor, EventKind, Mechanism};
 use crate::domain::ids::{AccountRef, KeyId};
@@ -54,53 +54,6 @@ pub(crate) struct Ended {
     pub(crate) spread: Duration,
 }
 
-/// How the sealing of uses goes.
-#[derive(Debug, Default)]
-pub(crate) struct UseSealingState {
-    waiting: AtomicU64,
-    sealed: AtomicU64,
-    failing: AtomicBool,
-    /// The journals with uses that are not on record, each with the start of its first window.
-    open: Mutex<BTreeMap<u64, Time>>,
-}
-
-impl UseSealingState {
-    /// The start of the first window with uses that are durable and not on record; none if there is none.
-    pub(crate) fn open_from(&self) -> Option<Time> {
-        self.lock_open().values().min().copied()
-    }
-
-    /// Notes uses of a journal in the window that begins at `start`.
-    pub(crate) fn note_open(&self, journal: u64, start: Time) {
-        let mut open = self.lock_open();
-        let first = open.entry(journal).or_insert(start);
-        *first = start.min(*first);
-    }
-
-    fn note_sealed(&self, journal: u64) {
-        self.lock_open().remove(&journal);
-    }
-
-    fn lock_open(&self) -> MutexGuard<'_, BTreeMap<u64, Time>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many windows of ended journals are not on record yet.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// How many windows were put on record since the start.
-    pub(crate) fn sealed(&self) -> u64 {
-        self.sealed.load(Ordering::Relaxed)
-    }
-
-    /// Whether windows were refused: their journal stays until the next start tries them again.
-    pub(crate) fn failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
-    }
-}
-
 /// What is told that a journal is on record, whole.
 pub(crate) type OnSealed = Box<dyn Fn(u64) + Send>;
 
@@ -119,7 +72,7 @@ impl SealerInbox {
 
     /// Hands over an ended journal.
     pub(crate) fn put(&self, ended: Ended) {
-        self.state.waiting.fetch_add(ended.parts.len() as u64, Ordering::Relaxed);
+        self.state.note_waiting(ended.parts.len());
         for part in &ended.parts {
             self.state.note_open(ended.journal, part.window.start());
         }
@@ -225,7 +178,7 @@ impl Work {
                     self.state.note_sealed(journal);
                     (self.on_sealed)(journal);
                 }
-                Ok(false) => self.state.failing.store(true, Ordering::Relaxed),
+                Ok(false) => self.state.note_refused(),
                 Err(Stopped) => return,
             }
         }
@@ -264,17 +217,15 @@ impl Work {
                 Ok(act) => answers.push(self.submit(act)?),
                 Err(error) => {
                     tracing::error!(journal, part = part.number, %error, "uses cannot be sealed");
+                    self.state.note_done(false);
                     whole = false;
                 }
             }
         }
         for answer in answers {
-            if self.wait_for(answer)? {
-                self.state.sealed.fetch_add(1, Ordering::Relaxed);
-                self.state.waiting.fetch_sub(1, Ordering::Relaxed);
-            } else {
-                whole = false;
-            }
+            let is_on_record = self.wait_for(answer)?;
+            self.state.note_done(is_on_record);
+            whole &= is_on_record;
         }
         Ok(whole)
     }
@@ -340,11 +291,12 @@ impl Work {
         }
     }
 
-    /// Waits between batches, unless the sealer is to finish.
+    /// Waits between batches, unless the sealer is to finish or falls behind.
     fn rest(&self, span: Duration) -> Result<(), Stopped> {
         if self.hurries.get() {
             return Ok(());
         }
+        let span = if self.state.is_pressed() { Duration::ZERO } else { span };
         match self.hurried.recv_timeout(span) {
             Ok(()) => self.hurries.set(true),
             Err(RecvTimeoutError::Timeout) => {}
@@ -372,3 +324,7 @@ fn scope(part: &Part) -> Scope {
         Whose::Unknown => Scope::Service,
     }
 }
+
+#[cfg(test)]
+#[path = "sealer_tests.rs"]
+mod tests;

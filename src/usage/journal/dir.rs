@@ -127,24 +127,25 @@ impl Journals {
         Ok(names)
     }
 
-    /// The journals whose headers are not as they were written, the lowest number first.
+    /// What the journals say of themselves, and those whose headers are not as they were written; the lowest number
+    /// first.
     ///
     /// # Errors
     /// As [`Journals::list`] and [`Journals::read`], but for such a header.
-    pub fn headless(&self) -> Result<Vec<Headless>, JournalError> {
-        let mut all = Vec::new();
+    pub fn headers(&self) -> Result<(Vec<Header>, Vec<Headless>), JournalError> {
+        let (mut headers, mut headless) = (Vec::new(), Vec::new());
         for number in self.list()? {
             match self.read(number) {
-                Ok(_) => {}
+                Ok(journal) => headers.push(*journal.header()),
                 Err(JournalError::Damaged { .. }) => {
                     let window =
                         JournalReader::window_behind_header(&self.path_of(number), number)?;
-                    all.push(Headless { number, window });
+                    headless.push(Headless { number, window });
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(all)
+        Ok((headers, headless))
     }
 
     /// Gives a headless journal another name, durably: it is kept to be looked at, and is no journal any more.
@@ -181,7 +182,7 @@ impl Journals {
         JournalReader::open(&self.path_of(number), number, Arc::clone(&self.cover))
     }
 
-    /// Reads all journals but the [`Journals::headless`] ones, the lowest number first, and hands each frame to
+    /// Reads all journals but the headless ones, the lowest number first, and hands each frame to
     /// `each`. Damage does not end it: what is behind is read, and the place is in the answer, for the caller to
     /// judge.
     ///

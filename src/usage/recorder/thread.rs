@@ -58,7 +58,7 @@ impl<F: Fold> RecorderThread<F> {
         setup: Setup<F>,
         shared: Arc<Shared<F::Entry>>,
     ) -> Result<Self, JournalError> {
-        let Setup { settings, journals, clock, head, fold, found, recorded } = setup;
+        let Setup { settings, journals, clock, head, fold, found, recorded, .. } = setup;
         let (now, ended) = (clock.wall(), clock.monotonic());
         let is_empty = |journal: &&Found| journal.frames == 0 && journal.damaged_at.is_none();
         let (empty, kept): (Vec<_>, Vec<_>) = found.iter().partition(is_empty);

@@ -130,6 +130,18 @@ fn uses_are_refused_while_too_many_wait() {
 }
 
 #[test]
+fn uses_are_refused_while_the_log_is_behind() {
+    let house = House::new(Durability::Bounded, WhenBehind::Refuse);
+    let (recorder, _running) = house.start();
+    assert!(recorder.admit().is_ok());
+    house.log_is_behind.store(true, Ordering::Relaxed);
+    assert_eq!(recorder.admit().unwrap_err(), Behind);
+    assert_eq!(recorder.state().refused, 1);
+    house.log_is_behind.store(false, Ordering::Relaxed);
+    assert!(recorder.admit().is_ok());
+}
+
+#[test]
 fn what_is_shed_is_counted_exactly_with_its_times() {
     let house = House::new(Durability::Bounded, WhenBehind::Shed);
     let (recorder, running) = house.start();

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -154,6 +155,7 @@ pub(super) struct House {
     pub(super) disk: Disk,
     pub(super) settings: RecorderSettings,
     pub(super) fold: Plain,
+    pub(super) log_is_behind: Arc<AtomicBool>,
 }
 
 impl House {
@@ -172,6 +174,7 @@ impl House {
             disk: Disk::default(),
             settings,
             fold: Plain::default(),
+            log_is_behind: Arc::default(),
         }
     }
 
@@ -180,12 +183,14 @@ impl House {
         let journals = journals(self.dir.path()).through(move |file| {
             Box::new(OnDisk { file, disk: disk.clone(), appended: Vec::new() })
         });
+        let behind = Arc::clone(&self.log_is_behind);
         let setup = Setup {
             settings: self.settings,
             found: journals.read_all(|_, _| ()).unwrap(),
             journals,
             clock: Arc::clone(&self.clock) as _,
             head: Box::new(|| Position::new(3)),
+            log_is_behind: Arc::new(move || behind.load(Ordering::Relaxed)),
             fold: self.fold.clone(),
             recorded: None,
         };
