@@ -1,6 +1,6 @@
 //! Full load on many keys, by several callers, each of which keeps its own tally of the answers; then a stop
 //! in order and a start. What the server says of each key, before and after, and what is in the log between,
-//! must be what the callers counted. The real program, as a process of its own.
+//! must be what the callers counted; so must what UsageService answers after the start. The real program, as a process of its own.
 //!
 //! Settings: seconds (60), keys (10,000), in_flight (256).
 
@@ -10,9 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use keyledger::clock::{Clock as _, SystemClock};
 use keyledger::domain::key_format::{self, KeyPrefix, SECRET_BYTES, Secret};
 use keyledger::domain::usage::UseOutcome;
+use keyledger::proto::v1::usage_service_client::UsageServiceClient;
 use keyledger::proto::v1::{self, DenialReason};
+use prost_types::Timestamp;
 use tokio::runtime::Runtime;
 use tonic::Status;
 use tonic_types::StatusExt;
@@ -131,8 +134,7 @@ pub(crate) fn run(settings: &Settings) -> bool {
     let process = Process::start(&data_dir, &config);
     let again = Server::new(&process.address, &data_dir);
     right &= is_right("ListKeys after a restart", &listed(&clients, &again), &counted);
-    // A check of another reader of the same uses goes here: a function as `listed`, from what it is asked to
-    // counts by key, and `is_right`.
+    right &= is_right("QueryUsage after a restart", &queried(&clients, &again), &counted);
     process.stop();
     right
 }
@@ -215,6 +217,38 @@ fn listed(clients: &Runtime, admin: &Server) -> BTreeMap<String, (u64, u64)> {
             let counts = page.keys.into_iter();
             let counts = counts.map(|key| (key.key_id, (key.use_count, key.denied_count)));
             found.extend(counts.filter(|(_, counts)| *counts != (0, 0)));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return found;
+            }
+        }
+    })
+}
+
+/// How often each key was allowed and denied, by QueryUsage.
+fn queried(clients: &Runtime, admin: &Server) -> BTreeMap<String, (u64, u64)> {
+    clients.block_on(async {
+        let mut client = UsageServiceClient::new(admin.channel().await);
+        let mut found = BTreeMap::new();
+        let mut page_token = String::new();
+        // The bench has just made all uses.
+        let yesterday = SystemClock::new().wall().minus(Duration::from_hours(24));
+        let seconds = yesterday.as_micros() / 1_000_000;
+        let start_time = Some(Timestamp { seconds, nanos: 0 });
+        loop {
+            let request = v1::QueryUsageRequest {
+                start_time,
+                group_by: vec![v1::GroupBy::Key.into()],
+                page_size: 1000,
+                page_token,
+                ..Default::default()
+            };
+            let page =
+                client.query_usage(admin.with(request)).await.expect("answered").into_inner();
+            for row in page.rows {
+                let counts = row.counts.expect("always set");
+                found.insert(row.key_id, (counts.allowed, counts.denied));
+            }
             page_token = page.next_page_token;
             if page_token.is_empty() {
                 return found;
