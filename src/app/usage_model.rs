@@ -36,6 +36,8 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 pub(crate) struct UsageModel {
     keep: Retention,
     window: Duration,
+    /// How long a question waits for what was in the log when it came.
+    patience: Duration,
     /// The last event folded in, and what answers from there.
     reached: watch::Sender<Option<Position>>,
     reader: Mutex<Option<UsageReader>>,
@@ -74,6 +76,7 @@ impl UsageModel {
         UsageModel {
             keep: retention(settings),
             window: settings.window,
+            patience: PATIENCE,
             reached: watch::Sender::new(None),
             reader: Mutex::new(None),
             failing: AtomicBool::new(false),
@@ -96,6 +99,16 @@ impl UsageModel {
         self.lock_reader().clone()
     }
 
+    /// What answers questions, once it has reached `head`; none if it does not in time, or folding fails.
+    async fn reader_at(&self, head: Option<Position>) -> Option<UsageReader> {
+        let mut reached = self.reached.subscribe();
+        self.bell.ring();
+        let failing = self.failing.load(Ordering::Relaxed);
+        let patience = if failing { Duration::ZERO } else { self.patience };
+        tokio::time::timeout(patience, reached.wait_for(|at| *at >= head)).await.ok()?.ok()?;
+        Some(self.reader()?.at_least(head))
+    }
+
     fn lock_reader(&self) -> MutexGuard<'_, Option<UsageReader>> {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,15 +126,8 @@ impl App {
     /// # Errors
     /// [`AppError::UsageBehind`] if it does not in time, or folding fails.
     pub async fn usage_reader_at_head(&self) -> Result<UsageReader, AppError> {
-        let model = &self.usage_model;
-        let head = self.table.head();
-        let mut reached = model.reached.subscribe();
-        model.bell.ring();
-        let patience =
-            if model.failing.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
-        let waited = tokio::time::timeout(patience, reached.wait_for(|at| *at >= head)).await;
-        let reader = waited.ok().and_then(|_| model.reader());
-        reader.map(|reader| reader.at_least(head)).ok_or_else(|| self.usage_behind())
+        let reader = self.usage_model.reader_at(self.table.head()).await;
+        reader.ok_or_else(|| self.usage_behind())
     }
 
     /// That the projection is not far enough.
@@ -201,3 +207,7 @@ impl Bell {
         self.lock().stopping
     }
 }
+
+#[cfg(test)]
+#[path = "usage_model_tests.rs"]
+mod tests;
