@@ -1,4 +1,4 @@
-//! Usage journals that cannot be read do not stop a start: what may be missing with them is on record.
+//! Usage journals that cannot be read, or are gone, do not stop a start: what may be missing with them is on record.
 
 mod common;
 
@@ -37,7 +37,9 @@ async fn used_and_killed(home: &Path) -> PathBuf {
 fn journal(data_dir: &Path) -> PathBuf {
     let entries = fs::read_dir(data_dir.join("usage")).expect("a directory");
     let mut paths = entries.map(|entry| entry.expect("an entry").path());
-    paths.find(|path| fs::metadata(path).expect("a file").len() > 36).expect("a journal")
+    let is_journal = |path: &Path| path.extension().is_some_and(|ending| ending == "klj");
+    let has_frames = |path: &Path| fs::metadata(path).expect("a file").len() > 36;
+    paths.find(|path| is_journal(path) && has_frames(path)).expect("a journal")
 }
 
 fn flip(path: &Path, at: usize) {
@@ -98,4 +100,37 @@ async fn a_journal_with_a_damaged_header_is_set_aside_and_is_a_gap_on_record() {
     // It is no journal any more, and nothing new is said of it.
     assert_eq!(start_and_stop(&data_dir), (0, gaps));
     assert!(aside.exists());
+}
+
+#[tokio::test]
+async fn a_journal_that_is_gone_is_a_gap_on_record_though_it_was_the_last() {
+    let home = tempfile::tempdir().expect("a directory");
+    let before = SystemClock::new().wall();
+    let data_dir = used_and_killed(home.path()).await;
+    let after = SystemClock::new().wall();
+    let journal = journal(&data_dir);
+    fs::remove_file(&journal).expect("removed");
+    assert!(check(&data_dir).contains("is gone: uses are missing"), "{}", check(&data_dir));
+
+    let (windows, gaps) = start_and_stop(&data_dir);
+    assert_eq!(windows, 0);
+    let [gap] = gaps[..] else { panic!("{gaps:?}") };
+    // Since the journal was made, in the run that began after `before`.
+    assert!(gap.from.plus(Duration::from_secs(2)) >= before && gap.from <= after, "{gap:?}");
+    assert!(gap.to >= after && gap.lost.is_none(), "{gap:?}");
+    // It is off the roll, and nothing new is said of it.
+    assert!(!check(&data_dir).contains("is gone"), "{}", check(&data_dir));
+    assert_eq!(start_and_stop(&data_dir), (0, gaps));
+}
+
+#[tokio::test]
+async fn a_journal_that_goes_before_the_service_removes_it_is_a_gap_though_the_log_names_it() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data_dir = used_and_killed(home.path()).await;
+    let journal = journal(&data_dir);
+    // On record, but kept for the rate limits.
+    assert_eq!(start_and_stop(&data_dir), (1, vec![]));
+    fs::remove_file(&journal).expect("removed");
+    let (windows, gaps) = start_and_stop(&data_dir);
+    assert_eq!((windows, gaps.len()), (1, 1));
 }

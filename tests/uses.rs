@@ -314,7 +314,8 @@ async fn what_a_crash_took_is_a_gap_on_record() {
 fn journals(data_dir: &Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(data_dir.join("usage")).expect("a directory");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-    paths.retain(|path| std::fs::metadata(path).expect("a file").len() > 36);
+    let is_journal = |path: &Path| path.extension().is_some_and(|ending| ending == "klj");
+    paths.retain(|path| is_journal(path) && std::fs::metadata(path).expect("a file").len() > 36);
     paths.sort();
     paths
 }

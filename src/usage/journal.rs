@@ -21,13 +21,13 @@
 //! |---|---|---|
 //! | 0 | 4 | `KLUF` |
 //! | 4 | 4 | bytes of the payload n |
-//! | 8 | 1 | kind: 1 uses; ends: 2 another journal follows, 3 the service stopped, 4 put there after a crash |
+//! | 8 | 1 | kind: 1 uses; ends: 2 another journal follows, 3 the service stopped, 4 put there after a crash; 5 nothing waited |
 //! | 9 | 7 | 0 |
 //! | 16 | 8 | number of the journal |
 //! | 24 | 8 | sequence: the frame's place in the journal, from 1 |
 //! | 32 | 8 | wall time when its flush began |
 //! | 40 | 8 | start of the window of its uses |
-//! | 48 | n | the payload, sealed; none in a frame that ends |
+//! | 48 | n | the payload, sealed; none in a frame of another kind than 1 |
 //! | 48 + n | 4 | CRC-32 of the frame before |
 //!
 //! The header is durable before the file has its name. Frames are appended with one write and one
@@ -36,11 +36,14 @@
 //! puts an end there. Such bytes *before* a frame are damage, and so is a journal without an end when a
 //! later one holds frames. A journal whose header is not as it was written is set aside by the next start,
 //! as `usage-<20 digits>.klj.damaged`, for a person to look at.
+//!
+//! Beside the journals is their roll, see [`roll`]: without it one that somebody removed would not be missed.
 
 mod dir;
 mod error;
 mod layout;
 mod read;
+mod roll;
 #[cfg(test)]
 pub(in crate::usage) mod testing;
 #[cfg(test)]
@@ -54,6 +57,7 @@ pub use dir::{Examined, Journals};
 pub use error::JournalError;
 pub use layout::{Header, MAX_PAYLOAD_BYTES};
 pub use read::{Ending, Found, Frame, Headless, JournalReader, gap_since};
+pub use roll::Listed;
 pub use write::{AppendTo, JournalWriter};
 
 /// The number of a journal, from 1.

@@ -115,6 +115,9 @@ impl Journals {
         for entry in entries {
             let path = entry.map_err(|error| error.to_string())?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name == "roll" {
+                continue;
+            }
             if !name.ends_with(".klj") {
                 return Err(format!("{name} is left where journals are"));
             }

@@ -1,5 +1,5 @@
 //! Usage journals: every frame is whole and in its place. They are not unsealed: checksums cover them, and
-//! what they hold is on its way to the log.
+//! what they hold is on its way to the log. And each that is on their roll is there.
 
 use std::sync::Arc;
 
@@ -28,13 +28,26 @@ pub(super) fn check(data_dir: &DataDir, report: &mut Report) {
     }
     let journals = Journals::look_at(&path, Arc::new(Uncovered));
     let all = journals.examine().and_then(|examined| Ok((examined, journals.aside()?)));
+    let roll = journals.roll();
     let (journals, aside) = match all {
         Ok(all) => all,
         Err(error) => return report.add(Finding::new(Severity::Damage, "usage", error)),
     };
-    for name in aside {
+    match roll {
+        Ok(roll) => {
+            let there =
+                |number| journals.iter().any(|(it, _)| *it == number) || aside.contains(&number);
+            for listed in roll.iter().filter(|listed| !there(listed.number)) {
+                let what = "is gone: uses are missing; the next start puts a gap on record";
+                report.add(Finding::new(Severity::Damage, place_of(listed.number), what));
+            }
+        }
+        Err(error) => report.add(Finding::new(Severity::Damage, "usage", error)),
+    }
+    for number in aside {
+        let place = format!("usage/{}", Journals::name_aside(number));
         let what = "was set aside by a start, its header being damaged; a gap is on record";
-        report.add(Finding::new(Severity::Warning, format!("usage/{name}"), what));
+        report.add(Finding::new(Severity::Warning, place, what));
     }
     for (number, read) in journals {
         let wrong = match read {

@@ -22,7 +22,7 @@ use crate::ledger::engine::{LedgerError, LedgerReader};
 use crate::ledger::record::{self, RecordError};
 use crate::usage::entry::{Decoder, Flushed, NotUses};
 use crate::usage::journal::{
-    Ending, Found, Header, Headless, JournalError, JournalNumber, Journals, gap_since,
+    Ending, Found, Header, Headless, JournalError, JournalNumber, Journals, Listed, gap_since,
 };
 use crate::usage::open_windows::{OpenWindows, Part, Whose};
 
@@ -33,7 +33,7 @@ const LIMITS_LOOK_BACK: Duration = Duration::from_secs(62);
 const SPREAD: Duration = Duration::from_secs(10);
 
 /// How long before a flush began a use may have read the clock and not be in it.
-const MARGIN_MICROS: i64 = 1_000_000;
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Why what was left cannot be told.
 #[derive(Debug, Error)]
@@ -87,8 +87,6 @@ pub(crate) struct Left {
 struct OnRecord {
     parts: HashSet<(u64, Option<KeyId>, u32)>,
     gaps: HashSet<(u64, u32)>,
-    /// Journals that anything on record names.
-    named: HashSet<u64>,
 }
 
 /// Reads the journals, counts what is not on record yet to its keys, and charges to the rate limits what was
@@ -99,7 +97,9 @@ pub(crate) fn recover(
     ranks: &mut Ranks,
 ) -> Result<Left, UsesError> {
     let (headers, headless) = journals.headers()?;
-    let on_record = on_record(&*app.reader, &headers, &headless)?;
+    let roll = roll(journals)?;
+    let nothing = headers.is_empty() && headless.is_empty() && roll.is_empty();
+    let on_record = if nothing { OnRecord::default() } else { on_record(&*app.reader, &headers)? };
     let (mut decoder, mut failed) = (Decoder::default(), None);
     let mut folding = Folding::new(&on_record);
     let found = journals.read_all(|header, frame| {
@@ -140,20 +140,32 @@ pub(crate) fn recover(
             journal = number,
             "the header of a usage journal is damaged: it is set aside"
         );
-        left.gaps.push(unread(journal, &left.found, now));
+        left.gaps.push(unread(journal, &roll, &left.found, now));
     }
-    for number in missing(&left.found, &on_record.named) {
-        tracing::error!(
-            journal = number.get(),
-            "a usage journal is gone, and nothing of it is on record"
-        );
-        left.gaps.push(unread(&Headless { number, window: None }, &left.found, now));
+    let there = headers.iter().map(|header| header.number).chain(left.headless.iter().copied());
+    let there = there.chain(journals.aside()?).collect();
+    let missing = missing(&roll, &there);
+    for number in &missing {
+        tracing::error!(journal = number.get(), "a usage journal is gone: uses are missing");
+        let journal = Headless { number: *number, window: None };
+        left.gaps.push(unread(&journal, &roll, &left.found, now));
     }
-    if !left.found.is_empty() || headless.is_empty() {
+    if !left.found.is_empty() || (headless.is_empty() && missing.is_empty()) {
         left.gaps.extend(crashed(app, &left.found, now));
     }
     left.gaps.retain(|gap| !on_record.gaps.contains(&(gap.journal, gap.part)));
     Ok(left)
+}
+
+/// The roll of the journals. One that is damaged says nothing of journals that are gone, and is no reason not to start.
+fn roll(journals: &Journals) -> Result<Vec<Listed>, JournalError> {
+    match journals.roll() {
+        Err(error @ JournalError::DamagedRoll) => {
+            tracing::error!(%error, "journals that are gone would not be missed");
+            Ok(Vec::new())
+        }
+        roll => roll,
+    }
 }
 
 /// Parts of gaps that are not of uses that were shed: behind any of those.
@@ -171,25 +183,23 @@ fn damaged(journal: &Found, now: Time) -> UsageGap {
     }
 }
 
-/// The journals that somebody has removed. Within a run numbers follow each other, and a journal is begun when the
-/// one before has ended with uses in it; that one is removed only when all of it is on record, which is behind the head
-/// that the next one names. So if it is not there, something on record names it.
-fn missing(found: &[Found], named: &HashSet<u64>) -> Vec<JournalNumber> {
-    let there = |number| found.iter().any(|found| found.header.number == number);
-    let begun = found.iter().filter(|found| found.frames > 0 && !found.header.first_of_run);
-    let before = begun.filter_map(|found| JournalNumber::new(found.header.number.get() - 1));
-    before.filter(|number| !there(*number) && !named.contains(&number.get())).collect()
+/// The journals on the roll that are not there: somebody has removed them.
+fn missing(roll: &[Listed], there: &HashSet<JournalNumber>) -> Vec<JournalNumber> {
+    roll.iter().map(|listed| listed.number).filter(|number| !there.contains(number)).collect()
 }
 
 /// The longest window there can be: the bound of `usage.window_seconds`.
 const LONGEST_WINDOW: Duration = Duration::from_hours(1);
 
 /// The uses of a journal that cannot be read, or is not there. All are of its window, if a frame says which. If none does they
-/// came after the journal before it was made; without one it is not known since when, and the gap begins with
-/// 1970.
-fn unread(journal: &Headless, found: &[Found], now: Time) -> UsageGap {
+/// came after it was made, by the roll, or else after the journal before it was; without one it is not known since when,
+/// and the gap begins with 1970.
+fn unread(journal: &Headless, roll: &[Listed], found: &[Found], now: Time) -> UsageGap {
+    let listed = roll.iter().find(|listed| listed.number == journal.number);
+    let made = listed.map(|listed| listed.created.minus(MARGIN));
     let earlier = found.iter().rev().find(|found| found.header.number < journal.number);
-    let from = journal.window.or(earlier.map(|found| found.header.created));
+    let earlier = earlier.map(|found| found.header.created);
+    let from = journal.window.or(made).or(earlier);
     let followed =
         found.iter().any(|found| found.header.number > journal.number && found.frames > 0);
     let end = journal.window.filter(|_| followed).map(|window| window.plus(LONGEST_WINDOW));
@@ -219,7 +229,7 @@ fn crashed(app: &App, found: &[Found], now: Time) -> Option<UsageGap> {
     let bounded = last.header.durability == Durability::Bounded;
     let since = gap_since(found).filter(|_| bounded || found.iter().any(torn))?;
     // The clock may have been set back meanwhile.
-    let from = Time::from_micros(since.min(now).as_micros().saturating_sub(MARGIN_MICROS));
+    let from = since.min(now).minus(MARGIN);
     let (journal, cause) = (last.header.number.get(), GapCause::UncleanStop);
     Some(UsageGap { journal, part: CRASHED, cause, from, to: now.max(since), lost: None })
 }
@@ -238,16 +248,10 @@ fn charge(app: &App, flushed: &Flushed) {
 }
 
 /// Which parts and gaps of these journals the log has.
-fn on_record(
-    reader: &dyn LedgerReader,
-    headers: &[Header],
-    headless: &[Headless],
-) -> Result<OnRecord, UsesError> {
+fn on_record(reader: &dyn LedgerReader, headers: &[Header]) -> Result<OnRecord, UsesError> {
     let mut on_record = OnRecord::default();
-    if headers.is_empty() && headless.is_empty() {
-        return Ok(on_record);
-    }
-    // What was said of a headless journal is behind the heads of the others, which are still there.
+    // What was said of journals that cannot be read, or are gone, is behind the heads of the others, which are still
+    // there.
     let head = headers.iter().map(|header| header.head).min().flatten();
     let numbers: HashSet<u64> = headers.iter().map(|header| header.number.get()).collect();
     for frame in reader.frames_from(head.map_or(Position::FIRST, Position::next)) {
@@ -260,13 +264,11 @@ fn on_record(
                 }
                 (_, Event::UnknownKeyTried(tried)) => (tried.journal, None, tried.part),
                 (_, Event::UsageGap(gap)) => {
-                    on_record.named.insert(gap.journal);
                     on_record.gaps.insert((gap.journal, gap.part));
                     continue;
                 }
                 _ => continue,
             };
-            on_record.named.insert(journal);
             if numbers.contains(&journal) {
                 on_record.parts.insert((journal, key, part));
             }

@@ -70,36 +70,23 @@ fn a_gap_of_a_headless_journal_is_as_long_as_it_may_be_and_no_longer() {
         let dir = tempfile::tempdir().expect("a directory");
         let found = found(&dir.path().join("usage"), others);
         let headless = Headless { number: number(2), window: is_known.then_some(WINDOW) };
-        let gap = unread(&headless, &found, now);
+        let gap = unread(&headless, &[], &found, now);
         assert_eq!((gap.from, gap.to), expected, "{others:?}, known: {is_known}, at {now:?}");
         assert_eq!((gap.journal, gap.cause, gap.lost), (2, GapCause::Damaged, None));
     }
 }
 
 #[test]
-fn a_journal_that_somebody_removed_is_missed_unless_it_is_on_record() {
-    // The journals that are there, which of them have uses, those on record: those that are missed.
-    type Case<'a> = (&'a [(u64, bool)], &'a [u64], &'a [u64]);
-    let cases: [Case<'_>; 8] = [
-        (&[], &[], &[]),
-        // The first of a run has none before it.
-        (&[(1, true), (2, true)], &[], &[]),
-        (&[(1, true), (3, true)], &[], &[2]),
-        (&[(1, true), (3, true)], &[2], &[]),
-        (&[(1, true), (3, true), (5, true)], &[4], &[2]),
-        // What was made ahead says nothing.
-        (&[(1, true), (3, false)], &[], &[]),
-        // Of several that follow each other the last is missed: its gap covers all of them.
-        (&[(1, true), (5, true)], &[], &[4]),
-        (&[(3, true)], &[], &[2]),
-    ];
-    for (there, named, expected) in cases {
-        let dir = tempfile::tempdir().expect("a directory");
-        let found = found(&dir.path().join("usage"), there);
-        let named = named.iter().copied().collect();
-        let missed: Vec<_> = missing(&found, &named).into_iter().map(JournalNumber::get).collect();
-        assert_eq!(missed, expected, "{there:?} {named:?}");
-    }
+fn a_journal_on_the_roll_that_is_not_there_is_missing_since_it_was_made() {
+    let roll = [1, 2, 4].map(|of| Listed { number: number(of), created: MADE });
+    assert_eq!(missing(&roll, &HashSet::from([1, 3, 4].map(number))), [number(2)]);
+    let later = Time::from_micros(20 * HOUR);
+    let gone = Headless { number: number(2), window: None };
+    let gap = unread(&gone, &roll, &[], later);
+    assert_eq!((gap.journal, gap.from, gap.to), (2, MADE.minus(MARGIN), later));
+    // What a frame says is closer.
+    let headless = Headless { window: Some(WINDOW), ..gone };
+    assert_eq!(unread(&headless, &roll, &[], later).from, WINDOW);
 }
 
 #[test]
@@ -107,7 +94,6 @@ fn what_is_on_record_of_a_journal_is_forgotten_before_the_next_is_read() {
     let on_record = OnRecord {
         parts: HashSet::from([(1, Some(key_id(1)), 0), (2, Some(key_id(2)), 0)]),
         gaps: HashSet::from([(1, 0)]),
-        ..OnRecord::default()
     };
     let mut ranks = Ranks::new(&SeededRandom::new(1));
     let mut folding = Folding::new(&on_record);

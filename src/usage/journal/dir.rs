@@ -8,10 +8,13 @@ use std::sync::Arc;
 
 use super::layout::{FrameHead, Header, Kind};
 use super::read::{Found, Frame, Headless, JournalReader};
+use super::roll::{self, Listed};
 use super::write::{AppendTo, JournalWriter};
 use super::{Cover, Ending, JournalError, JournalNumber};
 use crate::domain::time::Time;
-use crate::durable_file::{create_private_dir, sync_dir, write_new};
+use crate::durable_file::{
+    create_private_dir, is_there, read_bounded, sync_dir, write_new, write_replacing,
+};
 
 const NAME: (&str, &str) = ("usage-", ".klj");
 const DIGITS: usize = 20;
@@ -50,7 +53,7 @@ impl Journals {
         create_private_dir(path).map_err(JournalError::io("make the directory of"))?;
         let journals = Journals::look_at(path, cover);
         for name in journals.names()? {
-            if name.strip_suffix(UNFINISHED).and_then(number_of).is_some() {
+            if name.strip_suffix(UNFINISHED).is_some_and(is_ours) {
                 fs::remove_file(path.join(name)).map_err(JournalError::io("tidy away"))?;
             }
         }
@@ -104,11 +107,11 @@ impl Journals {
     pub fn list(&self) -> Result<Vec<JournalNumber>, JournalError> {
         let mut numbers = Vec::new();
         for name in self.names()? {
-            let is_else = |ending| name.strip_suffix(ending).and_then(number_of).is_some();
+            // What is unfinished is made at this moment by the recorder.
+            let unfinished = name.strip_suffix(UNFINISHED).is_some_and(is_ours);
             match number_of(&name) {
                 Some(number) => numbers.push(number),
-                // What is unfinished is made at this moment by the recorder.
-                None if is_else(UNFINISHED) || is_else(ASIDE) => {}
+                None if unfinished || name == roll::NAME || aside_of(&name).is_some() => {}
                 None => return Err(JournalError::Foreign { name }),
             }
         }
@@ -116,15 +119,44 @@ impl Journals {
         Ok(numbers)
     }
 
-    /// The names of the files that were set aside, in order.
+    /// The numbers of the journals that were set aside, in order.
     ///
     /// # Errors
     /// [`JournalError::Io`].
-    pub fn aside(&self) -> Result<Vec<String>, JournalError> {
-        let mut names = self.names()?;
-        names.retain(|name| name.strip_suffix(ASIDE).and_then(number_of).is_some());
-        names.sort_unstable();
-        Ok(names)
+    pub fn aside(&self) -> Result<Vec<JournalNumber>, JournalError> {
+        let mut numbers: Vec<_> = self.names()?.iter().filter_map(|name| aside_of(name)).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The name of a journal's file once it is set aside.
+    #[must_use]
+    pub fn name_aside(number: JournalNumber) -> String {
+        format!("{}{ASIDE}", Journals::file_name(number))
+    }
+
+    /// The roll of the journals, in the order of their making; empty if there is none, as before the first is made.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`], or [`JournalError::DamagedRoll`] if it is not as it was written.
+    pub fn roll(&self) -> Result<Vec<Listed>, JournalError> {
+        let path = self.path.join(roll::NAME);
+        let failed = JournalError::io("read the roll of");
+        if !is_there(&path).map_err(&failed)? {
+            return Ok(Vec::new());
+        }
+        let bytes = read_bounded(&path, roll::MAX_BYTES).map_err(&failed)?;
+        bytes.and_then(|bytes| roll::decode(&bytes)).ok_or(JournalError::DamagedRoll)
+    }
+
+    /// Writes the roll anew. When this returns it survives loss of power.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub fn put_roll(&self, listed: &[Listed]) -> Result<(), JournalError> {
+        let path = self.path.join(roll::NAME);
+        let written = write_replacing(&path, &roll::encode(listed), MODE);
+        written.map_err(JournalError::io("write the roll of"))
     }
 
     /// What the journals say of themselves, and those whose headers are not as they were written; the lowest number
@@ -155,7 +187,7 @@ impl Journals {
     /// [`JournalError::Io`].
     pub fn set_aside(&self, number: JournalNumber) -> Result<(), JournalError> {
         let path = self.path_of(number);
-        let aside = self.path.join(format!("{}{ASIDE}", Journals::file_name(number)));
+        let aside = self.path.join(Journals::name_aside(number));
         let renamed = fs::rename(path, aside).and_then(|()| sync_dir(&self.path));
         renamed.map_err(JournalError::io("set aside"))
     }
@@ -263,6 +295,16 @@ impl Journals {
         };
         entries.map(name).collect()
     }
+}
+
+/// Whether what is made under this name is a journal or the roll.
+fn is_ours(name: &str) -> bool {
+    name == roll::NAME || number_of(name).is_some()
+}
+
+/// The number in the name of a journal that was set aside.
+fn aside_of(name: &str) -> Option<JournalNumber> {
+    name.strip_suffix(ASIDE).and_then(number_of)
 }
 
 /// The number in a journal's name.

@@ -40,6 +40,9 @@ pub enum JournalError {
         /// Where what is damaged begins.
         at: u64,
     },
+    /// The roll of the journals is not as it was written.
+    #[error("the roll of the usage journals is damaged")]
+    DamagedRoll,
     /// A frame is as it was written, but does not open: the key is another, or it was forged.
     #[error("frame {sequence} of usage journal {number} cannot be unsealed")]
     Covered {

@@ -100,6 +100,8 @@ pub(super) enum Kind {
     Stopped,
     /// It ends a journal that a crash left without an end.
     Recovered,
+    /// Nothing waited at its wall time.
+    Quiet,
 }
 
 /// A frame but for its payload.
@@ -125,6 +127,7 @@ impl FrameHead {
             Kind::Rotated => 2,
             Kind::Stopped => 3,
             Kind::Recovered => 4,
+            Kind::Quiet => 5,
         });
         out.extend([0; 7]);
         out.extend(self.number.get().to_be_bytes());
@@ -145,11 +148,12 @@ impl FrameHead {
             2 => Kind::Rotated,
             3 => Kind::Stopped,
             4 => Kind::Recovered,
+            5 => Kind::Quiet,
             _ => return None,
         };
         let bounded = match kind {
             Kind::Uses => payload_bytes <= MAX_PAYLOAD_BYTES,
-            Kind::Rotated | Kind::Stopped | Kind::Recovered => payload_bytes == 0,
+            Kind::Rotated | Kind::Stopped | Kind::Recovered | Kind::Quiet => payload_bytes == 0,
         };
         if bytes[..4] != FRAME_MAGIC || bytes[9..16] != [0; 7] || !bounded {
             return None;

@@ -55,7 +55,7 @@ pub struct Found {
     pub header: Header,
     /// How many frames of uses it holds.
     pub frames: u64,
-    /// The wall time of its last frame of uses.
+    /// The wall time of its last frame of uses, or of the last behind it that says that nothing waited.
     pub last: Option<Time>,
     /// The start of the window of its uses, if it holds any.
     pub window: Option<Time>,
@@ -113,6 +113,8 @@ pub struct JournalReader {
     length: u64,
     at: u64,
     next: u64,
+    /// The wall time of the last frame that was read and is no end.
+    last: Option<Time>,
     ending: Option<Ending>,
 }
 
@@ -147,10 +149,10 @@ impl JournalReader {
             return Err(damaged);
         }
         let at = HEADER_BYTES as u64;
-        Ok(JournalReader { file, cover, header, length, at, next: 1, ending: None })
+        Ok(JournalReader { file, cover, header, length, at, next: 1, last: None, ending: None })
     }
 
-    /// The start of the window of a journal's uses, by its first whole frame, if it has one. For a journal whose
+    /// The start of the window of a journal's uses, by its first whole frame that has one. For a journal whose
     /// header cannot be believed.
     pub(super) fn window_behind_header(
         path: &Path,
@@ -159,7 +161,14 @@ impl JournalReader {
         let file = File::open(path).map_err(JournalError::io("open"))?;
         let length = file.metadata().map_err(JournalError::io("read"))?.len();
         let frames = Frames { file: &file, number, length, next: 1 };
-        Ok(frames.find(0)?.map(|(_, head)| head.window))
+        let mut at = 0;
+        while let Some((found, head)) = frames.find(at)? {
+            if head.kind != Kind::Quiet {
+                return Ok(Some(head.window));
+            }
+            at = found + frame_bytes(&head);
+        }
+        Ok(None)
     }
 
     /// What the journal says of itself.
@@ -174,30 +183,30 @@ impl JournalReader {
     /// [`JournalError::Damaged`] if what is next is no frame, or not the next, and a frame follows: the
     /// call after this one reads that. [`JournalError::Covered`] or [`JournalError::Io`].
     pub fn next_frame(&mut self) -> Result<Option<Frame>, JournalError> {
-        if self.at == self.length {
-            self.ending.get_or_insert(Ending::Unfinished { torn: 0 });
-            return Ok(None);
-        }
-        let (head, payload) = match self.frames().whole(self.at)? {
-            // Nothing is ever written behind an end.
-            Some(whole) if self.ending.is_none() && whole.0.sequence == self.next => whole,
-            _ => return self.pass_over(),
-        };
-        self.at += frame_bytes(&head);
-        self.next += 1;
-        let FrameHead { number, sequence, wall, window, .. } = head;
-        let ending = match head.kind {
-            Kind::Uses => {
-                let clear = self.cover.open(number, sequence, &payload);
-                let clear = clear.ok_or(JournalError::Covered { number, sequence })?;
-                return Ok(Some(Frame { sequence, wall, window, clear }));
+        while self.at < self.length {
+            let (head, payload) = match self.frames().whole(self.at)? {
+                // Nothing is ever written behind an end.
+                Some(whole) if self.ending.is_none() && whole.0.sequence == self.next => whole,
+                _ => return self.pass_over(),
+            };
+            self.at += frame_bytes(&head);
+            self.next += 1;
+            let FrameHead { number, sequence, wall, window, .. } = head;
+            match head.kind {
+                Kind::Uses => {
+                    self.last = Some(wall);
+                    let clear = self.cover.open(number, sequence, &payload);
+                    let clear = clear.ok_or(JournalError::Covered { number, sequence })?;
+                    return Ok(Some(Frame { sequence, wall, window, clear }));
+                }
+                Kind::Quiet => self.last = Some(wall),
+                Kind::Rotated => self.ending = Some(Ending::Rotated),
+                Kind::Stopped => self.ending = Some(Ending::Stopped),
+                Kind::Recovered => self.ending = Some(Ending::Recovered),
             }
-            Kind::Rotated => Ending::Rotated,
-            Kind::Stopped => Ending::Stopped,
-            Kind::Recovered => Ending::Recovered,
-        };
-        self.ending = Some(ending);
-        self.next_frame()
+        }
+        self.ending.get_or_insert(Ending::Unfinished { torn: 0 });
+        Ok(None)
     }
 
     /// How the journal ends; none before [`JournalReader::next_frame`] answered none.
@@ -211,11 +220,11 @@ impl JournalReader {
         &mut self,
         each: &mut impl FnMut(&Header, Frame),
     ) -> Result<Found, JournalError> {
-        let (mut frames, mut last, mut window, mut damaged_at) = (0, None, None, None);
+        let (mut frames, mut window, mut damaged_at) = (0, None, None);
         loop {
             match self.next_frame() {
                 Ok(Some(frame)) => {
-                    (frames, last, window) = (frames + 1, Some(frame.wall), Some(frame.window));
+                    (frames, window) = (frames + 1, Some(frame.window));
                     each(&self.header, frame);
                 }
                 Ok(None) => break,
@@ -226,7 +235,7 @@ impl JournalReader {
             }
         }
         let ending = self.ending.unwrap_or(Ending::Unfinished { torn: 0 });
-        let (header, whole, next) = (self.header, self.at, self.next);
+        let (header, last, whole, next) = (self.header, self.last, self.at, self.next);
         Ok(Found { header, frames, last, window, ending, damaged_at, whole, next })
     }
 

@@ -296,11 +296,19 @@ fn the_directory_lists_makes_and_removes_and_refuses_what_is_not_its_own() {
     let path = dir.path().join("usage");
     journals.set_aside(number(10)).unwrap();
     assert_eq!(journals.list().unwrap(), [2].map(number));
-    assert_eq!(journals.aside().unwrap(), ["usage-00000000000000000010.klj.damaged"]);
-    let half = path.join("usage-00000000000000000011.klj.tmp");
-    fs::write(&half, b"KL").unwrap();
-    assert_eq!(super::testing::journals(&path).list().unwrap().len(), 1);
-    assert!(!half.exists());
+    assert_eq!(journals.aside().unwrap(), [number(10)]);
+    assert!(path.join("usage-00000000000000000010.klj.damaged").exists());
+    assert_eq!(journals.roll().unwrap(), []);
+    let roll = [Listed { number: number(2), created: time(5) }];
+    journals.put_roll(&roll).unwrap();
+    assert_eq!((journals.roll().unwrap(), journals.list().unwrap().len()), (roll.to_vec(), 1));
+    fs::write(path.join("roll"), b"KLUR").unwrap();
+    assert_eq!(journals.roll().unwrap_err(), JournalError::DamagedRoll);
+    for half in ["usage-00000000000000000011.klj.tmp", "roll.tmp"].map(|name| path.join(name)) {
+        fs::write(&half, b"KL").unwrap();
+        assert_eq!(super::testing::journals(&path).list().unwrap().len(), 1);
+        assert!(!half.exists());
+    }
     for foreign in ["usage-1.klj", "usage-00000000000000000000.klj", "notes"] {
         fs::write(path.join(foreign), b"").unwrap();
         let error = Journals::open(&path, std::sync::Arc::new(super::testing::Glass)).unwrap_err();
@@ -321,6 +329,41 @@ fn journal(journals: &Journals, of: u64, first_of_run: bool, frames: &[i64], end
         Some(false) => writer.rotate(time(999), time(0)).unwrap(),
         None => {}
     }
+}
+
+#[test]
+fn a_gap_begins_no_earlier_than_when_nothing_waited() {
+    let (dir, journals) = room();
+    let mut writer = written(&journals, 1, &["one"]);
+    writer.quiet(time(500)).unwrap();
+    writer.quiet(time(600)).unwrap();
+    assert_eq!(writer.frames(), 1);
+    let (texts, found) = read(&journals);
+    assert_eq!(
+        (texts, found[0].frames, found[0].window),
+        (vec!["one".to_owned()], 1, Some(time(60)))
+    );
+    assert_eq!(gap_since(&found), Some(time(600)));
+    writer.append(time(700), time(60), b"two").unwrap();
+    assert_eq!(gap_since(&read(&journals).1), Some(time(700)));
+
+    // A quiet frame is of no window.
+    let mut writer = written(&journals, 2, &[]);
+    writer.quiet(time(800)).unwrap();
+    let (_, found) = read(&journals);
+    assert_eq!((found[1].frames, found[0].damaged_at), (0, None));
+    assert_eq!(gap_since(&found), Some(time(800)));
+    let headless = |window| {
+        let mut bytes = fs::read(file(&dir, 2)).unwrap();
+        bytes[20] ^= 1;
+        fs::write(file(&dir, 2), &bytes).unwrap();
+        assert_eq!(journals.headers().unwrap().1[0].window, window);
+        bytes[20] ^= 1;
+        fs::write(file(&dir, 2), bytes).unwrap();
+    };
+    headless(None);
+    writer.append(time(900), time(60), b"three").unwrap();
+    headless(Some(time(60)));
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub struct JournalWriter {
     file: Box<dyn AppendTo>,
     cover: Arc<dyn Cover>,
     sequence: u64,
+    frames: u64,
     length: u64,
     buffer: Vec<u8>,
 }
@@ -51,7 +52,7 @@ pub struct JournalWriter {
 impl fmt::Debug for JournalWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("JournalWriter");
-        shown.field("number", &self.number).field("frames", &self.sequence).finish_non_exhaustive()
+        shown.field("number", &self.number).field("frames", &self.frames).finish_non_exhaustive()
     }
 }
 
@@ -62,7 +63,7 @@ impl JournalWriter {
         cover: Arc<dyn Cover>,
     ) -> Self {
         let length = HEADER_BYTES as u64;
-        JournalWriter { number, file, cover, sequence: 0, length, buffer: Vec::new() }
+        JournalWriter { number, file, cover, sequence: 0, frames: 0, length, buffer: Vec::new() }
     }
 
     /// The journal's number.
@@ -71,10 +72,10 @@ impl JournalWriter {
         self.number
     }
 
-    /// How many frames it has.
+    /// How many frames of uses it has.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.sequence
+        self.frames
     }
 
     /// Bytes of the file.
@@ -92,6 +93,14 @@ impl JournalWriter {
     pub fn append(&mut self, wall: Time, window: Time, clear: &[u8]) -> io::Result<()> {
         let sealed = self.cover.seal(self.number, self.sequence + 1, clear);
         self.write(Kind::Uses, wall, window, &sealed)
+    }
+
+    /// Appends a frame that says that nothing waited at `wall`. When this returns it survives loss of power.
+    ///
+    /// # Errors
+    /// Whatever the file system answers.
+    pub fn quiet(&mut self, wall: Time) -> io::Result<()> {
+        self.write(Kind::Quiet, wall, wall, &[])
     }
 
     /// Ends the journal; another one follows.
@@ -124,6 +133,7 @@ impl JournalWriter {
         self.file.append(&self.buffer)?;
         self.file.sync()?;
         self.sequence = sequence;
+        self.frames += u64::from(kind == Kind::Uses);
         self.length += self.buffer.len() as u64;
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Durability;
 use crate::domain::ids::Position;
 use crate::ledger::durable::{AbortOnPanic, fail_stop};
-use crate::usage::journal::{Header, JournalError, JournalNumber, JournalWriter, Journals};
+use crate::usage::journal::{Header, JournalError, JournalNumber, JournalWriter, Journals, Listed};
 
 /// What the keeper works with.
 pub(super) struct Shelf {
@@ -17,21 +17,35 @@ pub(super) struct Shelf {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) head: Box<dyn Fn() -> Option<Position> + Send>,
     pub(super) durability: Durability,
+    /// The journals that there must be.
+    pub(super) roll: Vec<Listed>,
 }
 
 impl Shelf {
+    /// Makes a journal, and puts it on the roll before it can hold uses.
     pub(super) fn make(
-        &self,
+        &mut self,
         number: JournalNumber,
         first_of_run: bool,
     ) -> Result<JournalWriter, JournalError> {
-        self.journals.create(&Header {
+        let header = Header {
             number,
             head: (self.head)(),
             created: self.clock.wall(),
             durability: self.durability,
             first_of_run,
-        })
+        };
+        let journal = self.journals.create(&header)?;
+        self.roll.push(Listed::from(&header));
+        self.journals.put_roll(&self.roll)?;
+        Ok(journal)
+    }
+
+    /// Removes journals, which are taken off the roll before.
+    fn remove(&mut self, numbers: &[JournalNumber]) -> Result<(), JournalError> {
+        self.roll.retain(|listed| !numbers.contains(&listed.number));
+        self.journals.put_roll(&self.roll)?;
+        self.journals.remove(numbers)
     }
 }
 
@@ -51,7 +65,7 @@ impl Keeper {
         let (orders, ordered) = mpsc::channel();
         let (done, made) = mpsc::channel();
         let thread = std::thread::Builder::new().name("usage-journals".to_owned());
-        let thread = thread.spawn(move || keep(&shelf, &ordered, &done))?;
+        let thread = thread.spawn(move || keep(shelf, &ordered, &done))?;
         Ok(Keeper { orders: Some(orders), made, thread: Some(thread) })
     }
 
@@ -89,7 +103,7 @@ impl Drop for Keeper {
     }
 }
 
-fn keep(shelf: &Shelf, ordered: &Receiver<Order>, done: &Sender<JournalWriter>) {
+fn keep(mut shelf: Shelf, ordered: &Receiver<Order>, done: &Sender<JournalWriter>) {
     let _guard = AbortOnPanic("the keeper of usage journals panicked");
     for order in ordered {
         match order {
@@ -100,7 +114,7 @@ fn keep(shelf: &Shelf, ordered: &Receiver<Order>, done: &Sender<JournalWriter>) 
             },
             Order::Remove(numbers) => {
                 // Nothing is lost: what is left is on record, and the next start has it removed.
-                if let Err(error) = shelf.journals.remove(&numbers) {
+                if let Err(error) = shelf.remove(&numbers) {
                     tracing::error!(%error, "usage journals on record could not be removed");
                 }
             }

@@ -15,10 +15,14 @@ use crate::config::Durability;
 use crate::domain::time::Time;
 use crate::domain::usage::window_start;
 use crate::ledger::durable::{AbortOnPanic, fail_stop};
-use crate::usage::journal::{Found, JournalError, JournalNumber, JournalWriter};
+use crate::usage::journal::{Found, JournalError, JournalNumber, JournalWriter, Listed};
 
 /// How long the thread waits for a first use before it looks whether a window has passed.
 const PARKED: Duration = Duration::from_secs(1);
+
+/// How long there may be no frame before one says that nothing waited: a gap that a crash leaves behind a quiet night
+/// should not be as long as the night.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// Bytes of a payload's room that are kept between flushes.
 const KEPT_BYTES: usize = 1024 * 1024;
@@ -50,6 +54,8 @@ pub(super) struct RecorderThread<F: Fold> {
     payload: Vec<u8>,
     /// The wall time of the last flush that is durable as a whole.
     durable: Time,
+    /// The monotonic time of the last frame.
+    appended: Duration,
 }
 
 impl<F: Fold> RecorderThread<F> {
@@ -68,7 +74,8 @@ impl<F: Fold> RecorderThread<F> {
         let highest = found.iter().map(|journal| journal.header.number).max().max(recorded);
         let number = highest.map_or(JournalNumber::FIRST, JournalNumber::next);
         let durability = settings.durability;
-        let shelf = Shelf { journals, clock: Arc::clone(&clock), head, durability };
+        let roll = kept.iter().map(|found| Listed::from(&found.header)).collect();
+        let mut shelf = Shelf { journals, clock: Arc::clone(&clock), head, durability, roll };
         let journal = shelf.make(number, true)?;
         let empty = empty.iter().map(|journal| journal.header.number).collect::<Vec<_>>();
         shelf.journals.remove(&empty)?;
@@ -91,6 +98,7 @@ impl<F: Fold> RecorderThread<F> {
             taken: Taken::default(),
             payload: Vec::new(),
             durable: now,
+            appended: ended,
         };
         recorder.show_journals();
         Ok(recorder)
@@ -129,7 +137,7 @@ impl<F: Fold> RecorderThread<F> {
         let held = count > 0 || shed.is_some();
         if held {
             self.append_all(wall);
-            self.durable = wall;
+            (self.durable, self.appended) = (wall, began);
             let took = self.clock.monotonic().saturating_sub(began);
             let figures = &self.shared.figures;
             let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -137,6 +145,13 @@ impl<F: Fold> RecorderThread<F> {
             add(&figures.flushes, 1);
             add(&figures.entries, count as u64);
             add(&figures.shed, shed.map_or(0, |shed| shed.count));
+        }
+        let bounded = self.settings.durability == Durability::Bounded;
+        if !held && bounded && began.saturating_sub(self.appended) >= QUIET {
+            if let Err(error) = self.journal.quiet(wall) {
+                fail_stop(NOT_DURABLE, &error);
+            }
+            (self.durable, self.appended) = (wall, began);
         }
         self.shared.shards.made_durable(self.flush, &mut self.taken);
         self.shared.publish(self.flush);

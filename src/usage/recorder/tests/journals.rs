@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::house::*;
 use crate::config::{Durability, WhenBehind};
-use crate::usage::journal::testing::number;
+use crate::usage::journal::testing::{journals, number};
 use crate::usage::journal::{Ending, gap_since};
 use crate::usage::recorder::*;
 
@@ -26,8 +26,7 @@ fn check(house: &House, expected: u64) {
     uses.sort_unstable();
     assert!(uses.iter().map(|(it, _)| it.id).eq(0..expected), "lost or doubled");
     let mut windows = BTreeMap::new();
-    let journals = super::super::super::journal::testing::journals(house.dir.path());
-    let all = journals.read_all(|header, frame| {
+    let all = journals(house.dir.path()).read_all(|header, frame| {
         assert_eq!(*windows.entry(header.number).or_insert(frame.window), frame.window);
     });
     assert_eq!(all.unwrap(), found);
@@ -147,6 +146,22 @@ fn uses_ahead_of_the_clock_do_not_end_a_journal_each() {
 }
 
 #[test]
+fn in_each_minute_without_uses_it_is_said_that_nothing_waited() {
+    let house = house();
+    let (recorder, running) = house.start();
+    wait(&recorder, house.record(&recorder, 0));
+    for seconds in [59, 1, 59, 1, 3600] {
+        house.clock.advance(Duration::from_secs(seconds));
+        flush(&recorder);
+    }
+    let found = house.read().2;
+    assert_eq!(gap_since(&found), Some(house.clock.wall()), "as if it crashed now");
+    // One in the first journal's minute, none for the rest of it: the others are in the next.
+    assert_eq!(found.iter().map(|it| it.frames).sum::<u64>(), 1);
+    drop(running.stop());
+}
+
+#[test]
 fn a_journal_goes_when_it_is_on_record_and_61_seconds_have_passed() {
     for (sealed, seconds, goes) in
         [(true, 61, true), (true, 60, false), (false, 61, false), (false, 1000, false)]
@@ -166,6 +181,9 @@ fn a_journal_goes_when_it_is_on_record_and_61_seconds_have_passed() {
         let numbers: Vec<_> = house.read().2.iter().map(|it| it.header.number.get()).collect();
         let expected: &[u64] = if goes { &[2, 3] } else { &[1, 2, 3] };
         assert_eq!(numbers, expected, "sealed: {sealed}, after {seconds} s");
+        let roll = journals(house.dir.path()).roll().unwrap();
+        let listed: Vec<_> = roll.iter().map(|it| it.number.get()).collect();
+        assert_eq!(listed, expected, "each that is there is on the roll, and no other");
     }
 }
 
