@@ -16,10 +16,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::app::error::AppError;
+use crate::app::own_command::{self, WriterGone};
 use crate::app::sealing;
 use crate::app::uses::sealing_state::UseSealingState;
-use crate::domain::command::{Act, Command};
-use crate::domain::event::{Actor, EventKind, Mechanism};
+use crate::domain::command::Act;
+use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountRef, KeyId};
 use crate::domain::personal::Personal;
 use crate::domain::sealed::Private;
@@ -28,7 +29,6 @@ use crate::domain::time::Time;
 use crate::domain::usage::rules::{RecordUnknown, RecordUses};
 use crate::domain::usage::used::{UnknownKeyTried, UsageGap, UsedWindow};
 use crate::ledger::durable::AbortOnPanic;
-use crate::ledger::lanes::{Lane, NotTaken, Refused};
 use crate::ledger::writer::{Answer, WriterHandle};
 use crate::random::Random;
 use crate::usage::open_windows::{Part, Whose};
@@ -37,9 +37,6 @@ use crate::vault::{Scope, Vault};
 /// Windows that are sealed and handed to the writer together: a sixteenth of the background lane, so that
 /// a commit has enough of them and other background work has room.
 const BATCH: usize = 256;
-
-/// How long to wait when the background lane is full.
-const LANE_FULL: Duration = Duration::from_millis(5);
 
 /// An ended journal, ready to go on record.
 #[derive(Debug)]
@@ -168,6 +165,12 @@ struct Work {
 /// Nothing more goes on record: the writer has stopped, or the sealer was dropped.
 struct Stopped;
 
+impl From<WriterGone> for Stopped {
+    fn from(_: WriterGone) -> Self {
+        Stopped
+    }
+}
+
 impl Work {
     fn run(&self, ended: &Receiver<Ended>) {
         let _guard = AbortOnPanic("the sealer of uses panicked");
@@ -202,7 +205,8 @@ impl Work {
             }
         }
         for gap in gaps {
-            whole &= self.wait_for(self.submit(Act::RecordGap(gap))?)?;
+            whole &=
+                self.wait_for(own_command::submit_behind(&self.writer, Act::RecordGap(gap))?)?;
         }
         Ok(whole)
     }
@@ -214,7 +218,7 @@ impl Work {
         let mut answers = Vec::with_capacity(batch.len());
         for (part, scope) in batch.iter().zip(&scopes) {
             match self.act(journal, part, scope) {
-                Ok(act) => answers.push(self.submit(act)?),
+                Ok(act) => answers.push(own_command::submit_behind(&self.writer, act)?),
                 Err(error) => {
                     tracing::error!(journal, part = part.number, %error, "uses cannot be sealed");
                     self.state.note_done(false);
@@ -262,22 +266,6 @@ impl Work {
         }
         let (data_keys, random) = (&self.vault.data_keys, &*self.random);
         sealing::seal_under(data_keys, random, scope, subject, kind, personal).map(Some)
-    }
-
-    /// Hands an act to the writer, behind all commands; waits while the lane is full.
-    fn submit(&self, act: Act) -> Result<oneshot::Receiver<Answer>, Stopped> {
-        let actor = Actor { caller: None, mechanism: Mechanism::Service };
-        let mut command = Command { act, actor, trace_id: None, request: None };
-        loop {
-            match self.writer.offer(Lane::Background, command) {
-                Ok(answer) => return Ok(answer),
-                Err(Refused { why: NotTaken::Closed, .. }) => return Err(Stopped),
-                Err(Refused { why: NotTaken::Full, entry }) => {
-                    command = *entry;
-                    thread::park_timeout(LANE_FULL);
-                }
-            }
-        }
     }
 
     /// Whether it was done; false if a rule refused.
