@@ -9,6 +9,7 @@ pub mod call;
 pub mod callers;
 pub mod check;
 pub mod checkpoint;
+pub mod conduct;
 pub mod create_key;
 pub mod drain;
 pub mod error;
@@ -55,6 +56,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::app::audit::Audit;
+use crate::app::conduct::Conduct;
 use crate::app::drain::Drain;
 use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
@@ -91,6 +93,7 @@ pub struct App {
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,
     pub(crate) audit: Audit,
+    pub(crate) conduct: Arc<Conduct>,
     pub(crate) drain: Drain,
     pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.

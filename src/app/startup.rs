@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
 use crate::app::audit::Audit;
 use crate::app::backup;
+use crate::app::conduct::{self, ConductKeeper};
 use crate::app::drain::Drain;
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::proofs;
@@ -98,12 +99,13 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: scrub, tiles, recording of uses, snapshots, usage projection, writer, anchor,
-/// ledger, lock.
+/// What is closed last, in this order: scrub, tiles, records of conduct, recording of uses, snapshots, usage projection,
+/// writer, anchor, ledger, lock.
 #[derive(Debug)]
 pub struct Closing {
     scrub: Option<Scrub>,
     tiles: Option<TileKeeper>,
+    conduct: Option<ConductKeeper>,
     uses: Option<UsesClosing>,
     examiner: Option<Examiner>,
     writer: WriterHandle,
@@ -137,6 +139,9 @@ impl Closing {
     /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
     pub fn close(self) -> Result<(), StartError> {
         drop((self.scrub, self.tiles, self.examiner));
+        if let Some(conduct) = self.conduct {
+            conduct.finish();
+        }
         if let Some(uses) = self.uses {
             uses.close();
         }
@@ -172,9 +177,21 @@ pub fn open(
     opened.closing.uses = Some(uses::start(&opened.app, &usage, &config.usage)?);
     let (tiles, keys) = (opened.closing.data_dir.tiles(), opened.closing.data_dir.keys());
     opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &keys, &config.audit)?);
+    opened.closing.conduct = Some(start_conduct(&opened.app)?);
     start_scrub(&mut opened, config)?;
     start_projector(&mut opened)?;
     Ok(opened)
+}
+
+fn start_conduct(app: &App) -> Result<ConductKeeper, StartError> {
+    let setup = conduct::Setup {
+        conduct: Arc::clone(&app.conduct),
+        writer: app.writer.clone(),
+        vault: Arc::clone(&app.vault),
+        random: Arc::clone(&app.random),
+        clock: Arc::clone(&app.clock),
+    };
+    Ok(ConductKeeper::start(setup)?)
 }
 
 fn start_projector(opened: &mut Opened) -> Result<(), StartError> {
@@ -287,6 +304,7 @@ pub(crate) fn open_existing(
         random,
         backup_room: backup::one_backup(),
         audit: Audit::default(),
+        conduct: Arc::default(),
         drain: Drain::default(),
         notices: config.notices,
         recording: OnceLock::new(),
@@ -298,6 +316,7 @@ pub(crate) fn open_existing(
     let closing = Closing {
         scrub: None,
         tiles: None,
+        conduct: None,
         uses: None,
         examiner,
         writer,

@@ -45,6 +45,7 @@ macro_rules! api_enums {
 api_enums! {
     AccountStatus "ACCOUNT_STATUS_",
     DenialReason "DENIAL_REASON_",
+    ErrorReason "ERROR_REASON_",
     EventKind "EVENT_KIND_",
     Granularity "GRANULARITY_",
     GroupBy "GROUP_BY_",
@@ -102,6 +103,7 @@ mod tests {
         }
         check::<v1::AccountStatus>();
         check::<v1::DenialReason>();
+        check::<v1::ErrorReason>();
         check::<v1::Granularity>();
         check::<v1::GroupBy>();
         check::<v1::KeyProblem>();

@@ -251,7 +251,7 @@ fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -
     match event {
         Event::PolicyChanged(policy) => facts.put_policy(policy.clone()),
         Event::PepperRotated { version, check } => facts.put_pepper(*version, *check),
-        Event::ClockStepped { .. } => {}
+        Event::ClockStepped { .. } | Event::AuditRead(_) | Event::CallsRefused(_) => {}
         Event::UnknownKeyTried(tried) => {
             rules::unknown_follows(tried).then_some(())?;
             rules::note_journal(facts, tried.journal);

@@ -4,6 +4,7 @@ use crate::domain::account_rules;
 use crate::domain::account_rules::PutAccount;
 use crate::domain::caller_rules;
 use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
+use crate::domain::conduct::{self, RecordConduct};
 use crate::domain::event::{Actor, Event, Mechanism, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{PepperVersion, TraceId};
@@ -51,6 +52,8 @@ pub enum Act {
     RecordUnknown(RecordUnknown),
     /// Put on record that uses are missing.
     RecordGap(UsageGap),
+    /// Put on record what was read of the history, or refused.
+    RecordConduct(RecordConduct),
     /// Put plans and roles in force.
     SetPolicy(Policy),
     /// Put a pepper in force.
@@ -130,6 +133,7 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::RecordUses(uses) => rules::decide_uses(facts, uses),
         Act::RecordUnknown(unknown) => Ok(rules::decide_unknown(unknown)),
         Act::RecordGap(gap) => Ok(rules::decide_gap(*gap)),
+        Act::RecordConduct(record) => Ok(conduct::decide(record)),
         Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
         Act::RestoreLog(restored) => log_state::decide_restored(facts, restored),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::account::AccountState;
 use crate::domain::caller::Roles;
+use crate::domain::conduct::{AuditRead, CallsRefused};
 use crate::domain::ids::{CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
@@ -142,6 +143,10 @@ pub enum Event {
     LogRestored(LogRestored),
     /// What a restore lost, or the first part of it, was resolved.
     LossResolved(LossResolved),
+    /// Somebody read the history, so often within one window of time.
+    AuditRead(Box<AuditRead>),
+    /// Calls were refused, so often within one window of time.
+    CallsRefused(Box<CallsRefused>),
 }
 
 macro_rules! kinds {
@@ -181,6 +186,8 @@ kinds! {
     ClockStepped = 62,
     LogRestored = 63,
     LossResolved = 64,
+    AuditRead = 70,
+    CallsRefused = 71,
 }
 
 impl EventKind {
@@ -216,6 +223,8 @@ impl Event {
             Event::ClockStepped { .. } => EventKind::ClockStepped,
             Event::LogRestored(_) => EventKind::LogRestored,
             Event::LossResolved(_) => EventKind::LossResolved,
+            Event::AuditRead(_) => EventKind::AuditRead,
+            Event::CallsRefused(_) => EventKind::CallsRefused,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod base62;
 pub mod caller;
 pub mod caller_rules;
 pub mod command;
+pub mod conduct;
 pub mod denials;
 pub mod event;
 pub mod facts;

@@ -30,6 +30,9 @@ pub enum Bound {
     OwnOnly,
 }
 
+/// The RPC that each call of a key's holder costs.
+pub const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
+
 const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analyst]);
 const ACCOUNT_READERS: Rule =
     Rule::Roles(&[Role::Provisioner, Role::Issuer, Role::Auditor, Role::Analyst]);
@@ -41,7 +44,7 @@ const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
 const RULES: [(&str, Rule, Bound); 36] = [
-    ("/keyledger.v1.KeyService/Authenticate", Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
+    (AUTHENTICATE, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
     ("/keyledger.v1.KeyService/ListKeys", KEY_READERS, Bound::Refused),
@@ -91,10 +94,33 @@ const RULES: [(&str, Rule, Bound); 36] = [
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Rule::AnyCaller, Bound::NoTenant),
 ];
 
-/// The rule for the RPC of that path; none if there is no such RPC.
+/// What manages: RPCs that change something, and the one that takes all data away. Whatever they refuse goes on
+/// record.
+const MANAGING: [&str; 12] = [
+    "/keyledger.v1.KeyService/CreateKey",
+    "/keyledger.v1.KeyService/UpdateKey",
+    "/keyledger.v1.KeyService/DisableKey",
+    "/keyledger.v1.KeyService/EnableKey",
+    "/keyledger.v1.KeyService/RotateKey",
+    "/keyledger.v1.KeyService/RevokeKey",
+    "/keyledger.v1.KeyService/ReportLeakedKey",
+    "/keyledger.v1.AccountService/PutAccount",
+    "/keyledger.v1.AdminService/Backup",
+    "/keyledger.v1.AdminService/CreateCaller",
+    "/keyledger.v1.AdminService/RotateCaller",
+    "/keyledger.v1.AdminService/RevokeCaller",
+];
+
+/// The RPC of that path as the table has it, and its rule; none if there is no such RPC.
 #[must_use]
-pub fn rule(path: &str) -> Option<Rule> {
-    RULES.iter().find(|(known, ..)| *known == path).map(|(_, rule, _)| *rule)
+pub fn find(path: &str) -> Option<(&'static str, Rule)> {
+    RULES.iter().find(|(known, ..)| *known == path).map(|(known, rule, _)| (*known, *rule))
+}
+
+/// Whether the RPC of that path manages: see [`MANAGING`].
+#[must_use]
+pub fn manages(path: &str) -> bool {
+    MANAGING.contains(&path)
 }
 
 /// The whole table: path, rule, and what a caller bound to tenants gets about another tenant. The
@@ -112,6 +138,27 @@ mod tests {
 
     use super::*;
     use crate::proto::FILE_DESCRIPTOR_SET;
+
+    fn rule(path: &str) -> Option<Rule> {
+        find(path).map(|(_, rule)| rule)
+    }
+
+    /// An RPC that changes something takes a `request_id`.
+    #[test]
+    fn what_changes_something_manages_and_a_backup_does() {
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("descriptors decode");
+        let messages = files.file.iter().flat_map(|file| &file.message_type);
+        let named = messages.filter(|message| {
+            message.field.iter().any(|field| field.name() == "request_id")
+                && message.name().ends_with("Request")
+        });
+        let mut changing: BTreeSet<_> =
+            named.filter_map(|message| message.name().strip_suffix("Request")).collect();
+        changing.insert("Backup");
+        let managing = MANAGING.iter().filter_map(|path| path.rsplit('/').next());
+        assert_eq!(managing.collect::<BTreeSet<_>>(), changing);
+        assert!(MANAGING.iter().all(|path| find(path).is_some()));
+    }
 
     fn served_by_us() -> BTreeSet<String> {
         let files =

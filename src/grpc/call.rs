@@ -1,15 +1,17 @@
 //! What a call brings besides its message: who asks, in which trace, under which name of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use http::HeaderMap;
 use prost::Message;
-use tonic::Request;
 use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request};
 
 use crate::app::call::{Call, NamedRequest};
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::domain::ids::TraceId;
+use crate::domain::conduct::Named;
+use crate::domain::ids::{AccountId, CallerId, KeyId, TenantId, TraceId};
 use crate::domain::requests::Method;
 use crate::grpc::decode::{Violations, decode};
 use crate::proto::v1;
@@ -26,10 +28,46 @@ pub(super) fn identity<M>(request: &Request<M>) -> Result<Arc<Identity>, AppErro
     })
 }
 
+/// What a call named, told to the gate by the handler that has read it, in case the call is refused. Only what is
+/// well-formed is told: text that a caller put in the wrong field may be a secret.
+#[derive(Clone, Debug, Default)]
+pub(super) struct NamedByCall(Arc<OnceLock<Named>>);
+
+impl NamedByCall {
+    /// What was told; nothing if it was not read.
+    pub(super) fn get(&self) -> Named {
+        self.0.get().cloned().unwrap_or_default()
+    }
+
+    /// Tells what the call of these extensions names.
+    pub(super) fn tell(extensions: &Extensions, named: impl FnOnce() -> Named) {
+        if let Some(told) = extensions.get::<NamedByCall>() {
+            told.0.get_or_init(named);
+        }
+    }
+}
+
+/// A tenant and an account of it.
+pub(super) fn named_account(tenant: &str, account: &str) -> Named {
+    let (tenant, account) = (TenantId::parse(tenant).ok(), AccountId::parse(account).ok());
+    Named { tenant, account, ..Named::default() }
+}
+
+fn named_key(key: &str) -> Named {
+    Named { key: KeyId::parse(key), ..Named::default() }
+}
+
+fn named_caller(caller: &str) -> Named {
+    Named { caller: CallerId::parse(caller), ..Named::default() }
+}
+
 /// A request that changes something.
 pub(super) trait Changing: Message {
     /// Which RPC it is the request of.
     const METHOD: Method;
+
+    /// What it names.
+    fn named(&self) -> Named;
 
     /// The name the caller gave to the call; empty if it gave none.
     fn request_id(&mut self) -> &mut String;
@@ -39,9 +77,14 @@ pub(super) trait Changing: Message {
 }
 
 macro_rules! changing {
-    ($($message:ident of $method:ident),+ $(,)?) => {
+    ($($message:ident of $method:ident names $named:expr;)+) => {
         $(impl Changing for v1::$message {
             const METHOD: Method = Method::$method;
+
+            fn named(&self) -> Named {
+                let named: fn(&Self) -> Named = $named;
+                named(self)
+            }
 
             fn request_id(&mut self) -> &mut String {
                 &mut self.request_id
@@ -55,17 +98,24 @@ macro_rules! changing {
 }
 
 changing! {
-    PutAccountRequest of PutAccount,
-    CreateKeyRequest of CreateKey,
-    UpdateKeyRequest of UpdateKey,
-    DisableKeyRequest of DisableKey,
-    EnableKeyRequest of EnableKey,
-    RotateKeyRequest of RotateKey,
-    RevokeKeyRequest of RevokeKey,
-    ReportLeakedKeyRequest of ReportLeakedKey,
-    CreateCallerRequest of CreateCaller,
-    RotateCallerRequest of RotateCaller,
-    RevokeCallerRequest of RevokeCaller,
+    PutAccountRequest of PutAccount names |put| {
+        let account = put.account.as_ref();
+        account.map_or_else(Named::default, |put| named_account(&put.tenant_id, &put.account_id))
+    };
+    CreateKeyRequest of CreateKey names |create| {
+        named_account(&create.tenant_id, &create.account_id)
+    };
+    UpdateKeyRequest of UpdateKey names |update| {
+        update.key.as_ref().map_or_else(Named::default, |key| named_key(&key.key_id))
+    };
+    DisableKeyRequest of DisableKey names |disable| named_key(&disable.key_id);
+    EnableKeyRequest of EnableKey names |enable| named_key(&enable.key_id);
+    RotateKeyRequest of RotateKey names |rotate| named_key(&rotate.key_id);
+    RevokeKeyRequest of RevokeKey names |revoke| named_key(&revoke.key_id);
+    ReportLeakedKeyRequest of ReportLeakedKey names |_| Named::default();
+    CreateCallerRequest of CreateCaller names |_| Named::default();
+    RotateCallerRequest of RotateCaller names |rotate| named_caller(&rotate.caller_id);
+    RevokeCallerRequest of RevokeCaller names |revoke| named_caller(&revoke.caller_id);
 }
 
 /// A changing call whose message is yet to be read.
@@ -87,6 +137,7 @@ impl<M: Changing> Incoming<M> {
     pub(super) fn of(request: Request<M>) -> Result<Self, AppError> {
         let identity = identity(&request)?;
         let trace_id = trace_id(request.metadata());
+        NamedByCall::tell(request.extensions(), || request.get_ref().named());
         Ok(Incoming { identity, trace_id, message: request.into_inner() })
     }
 
@@ -123,7 +174,12 @@ impl<M: Changing> Incoming<M> {
 /// The trace of a call, from `traceparent` as W3C Trace Context has it: `version-trace-parent-flags`
 /// in lower-case hexadecimal. One that breaks the rules counts as none.
 pub(super) fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
-    let mut values = metadata.get_all("traceparent").iter();
+    trace_id_of(metadata.as_ref())
+}
+
+/// As [`trace_id`], from the headers that the metadata came in.
+pub(super) fn trace_id_of(headers: &HeaderMap) -> Option<TraceId> {
+    let mut values = headers.get_all("traceparent").iter();
     let value = values.next().filter(|_| values.next().is_none())?;
     let mut parts = value.to_str().ok()?.split('-');
     let (version, trace) = (hex(parts.next()?, 2)?, hex(parts.next()?, 32)?);

@@ -1,5 +1,6 @@
 //! Events of the log as messages of the wire.
 
+mod conduct;
 mod usage;
 
 use std::fmt::Write as _;
@@ -144,6 +145,8 @@ fn kind(event: &Event) -> Kind {
         }),
         Event::LogRestored(restored) => Kind::LogRestored(log_restored(restored)),
         Event::LossResolved(resolved) => Kind::LossResolved(loss_resolved(resolved)),
+        Event::AuditRead(read) => Kind::AuditRead(conduct::audit_read(read)),
+        Event::CallsRefused(refused) => Kind::CallsRefused(conduct::calls_refused(refused)),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The gate in front of every RPC: the rule of the RPC, then the bound on calls under way, then the
-//! caller's credential, then its role. What is cheap to refuse is refused first.
+//! caller's credential, then its role. What is cheap to refuse is refused first. Refusals that are to go
+//! on record are noted here, whoever refused: the only place that knows the caller and the answer of every call.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,14 +13,20 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Status;
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::domain::conduct::Refused;
+use crate::domain::conduct::window::RefusedOne;
+use crate::domain::ids::{CallerId, TraceId};
 use crate::grpc::access::{self, Rule};
+use crate::grpc::call::{NamedByCall, trace_id_of};
 use crate::grpc::status;
+use crate::proto::v1::ErrorReason;
 
 /// When to come back to a server that had too many calls under way: it does most within this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -30,23 +39,33 @@ const WITHOUT_CALLER: usize = 64;
 /// is done all the same.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
 
-/// Tells who a credential belongs to.
-pub trait Recognise: Send + Sync + 'static {
+/// Knows callers by their credentials, and notes what calls were refused.
+pub trait Callers: Send + Sync + 'static {
     /// The caller of that credential.
     ///
     /// # Errors
     /// [`AppError::CredentialInvalid`] for every credential that does not work.
     fn recognise(&self, credential: &str) -> Result<Identity, AppError>;
+
+    /// Notes a refused call, for the record.
+    fn note_refused(&self, one: RefusedOne);
 }
 
-impl Recognise for App {
+impl Callers for App {
     fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
         self.identify(credential)
+    }
+
+    fn note_refused(&self, one: RefusedOne) {
+        App::note_refused(self, one);
     }
 }
 
 /// Puts a [`Gate`] in front of a service. All gates of one layer share one bound.
-pub struct AccessLayer<I> {
+pub struct AccessLayer<I>(Arc<Shared<I>>);
+
+/// What the gates of one layer share.
+struct Shared<I> {
     callers: Arc<I>,
     room: Arc<Semaphore>,
     /// Calls that no caller stands behind have a room of their own, so that they cannot fill the
@@ -60,23 +79,20 @@ impl<I> AccessLayer<I> {
     #[must_use]
     pub fn new(callers: Arc<I>, in_flight: usize) -> Self {
         let room = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
-        AccessLayer { callers, room, open_room: Arc::new(Semaphore::new(WITHOUT_CALLER)) }
+        let open_room = Arc::new(Semaphore::new(WITHOUT_CALLER));
+        AccessLayer(Arc::new(Shared { callers, room, open_room }))
     }
 }
 
 impl<I> Clone for AccessLayer<I> {
     fn clone(&self) -> Self {
-        AccessLayer {
-            callers: Arc::clone(&self.callers),
-            room: Arc::clone(&self.room),
-            open_room: Arc::clone(&self.open_room),
-        }
+        AccessLayer(Arc::clone(&self.0))
     }
 }
 
 impl<I> fmt::Debug for AccessLayer<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AccessLayer").field("room", &self.room).finish_non_exhaustive()
+        f.debug_struct("AccessLayer").field("room", &self.0.room).finish_non_exhaustive()
     }
 }
 
@@ -105,12 +121,41 @@ impl<I, S: Clone> Clone for Gate<I, S> {
 /// A call that was let through. Its room is free again when this is dropped.
 struct Admitted {
     rule: Rule,
+    known: Known,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl<I: Recognise> AccessLayer<I> {
+/// What is known of a call besides its answer, in case that is a refusal.
+struct Known {
+    path: &'static str,
+    caller: Option<CallerId>,
+    /// None of an Authenticate that comes through: there are many of them, and hardly any is refused.
+    particulars: Option<Particulars>,
+}
+
+/// The particulars of a call.
+struct Particulars {
+    trace_id: Option<TraceId>,
+    source: Option<IpAddr>,
+    named: NamedByCall,
+}
+
+impl Particulars {
+    fn of<B>(request: &Request<B>) -> Self {
+        let peer =
+            request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let source = peer.map(|address| address.ip().to_canonical());
+        Particulars {
+            trace_id: trace_id_of(request.headers()),
+            source,
+            named: NamedByCall::default(),
+        }
+    }
+}
+
+impl<I: Callers> Shared<I> {
     fn admit<B>(&self, request: &mut Request<B>) -> Result<Admitted, Status> {
-        let rule = access::rule(request.uri().path()).ok_or_else(status::no_such_rpc)?;
+        let (path, rule) = access::find(request.uri().path()).ok_or_else(status::no_such_rpc)?;
         let room = match rule {
             Rule::Open => None,
             Rule::KeyItself => Some(&self.open_room),
@@ -118,26 +163,88 @@ impl<I: Recognise> AccessLayer<I> {
         };
         let room = room.map(|room| Arc::clone(room).try_acquire_owned()).transpose();
         let room = room.map_err(|_| overloaded())?;
-        let identity = match rule {
-            Rule::Open | Rule::KeyItself => None,
-            Rule::AnyCaller | Rule::Roles(_) => Some(self.caller(request.headers())?),
-        };
-        if let (Rule::Roles(roles), Some(identity)) = (rule, &identity)
-            && !identity.has_any_role(roles)
-        {
-            return Err(status::of(&AppError::RoleMissing { allowed: roles }, None));
-        }
-        if let Some(identity) = identity {
+        let mut known = Known { path, caller: None, particulars: None };
+        if let Rule::AnyCaller | Rule::Roles(_) = rule {
+            if path != access::AUTHENTICATE {
+                let particulars = Particulars::of(request);
+                request.extensions_mut().insert(particulars.named.clone());
+                known.particulars = Some(particulars);
+            }
+            let identity = self.caller(request.headers(), rule, &mut known);
+            let identity = identity.map_err(|error| {
+                known.particulars.get_or_insert_with(|| Particulars::of(request));
+                let refused = status::of(&error, None);
+                self.note(&known, &refused);
+                refused
+            })?;
             request.extensions_mut().insert(Arc::new(identity));
         }
-        Ok(Admitted { rule, _room: room })
+        Ok(Admitted { rule, known, _room: room })
     }
 
-    fn caller(&self, headers: &HeaderMap) -> Result<Identity, Status> {
-        let credential = bearer(headers).and_then(|text| text.ok_or(AppError::CredentialMissing));
-        let identity = credential.and_then(|text| self.callers.recognise(text));
-        identity.map_err(|error| status::of(&error, None))
+    /// Who calls, if its roles allow it.
+    fn caller(
+        &self,
+        headers: &HeaderMap,
+        rule: Rule,
+        known: &mut Known,
+    ) -> Result<Identity, AppError> {
+        let credential = bearer(headers)?.ok_or(AppError::CredentialMissing)?;
+        let identity = self.callers.recognise(credential)?;
+        known.caller = Some(identity.id);
+        match rule {
+            Rule::Roles(allowed) if !identity.has_any_role(allowed) => {
+                Err(AppError::RoleMissing { allowed })
+            }
+            _ => Ok(identity),
+        }
     }
+
+    /// Notes what a call was answered, if it is a refusal that goes on record.
+    fn note(&self, known: &Known, answer: &Status) {
+        let Some(reason) = status::reason_of(answer) else { return };
+        if !goes_on_record(known.path, answer.code(), reason) {
+            return;
+        }
+        let Known { path, caller, particulars } = known;
+        let reason = u32::try_from(i32::from(reason)).unwrap_or(0);
+        let refused = Refused { caller: *caller, rpc: Cow::Borrowed(name(path)), reason };
+        let particulars = particulars.as_ref();
+        self.callers.note_refused(RefusedOne {
+            refused,
+            named: particulars.map(|known| known.named.get()).unwrap_or_default(),
+            trace_id: particulars.and_then(|known| known.trace_id),
+            source: particulars.and_then(|known| known.source),
+        });
+    }
+}
+
+/// Whether that answer goes on record as a refusal: it is about who asks, or the RPC manages and the call was not
+/// done for what it asks. That we could not is none.
+fn goes_on_record(path: &str, code: Code, reason: ErrorReason) -> bool {
+    let of_who_asks = matches!(
+        reason,
+        ErrorReason::CallerCredentialMissing
+            | ErrorReason::CallerCredentialInvalid
+            | ErrorReason::RoleMissing
+            | ErrorReason::TenantNotAllowed
+    );
+    let of_what_is_asked = matches!(
+        code,
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+    );
+    of_who_asks || (of_what_is_asked && access::manages(path))
+}
+
+/// The name of an RPC as it goes on record: `KeyService/CreateKey`, and whole if it is not one of keyledger's.
+fn name(path: &'static str) -> &'static str {
+    path.strip_prefix("/keyledger.v1.").or_else(|| path.strip_prefix('/')).unwrap_or(path)
 }
 
 fn overloaded() -> Status {
@@ -160,7 +267,7 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AppError> {
 
 impl<I, S, B, R> Service<Request<B>> for Gate<I, S>
 where
-    I: Recognise,
+    I: Callers,
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
     R: Default,
@@ -174,15 +281,21 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.access.admit(&mut request) {
+        match self.access.0.admit(&mut request) {
             Ok(admitted) => {
-                let answer = self.inner.call(request);
+                let (answer, access) = (self.inner.call(request), self.access.clone());
                 Box::pin(async move {
                     if !admitted.is_ours() {
                         return answer.await;
                     }
                     match tokio::time::timeout(LONGEST_CALL, answer).await {
-                        Ok(answer) => Ok(completed(answer?)),
+                        Ok(answer) => {
+                            let answer = completed(answer?);
+                            if let Some(status) = answer.extensions().get::<Status>() {
+                                access.0.note(&admitted.known, status);
+                            }
+                            Ok(answer)
+                        }
                         Err(_) => Ok(status::of(&AppError::TooSlow, None).into_http()),
                     }
                 })

@@ -19,11 +19,13 @@ const WHO_AM_I: &str = "/keyledger.v1.KeyService/WhoAmI";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
-/// Knows the callers `analyst` and `admin` by credentials of the same text.
-#[derive(Debug)]
-struct Two;
+/// Knows the callers `analyst` and `admin` by credentials of the same text, and keeps what was noted.
+#[derive(Debug, Default)]
+struct Two {
+    refused: Mutex<Vec<RefusedOne>>,
+}
 
-impl Recognise for Two {
+impl Callers for Two {
     fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
         let roles = match credential {
             "analyst" => Roles::of(&[Role::Analyst]),
@@ -42,6 +44,10 @@ impl Recognise for Two {
             personal_at: Position::FIRST,
         };
         Ok(Identity { id: CallerId([1; 12]), tag: caller.tag.clone(), caller: Arc::new(caller) })
+    }
+
+    fn note_refused(&self, one: RefusedOne) {
+        self.refused.lock().expect("no panic").push(one);
     }
 }
 
@@ -80,7 +86,7 @@ fn request(path: &str, authorization: &[&str]) -> Request<()> {
 fn gate(status: Status) -> (Gate<Two, Inner>, Arc<Mutex<Vec<bool>>>) {
     let inner = Inner { seen: Arc::default(), status };
     let seen = Arc::clone(&inner.seen);
-    (AccessLayer::new(Arc::new(Two), 1).layer(inner), seen)
+    (AccessLayer::new(Arc::new(Two::default()), 1).layer(inner), seen)
 }
 
 /// What a call is answered: its code and reason, and whether it came through with an identity.
@@ -190,7 +196,7 @@ impl Service<Request<()>> for Slow {
 #[tokio::test]
 async fn calls_beyond_the_bound_are_refused_before_their_credential_is_looked_at() {
     let (tell, told) = oneshot::channel();
-    let mut gate = AccessLayer::new(Arc::new(Two), 1).layer(Slow(Some(told)));
+    let mut gate = AccessLayer::new(Arc::new(Two::default()), 1).layer(Slow(Some(told)));
     let first = gate.call(request(GET_KEY, &["Bearer admin"]));
     for authorization in [&["Bearer admin"][..], &[]] {
         let answer = gate.call(request(GET_KEY, authorization)).await.expect("an answer");
@@ -215,7 +221,7 @@ fn told_code(answer: &Response<()>) -> Code {
 #[tokio::test]
 async fn a_call_that_is_dropped_or_refused_gives_its_room_back() {
     let (_tell, told) = oneshot::channel();
-    let mut gate = AccessLayer::new(Arc::new(Two), 1).layer(Slow(Some(told)));
+    let mut gate = AccessLayer::new(Arc::new(Two::default()), 1).layer(Slow(Some(told)));
     drop(gate.call(request(GET_KEY, &["Bearer admin"])));
     let refused = gate.call(request(GET_KEY, &["Bearer nobody"])).await.expect("an answer");
     assert_eq!(told_code(&refused), Code::Unauthenticated);
@@ -235,4 +241,78 @@ async fn what_tonic_answers_for_our_rpcs_gets_a_reason_and_the_rest_is_left_alon
     let (mut ours, _) = gate(status::of(&AppError::Contention, None));
     let answer = ours.call(request(GET_KEY, &["Bearer admin"])).await.expect("an answer");
     assert_eq!(told(&answer), (Code::Aborted, "CONTENTION".to_owned()));
+}
+
+const CREATE_KEY: &str = "/keyledger.v1.KeyService/CreateKey";
+const REVOKE_CALLER: &str = "/keyledger.v1.AdminService/RevokeCaller";
+
+/// What is noted of a call that comes through, if it does, and is answered `error`.
+async fn noted(path: &str, authorization: &[&str], error: AppError) -> Option<RefusedOne> {
+    let callers = Arc::new(Two::default());
+    let inner = Inner { seen: Arc::default(), status: status::of(&error, None) };
+    let mut gate = AccessLayer::new(Arc::clone(&callers), 1).layer(inner);
+    gate.call(request(path, authorization)).await.expect("an answer");
+    let mut refused = callers.refused.lock().expect("no panic");
+    assert!(refused.len() <= 1);
+    refused.pop()
+}
+
+/// As [`noted`]: whether a caller stood behind it, and the name and reason it is noted under.
+async fn noted_as(
+    path: &str,
+    authorization: &[&str],
+    error: AppError,
+) -> Option<(bool, String, ErrorReason)> {
+    let one = noted(path, authorization, error).await?;
+    let Refused { caller, rpc, reason } = one.refused;
+    let reason = i32::try_from(reason).ok().and_then(|number| ErrorReason::try_from(number).ok());
+    Some((caller.is_some(), rpc.into_owned(), reason.expect("a reason of ours")))
+}
+
+fn note(known: bool, rpc: &str, reason: ErrorReason) -> Option<(bool, String, ErrorReason)> {
+    Some((known, rpc.to_owned(), reason))
+}
+
+#[tokio::test]
+async fn every_call_refused_for_who_asks_is_noted() {
+    let admin = &["Bearer admin"][..];
+    let missing = note(false, "KeyService/GetKey", ErrorReason::CallerCredentialMissing);
+    assert_eq!(noted_as(GET_KEY, &[], AppError::Internal).await, missing);
+    let invalid = note(false, "KeyService/Authenticate", ErrorReason::CallerCredentialInvalid);
+    assert_eq!(noted_as(AUTHENTICATE, &["Bearer x"], AppError::Internal).await, invalid);
+    let lacking = note(true, "KeyService/CreateKey", ErrorReason::RoleMissing);
+    assert_eq!(noted_as(CREATE_KEY, &["Bearer analyst"], AppError::Internal).await, lacking);
+    let foreign = note(true, "KeyService/Authenticate", ErrorReason::TenantNotAllowed);
+    assert_eq!(noted_as(AUTHENTICATE, admin, AppError::TenantNotAllowed).await, foreign);
+    let reflection = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let missing = note(false, reflection, ErrorReason::CallerCredentialMissing);
+    assert_eq!(noted_as(REFLECTION, &[], AppError::Internal).await, missing);
+}
+
+#[tokio::test]
+async fn what_managing_rpcs_refuse_is_noted_and_what_they_fail_at_is_not() {
+    let admin = &["Bearer admin"][..];
+    let not_found = || AppError::Refused(crate::domain::refusal::Refusal::CallerNotFound);
+    let refused = note(true, "AdminService/RevokeCaller", ErrorReason::CallerNotFound);
+    assert_eq!(noted_as(REVOKE_CALLER, admin, not_found()).await, refused);
+    assert_eq!(noted_as(GET_KEY, admin, not_found()).await, None);
+    for failure in [AppError::Internal, AppError::Draining, AppError::Damaged { position: None }] {
+        assert_eq!(noted_as(REVOKE_CALLER, admin, failure).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_noted_with_its_trace_and_where_it_came_from() {
+    let callers = Arc::new(Two::default());
+    let inner = Inner { seen: Arc::default(), status: status::of(&AppError::Internal, None) };
+    let mut gate = AccessLayer::new(Arc::clone(&callers), 1).layer(inner);
+    let mut call = request(AUTHENTICATE, &["Bearer x"]);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    call.headers_mut().insert("traceparent", HeaderValue::from_static(trace));
+    let remote_addr = Some("[::ffff:192.0.2.7]:4242".parse().expect("an address"));
+    call.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr });
+    gate.call(call).await.expect("an answer");
+    let one = callers.refused.lock().expect("no panic").pop().expect("noted");
+    assert_eq!(one.source, Some(IpAddr::from([192, 0, 2, 7])));
+    assert_eq!(one.trace_id.expect("a trace").0[..2], [0x4b, 0xf9]);
 }

@@ -168,6 +168,12 @@ pub(super) fn no_such_rpc() -> Status {
     Fault::new(Code::Unimplemented, ErrorReason::Unsupported, text).into_status()
 }
 
+/// Why a status of ours was answered; none if it has no reason of ours.
+pub(super) fn reason_of(status: &Status) -> Option<ErrorReason> {
+    let reason = status.get_details_error_info()?.reason;
+    ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}"))
+}
+
 /// The status for one that tonic made before a handler saw the request: it has no `ErrorInfo`, and
 /// its text is tonic's. Any other is kept as it is.
 pub(super) fn completed(status: Status) -> Status {

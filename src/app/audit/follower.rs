@@ -16,6 +16,9 @@ use crate::app::App;
 use crate::app::checkpoint::SignedCheckpoint;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::domain::conduct::Reader;
+use crate::domain::conduct::window::Read;
+use crate::domain::event::EventKind;
 use crate::domain::ids::{CallerId, Position};
 use crate::ledger::engine::LedgerError;
 use crate::ledger::record;
@@ -42,6 +45,8 @@ impl From<AppError> for Ended {
 pub(super) struct Follower {
     pub(super) app: Arc<App>,
     pub(super) identity: Arc<Identity>,
+    /// What its reading is on record as.
+    pub(super) reader: Reader,
     pub(super) sight: Arc<Sight>,
     pub(super) pace: Pace,
     pub(super) lots: Sender<Result<Vec<Answer>, AppError>>,
@@ -145,10 +150,11 @@ impl Follower {
                 self.tell(Answer::Progress { position: reached }).await?;
             }
         } else {
-            let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
+            let read = read_of(&events);
             let last = events.last().map_or(self.told, |entry| entry.fact.position.get());
             self.send(events.into_iter().map(Answer::Event).collect()).await?;
-            self.app.audit.counts.events.fetch_add(count, Ordering::Relaxed);
+            self.app.audit.counts.events.fetch_add(read.events, Ordering::Relaxed);
+            self.app.note_read(&self.reader, &read);
             (self.reached, self.told) = (reached, last);
         }
         damage.map_or(Ok(()), |damage| Err(Ended::With(damage)))
@@ -217,6 +223,18 @@ impl Follower {
         room.send(Ok(answers));
         self.due = Instant::now() + self.pace.heartbeat;
         Ok(())
+    }
+}
+
+/// What is noted of handing on events, which are in order.
+fn read_of(events: &[Arc<AuditEntry>]) -> Read {
+    let position = |entry: &Arc<AuditEntry>| entry.fact.position;
+    let of_reads = |entry: &Arc<AuditEntry>| entry.fact.event.kind() == EventKind::AuditRead;
+    Read {
+        begins: false,
+        events: u64::try_from(events.len()).unwrap_or(u64::MAX),
+        positions: events.first().map(position).zip(events.last().map(position)),
+        of_reads_alone: events.iter().all(of_reads),
     }
 }
 

@@ -15,11 +15,14 @@ use std::sync::Arc;
 use super::chain::LogReader;
 use crate::app::App;
 use crate::app::accounts::AccountView;
+use crate::app::conduct::{reader, rpc};
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::key_view::KeyView;
 use crate::domain::account::{Account, AccountStatus};
 use crate::domain::apply::{account_after, key_after};
+use crate::domain::conduct::window::Read;
+use crate::domain::conduct::{Named, Reader};
 use crate::domain::event::{Event, EventKind, Recorded};
 use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key::Key;
@@ -117,6 +120,8 @@ impl App {
         let asking = Arc::clone(identity);
         let past = self.read_history(move |app, log| app.read_key_at(log, &asking, id, moment));
         let PastKey { standpoint, found, policy: (policy_position, policy) } = past.await?;
+        let named = Named { key: Some(id), ..Named::default() };
+        self.note_snapshot(&reader(identity, rpc::GET_KEY_AT, named), standpoint);
         let Some((key, account, PastUses { counts, as_of })) = found else {
             return Ok(KeySnapshot {
                 standpoint,
@@ -166,6 +171,9 @@ impl App {
             Ok((standpoint, account, app.policy_at(log, standpoint.position)?))
         });
         let (standpoint, account, (position, policy)) = past.await?;
+        let AccountRef { tenant, account: of_tenant } = AccountRef::clone(&name);
+        let named = Named { tenant: Some(tenant), account: Some(of_tenant), ..Named::default() };
+        self.note_snapshot(&reader(identity, rpc::GET_ACCOUNT_AT, named), standpoint);
         let Some(account) = account else {
             let (permissions, policy) =
                 (Permissions::default(), PastPolicy { position, plan: None });
@@ -184,6 +192,12 @@ impl App {
         let policy = PastPolicy { position, plan: policy.plans.get(&account.state.plan).copied() };
         let account = Some(self.past_account_view(&name, account).await?);
         Ok(AccountSnapshot { standpoint, account, denied, permissions, policy })
+    }
+
+    /// Notes that a snapshot was read, if only that there was nothing yet.
+    fn note_snapshot(&self, reader: &Reader, Standpoint { position, .. }: Standpoint) {
+        let positions = position.zip(position);
+        self.note_read(reader, &Read { begins: true, events: 1, positions, of_reads_alone: false });
     }
 
     async fn past_account_view(

@@ -14,8 +14,11 @@ use super::relay::Following;
 use super::room::Place;
 use crate::app::App;
 use crate::app::checkpoint::SignedCheckpoint;
+use crate::app::conduct::{reader, rpc};
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::domain::conduct::Named;
+use crate::domain::conduct::window::Read;
 use crate::domain::ids::Position;
 
 /// Lots of answers that wait for the client.
@@ -112,6 +115,9 @@ impl App {
     ) -> Result<Answers, AppError> {
         self.confirm(identity)?;
         let StreamAsk { after, filter, follow } = ask;
+        let EventFilter { tenant, account, key, kinds: _ } = filter.clone();
+        let named = Named { tenant, account, key, caller: None };
+        let reader = reader(identity, rpc::STREAM_EVENTS, named);
         let sight = Sight::of(identity, filter)?;
         let number = |position: Option<Position>| position.map_or(0, Position::get);
         let (after, head) = (number(after), number(self.table.head()));
@@ -123,9 +129,11 @@ impl App {
         let (lots, receiver) = channel(LOTS_WAITING + 1);
         // One place is kept for how it ends, which must not wait behind a client that does not read.
         let ending = lots.clone().try_reserve_owned().map_err(|_| AppError::Internal)?;
+        self.note_read(&reader, &Read { begins: true, ..Read::default() });
         let mut follower = Follower {
             app: Arc::clone(self),
             identity: Arc::clone(identity),
+            reader,
             sight: Arc::new(sight),
             pace,
             lots,

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use super::chain::{LogReader, is_of};
 use super::entry::AuditEntry;
 use crate::app::App;
+use crate::app::conduct::{reader, rpc};
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::page::{Page, PageRequest};
 use crate::domain::caller::Role;
+use crate::domain::conduct::Named;
+use crate::domain::conduct::window::Read;
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
@@ -42,8 +45,17 @@ impl App {
         identity: &Arc<Identity>,
         ask: TimelineAsk,
     ) -> Result<Page<AuditEntry>, AppError> {
+        let named = Named { key: Some(ask.key), ..Named::default() };
+        let reader = reader(identity, rpc::GET_KEY_TIMELINE, named);
         let identity = Arc::clone(identity);
-        self.read_history(move |app, log| app.read_timeline(log, &identity, &ask)).await
+        let read = self.read_history(move |app, log| app.read_timeline(log, &identity, &ask));
+        let page = read.await?;
+        let position = |entry: &AuditEntry| entry.fact.position;
+        let positions = page.items.last().map(position).zip(page.items.first().map(position));
+        let events = u64::try_from(page.items.len()).unwrap_or(u64::MAX);
+        let read = Read { begins: true, events, positions, of_reads_alone: false };
+        self.note_read(&reader, &read);
+        Ok(page)
     }
 
     fn read_timeline(

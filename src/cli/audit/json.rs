@@ -1,5 +1,7 @@
 //! Events as programs read them: an object each, fields named as in the API.
 
+mod conduct;
+
 use serde_json::{Map, Value, json};
 
 use crate::cli::resources::{enum_or_null, time};
@@ -99,6 +101,8 @@ fn kind_name(kind: &Kind) -> Value {
         Kind::ClockStepped(_) => v1::EventKind::ClockStepped,
         Kind::LogRestored(_) => v1::EventKind::LogRestored,
         Kind::LossResolved(_) => v1::EventKind::LossResolved,
+        Kind::AuditRead(_) => v1::EventKind::AuditRead,
+        Kind::CallsRefused(_) => v1::EventKind::CallsRefused,
     };
     kind.short_name().into()
 }
@@ -195,6 +199,8 @@ fn of_service(kind: &Kind) -> Value {
             "resolution": enum_or_null::<v1::Resolution>(event.resolution),
             "root": hex(&event.root),
         }),
+        Kind::AuditRead(event) => conduct::read(event),
+        Kind::CallsRefused(event) => conduct::refused(event),
         _ => Value::Null,
     }
 }

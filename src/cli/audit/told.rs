@@ -1,5 +1,7 @@
 //! Events as people read them, a line each: when, where in the log, what happened to what, by whom.
 
+mod conduct;
+
 use crate::cli::resources::named;
 use crate::cli::text::{grouped, joined, plain};
 use crate::cli::times::{humane, humane_wait, time_of_day};
@@ -103,12 +105,12 @@ fn of_kind(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
         Kind::KeyUsed(event) => ("key used", uses(event.window.as_ref(), shown)),
         Kind::UnknownKeyTried(event) => ("unknown key tried", uses(event.window.as_ref(), shown)),
         Kind::UsageGap(event) => ("uses missing", gap(event)),
-        _ => of_service(kind),
+        _ => of_service(kind, shown),
     }
 }
 
 /// As [`of_kind`], of callers and the service.
-fn of_service(kind: &Kind) -> (&'static str, Vec<String>) {
+fn of_service(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
     match kind {
         Kind::CallerCreated(event) => {
             let roles: Vec<_> =
@@ -153,6 +155,8 @@ fn of_service(kind: &Kind) -> (&'static str, Vec<String>) {
             let last = event.last.map_or_else(|| "the end".to_owned(), |last| last.to_string());
             ("loss resolved", vec![format!("{} to {last}: {how}", event.first)])
         }
+        Kind::AuditRead(event) => ("history read", conduct::read(event)),
+        Kind::CallsRefused(event) => ("calls refused", conduct::refused(event, shown)),
         _ => ("event", Vec::new()),
     }
 }

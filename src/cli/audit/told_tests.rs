@@ -103,6 +103,64 @@ fn uses_are_told_by_how_often_when_from_where_and_what_for() {
 }
 
 #[test]
+fn a_read_of_the_history_is_told_by_who_how_what_and_how_much() {
+    let named = v1::NamedByCall {
+        tenant_id: "acme".to_owned(),
+        account_id: "billing".to_owned(),
+        ..Default::default()
+    };
+    let read = v1::AuditRead {
+        caller_id: "caller_00000000000000002".to_owned(),
+        rpc: "AuditService/StreamEvents".to_owned(),
+        named: Some(named),
+        calls: 1,
+        events: 1200,
+        first_position: 5,
+        last_position: 1300,
+        first_time: at(7),
+        ..Default::default()
+    };
+    let text =
+        told(Event { kind: Some(Kind::AuditRead(read.clone())), ..Default::default() }, None);
+    assert_eq!(
+        text,
+        "2026-01-01 00:01:01Z  #42       history read        AuditService/StreamEvents by \
+         caller_00000000000000002  of acme/billing  1 call, 1,200 shown from #5 to #1300  at 00:00:07Z"
+    );
+    let other = v1::AuditRead { other: true, calls: 0, ..read };
+    let text = told(Event { kind: Some(Kind::AuditRead(other)), ..Default::default() }, None);
+    assert!(text.contains("in more ways than are told apart  went on, 1,200 shown"), "{text}");
+}
+
+#[test]
+fn refused_calls_are_told_by_how_often_why_who_what_and_from_where() {
+    let about = |key: &str| v1::RefusedCall {
+        named: Some(v1::NamedByCall { key_id: key.to_owned(), ..Default::default() }),
+        ..Default::default()
+    };
+    let calls = v1::CallsRefused {
+        caller_id: "caller_00000000000000002".to_owned(),
+        rpc: "KeyService/RevokeKey".to_owned(),
+        reason: v1::ErrorReason::KeyNotFound.into(),
+        count: 1200,
+        first_time: at(7),
+        sources: vec![v1::RefusedSource { source: 1, count: 1200 }],
+        samples: ["key_1", "key_1", "key_2", "key_3", "key_4"].map(about).to_vec(),
+        ..Default::default()
+    };
+    let shown = Disclosure { sources: vec!["192.0.2.1".to_owned()], ..Default::default() };
+    let event = |calls| Event { kind: Some(Kind::CallsRefused(calls)), ..Default::default() };
+    let text = told(event(calls.clone()), Some(shown));
+    assert_eq!(
+        text,
+        "2026-01-01 00:01:01Z  #42       calls refused       1,200 KEY_NOT_FOUND  KeyService/RevokeKey to \
+         caller_00000000000000002  about key_1, key_2, key_3, 1 more  from 192.0.2.1  at 00:00:07Z"
+    );
+    let nobody = v1::CallsRefused { caller_id: String::new(), ..calls };
+    assert!(told(event(nobody), None).contains("KeyService/RevokeKey without a valid credential"));
+}
+
+#[test]
 fn every_kind_has_words_of_its_own() {
     let kinds = [
         Kind::AccountRegistered(v1::AccountRegistered::default()),
@@ -125,6 +183,8 @@ fn every_kind_has_words_of_its_own() {
         Kind::ClockStepped(v1::ClockStepped::default()),
         Kind::LogRestored(v1::LogRestored::default()),
         Kind::LossResolved(v1::LossResolved::default()),
+        Kind::AuditRead(v1::AuditRead::default()),
+        Kind::CallsRefused(v1::CallsRefused::default()),
     ];
     let shown = Disclosure::default();
     let words: std::collections::BTreeSet<_> =

@@ -12,7 +12,7 @@ use crate::app::audit::{self, Answer, EventFilter, StreamAsk};
 use crate::app::error::AppError;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, Position};
-use crate::grpc::call::identity;
+use crate::grpc::call::{NamedByCall, identity, named_account};
 use crate::grpc::decode::{Violations, decode};
 use crate::grpc::event;
 use crate::grpc::long_calls::LongCalls;
@@ -34,6 +34,10 @@ pub(super) fn handle(
     request: &Request<StreamEventsRequest>,
 ) -> Result<Answers, AppError> {
     let identity = identity(request)?;
+    if let Some(filter) = &request.get_ref().filter {
+        let named = || named_account(&filter.tenant_id, &filter.account_id);
+        NamedByCall::tell(request.extensions(), named);
+    }
     let ask = decode(|bad| read(bad, request.get_ref()))?;
     // The connection is not cut for its age while anything is sent: a client that does not read what is
     // left does not hold it.

@@ -29,6 +29,7 @@ use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
+use super::conduct;
 use super::uses::decode as uses;
 use super::{RECORD_FORMAT, RecordError};
 use RecordError::Field;
@@ -217,6 +218,8 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         },
         WireEvent::LogRestored(e) => Event::LogRestored(log_restored(&e)?),
         WireEvent::LossResolved(e) => Event::LossResolved(loss_resolved(&e)?),
+        WireEvent::AuditRead(e) => Event::AuditRead(Box::new(conduct::decode_read(e)?)),
+        WireEvent::CallsRefused(e) => Event::CallsRefused(Box::new(conduct::decode_refused(e)?)),
     })
 }
 

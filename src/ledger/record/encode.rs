@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::caller::Role;
-use crate::domain::event::{Event, Mechanism, Recorded};
+use crate::domain::event::{Event, KeyUpdated, Mechanism, Recorded};
 use crate::domain::ids::{AccountRef, Position};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
@@ -22,6 +22,7 @@ use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
+use super::conduct;
 use super::uses::encode as uses;
 use super::{RECORD_FORMAT, SALT_BYTES};
 
@@ -117,12 +118,7 @@ fn event(event: &Event) -> WireEvent {
             source_bound: created.sources != Sources::Any,
             replaces: created.replaces.map(|key| key.0.to_vec()).unwrap_or_default(),
         }),
-        Event::KeyUpdated(updated) => WireEvent::KeyUpdated(wire::KeyUpdated {
-            scopes: updated.scopes.as_ref().map(permissions),
-            expire_time: updated.expire_time.map(|time| time.as_micros()),
-            source_bound: updated.sources != Sources::Any,
-            changed: updated.changed.clone(),
-        }),
+        Event::KeyUpdated(updated) => WireEvent::KeyUpdated(key_updated(updated)),
         Event::KeyDisabled => WireEvent::KeyDisabled(wire::KeyDisabled {}),
         Event::KeyEnabled => WireEvent::KeyEnabled(wire::KeyEnabled {}),
         Event::KeyRotated { successor, retire_time, retire_when_idle_for, reason } => {
@@ -167,6 +163,17 @@ fn event(event: &Event) -> WireEvent {
         }),
         Event::LogRestored(restored) => WireEvent::LogRestored(log_restored(restored)),
         Event::LossResolved(resolved) => WireEvent::LossResolved(loss_resolved(resolved)),
+        Event::AuditRead(read) => WireEvent::AuditRead(conduct::encode_read(read)),
+        Event::CallsRefused(refused) => WireEvent::CallsRefused(conduct::encode_refused(refused)),
+    }
+}
+
+fn key_updated(updated: &KeyUpdated) -> wire::KeyUpdated {
+    wire::KeyUpdated {
+        scopes: updated.scopes.as_ref().map(permissions),
+        expire_time: updated.expire_time.map(|time| time.as_micros()),
+        source_bound: updated.sources != Sources::Any,
+        changed: updated.changed.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! is taken for a record.
 
 mod bounds;
+mod conduct;
 mod golden;
 mod hostile;
 mod retiring;

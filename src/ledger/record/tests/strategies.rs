@@ -30,7 +30,7 @@ use crate::domain::tag::KeyTag;
 use crate::domain::tag::{PepperCheck, Tag};
 use crate::domain::time::Time;
 
-use super::uses;
+use super::{conduct, uses};
 
 pub(super) fn bytes<const N: usize>() -> impl Strategy<Value = [u8; N]> {
     uniform(any::<u8>())
@@ -183,7 +183,16 @@ fn service_event() -> impl Strategy<Value = Event> {
         check: PepperCheck(check),
     });
     let step = (time(), time()).prop_map(|(wall, expected)| Event::ClockStepped { wall, expected });
-    prop_oneof![policy, pepper, step, log_event(), uses::unknown_key_tried(), uses::usage_gap()]
+    prop_oneof![
+        policy,
+        pepper,
+        step,
+        log_event(),
+        uses::unknown_key_tried(),
+        uses::usage_gap(),
+        conduct::audit_read(),
+        conduct::calls_refused(),
+    ]
 }
 
 fn log_event() -> impl Strategy<Value = Event> {
