@@ -18,8 +18,8 @@ use thiserror::Error;
 use crate::domain::key_format::KeyPrefix;
 use crate::domain::policy::Policy;
 
-pub use audit::AuditSettings;
 use audit::FileAudit;
+pub use audit::{AnchorSettings, AuditSettings, PostUrl};
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
 use notices::FileNotices;

@@ -93,7 +93,7 @@ impl CheckpointSigner {
 
     /// The checkpoint of a tree, which MUST be one that no later start does without; or the last one made, if
     /// that is of a larger tree or was made within `fresh`.
-    fn sign(
+    pub(crate) fn sign(
         &self,
         (size, root): (Position, Hash),
         now: Duration,

@@ -22,6 +22,7 @@ pub mod list_keys;
 pub mod list_signals;
 #[cfg(test)]
 mod model_tests;
+pub mod off_host;
 pub mod own_command;
 pub mod page;
 pub mod proofs;
@@ -58,6 +59,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::app::audit::Audit;
 use crate::app::conduct::Conduct;
 use crate::app::drain::Drain;
+use crate::app::off_host::Places;
 use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
@@ -104,6 +106,8 @@ pub struct App {
     pub(crate) anchored: watch::Receiver<AnchorState>,
     /// Set before the first call is taken; offline nothing is proved.
     pub(crate) proofs: OnceLock<Proofs>,
+    /// Set before the first call is taken; offline nothing is kept off the host.
+    pub(crate) off_host: OnceLock<Places>,
 }
 
 impl std::fmt::Debug for App {

@@ -34,7 +34,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What proves the log while the service runs.
 #[derive(Debug)]
 pub(crate) struct Proofs {
-    pub(crate) signer: CheckpointSigner,
+    pub(crate) signer: Arc<CheckpointSigner>,
     tiles: Arc<Tiles>,
     making: Arc<TileState>,
     waker: Option<Thread>,
@@ -68,7 +68,8 @@ pub(crate) fn start(
     let generation = app.table.log_state().generation;
     let origin = origin_of(settings.origin.as_ref(), &first, generation);
     let origin = origin.ok_or(StartError::OriginTooLong)?;
-    let signer = CheckpointSigner::new(origin, SigningRing::open_or_create(keys, &*app.random)?);
+    let ring = SigningRing::open_or_create(keys, &*app.random)?;
+    let signer = Arc::new(CheckpointSigner::new(origin, ring));
     let tiles = Arc::new(Tiles::new(tiles));
     let keeper = TileKeeper::start(Arc::clone(&tiles), Arc::clone(&app.reader))?;
     let proofs = Proofs { signer, tiles, making: keeper.state(), waker: keeper.waker() };

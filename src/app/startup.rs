@@ -17,6 +17,7 @@ use crate::app::audit::Audit;
 use crate::app::backup;
 use crate::app::conduct::{self, ConductKeeper};
 use crate::app::drain::Drain;
+use crate::app::off_host::{self, OffHost, OffHostError};
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::proofs;
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
@@ -83,6 +84,9 @@ pub enum StartError {
         "audit.origin is too long: with the generation of the log it must be at most 255 bytes"
     )]
     OriginTooLong,
+    /// Checkpoints cannot be kept off the host.
+    #[error(transparent)]
+    OffHost(#[from] OffHostError),
     /// The writer stopped.
     #[error("the ledger writer has stopped")]
     WriterStopped,
@@ -100,7 +104,7 @@ pub struct Opened {
 }
 
 /// What is closed last, in this order: scrub, tiles, records of conduct, recording of uses, snapshots, usage projection,
-/// writer, anchor, ledger, lock.
+/// writer, anchor, ledger, what is kept off the host, lock.
 #[derive(Debug)]
 pub struct Closing {
     scrub: Option<Scrub>,
@@ -112,6 +116,7 @@ pub struct Closing {
     thread: JoinHandle<VolumeLedger>,
     snapshots: SnapshotKeeper,
     projector: Option<Projector>,
+    off_host: Option<OffHost>,
     data_dir: DataDir,
 }
 
@@ -150,6 +155,10 @@ impl Closing {
         drop(self.projector);
         let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
         ledger.close()?;
+        // What the anchor says does not change any more.
+        if let Some(off_host) = self.off_host {
+            off_host.stop();
+        }
         drop(self.data_dir);
         Ok(())
     }
@@ -171,6 +180,19 @@ pub fn open(
         initialise(&mut data_dir, &*random)?;
     }
     let mut opened = open_existing(data_dir, config, clock, random, progress)?;
+    if let Err(refused) = begin(&mut opened, config) {
+        let Opened { app, closing, .. } = opened;
+        drop(app);
+        if let Err(error) = closing.close() {
+            tracing::error!(%error, "after a refused start");
+        }
+        return Err(refused);
+    }
+    Ok(opened)
+}
+
+/// What a server does once the log is open, before it takes the first call.
+fn begin(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
     record_own_facts(&opened.app, config)?;
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
     let usage = opened.closing.data_dir.usage();
@@ -178,9 +200,24 @@ pub fn open(
     let (tiles, keys) = (opened.closing.data_dir.tiles(), opened.closing.data_dir.keys());
     opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &keys, &config.audit)?);
     opened.closing.conduct = Some(start_conduct(&opened.app)?);
-    start_scrub(&mut opened, config)?;
-    start_projector(&mut opened)?;
-    Ok(opened)
+    start_off_host(opened, config)?;
+    start_scrub(opened, config)?;
+    start_projector(opened)
+}
+
+fn start_off_host(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
+    let (app, closing) = (&opened.app, &mut opened.closing);
+    let Some(proofs) = app.proofs.get() else { return Ok(()) };
+    let source = off_host::Source {
+        signer: Arc::clone(&proofs.signer),
+        anchored: app.anchored.clone(),
+        clock: Arc::clone(&app.clock),
+    };
+    let (keepers, places) = off_host::start(source, &config.audit, closing.data_dir.path())?;
+    closing.off_host = Some(keepers);
+    // Once for the life of the service: it is started once.
+    let _ = app.off_host.set(places);
+    Ok(())
 }
 
 fn start_conduct(app: &App) -> Result<ConductKeeper, StartError> {
@@ -311,6 +348,7 @@ pub(crate) fn open_existing(
         usage_model: Arc::new(UsageModel::new(&config.usage)),
         anchored,
         proofs: OnceLock::new(),
+        off_host: OnceLock::new(),
     };
     let examiner = Some(examiner);
     let closing = Closing {
@@ -323,6 +361,7 @@ pub(crate) fn open_existing(
         thread,
         snapshots,
         projector: None,
+        off_host: None,
         data_dir,
     };
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })

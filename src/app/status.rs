@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::app::audit::AuditFigures;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::off_host::{PlaceFigures, Places};
 use crate::app::proofs::{CheckpointFigures, Proofs};
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
@@ -76,6 +77,8 @@ pub struct Figures {
     pub checkpoint: Option<CheckpointFigures>,
     /// How the making of hash tiles goes.
     pub tiles: TileFigures,
+    /// How the places off the host are, where checkpoints are kept.
+    pub off_host: Vec<PlaceFigures>,
     /// When this process became ready.
     pub start_time: Time,
     /// How long ago that is.
@@ -136,6 +139,8 @@ impl Figures {
         let behind = self.uses.log_is_behind.then(|| USES_BEHIND.to_owned());
         let projection = self.usage_projection.failing.then(|| PROJECTION_FAILS.to_owned());
         let tiles = self.tiles.failing.then(|| TILES_FAIL.to_owned());
+        let none = self.off_host.is_empty().then(|| NOTHING_OFF_HOST.to_owned());
+        let overdue = self.off_host.iter().filter(|place| place.overdue).map(overdue);
         let findings = self.scrub.findings.iter().cloned();
         findings
             .chain(sealing)
@@ -145,6 +150,8 @@ impl Figures {
             .chain(behind)
             .chain(projection)
             .chain(tiles)
+            .chain(none)
+            .chain(overdue)
             .collect()
     }
 }
@@ -158,7 +165,17 @@ const PROJECTION_FAILS: &str =
     "the usage projection cannot be folded; questions on uses fail, the server's log says why";
 const TILES_FAIL: &str =
     "hash tiles cannot be made, so newer records cannot be proved; the server's log says why";
+const NOTHING_OFF_HOST: &str = "no checkpoint is kept off this host, so a data directory put back to an \
+     earlier state would not be found: set audit.anchor.file or audit.anchor.url";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
+
+/// What is said of a place that lacks a newer checkpoint.
+fn overdue(place: &PlaceFigures) -> String {
+    format!(
+        "checkpoints are not kept off this host by audit.anchor.{}; the server's log says why",
+        place.name
+    )
+}
 
 impl App {
     /// GetStatus: figures of the whole service, so only for callers bound to no tenant.
@@ -199,6 +216,7 @@ impl App {
             anchor_position: anchor.ok().map(|anchor| anchor.position.map_or(0, Position::get)),
             checkpoint: self.checkpoint_figures(),
             tiles: self.proofs.get().map(Proofs::figures).unwrap_or_default(),
+            off_host: self.off_host.get().map(Places::figures).unwrap_or_default(),
             start_time: self.vitals.start_time,
             uptime: self.clock.monotonic().saturating_sub(self.vitals.started),
             accounts: self.table.account_count(),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::app::audit::AuditFigures;
+use crate::app::off_host::PlaceFigures;
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
 use crate::app::tile_keeper::TileFigures;
@@ -18,6 +19,14 @@ fn figures() -> Figures {
         anchor_position: Some(40),
         checkpoint: None,
         tiles: TileFigures { made: 29, failing: true },
+        off_host: vec![PlaceFigures {
+            name: "url".to_owned(),
+            position: 36,
+            last_kept: Some(Time::from_micros(3_000_000)),
+            failures: 37,
+            failing: true,
+            overdue: false,
+        }],
         start_time: Time::from_micros(1_500_000),
         uptime: Duration::ZERO,
         accounts: 1,
@@ -99,6 +108,11 @@ fn every_figure_has_a_sample() {
         "keyledger_unresolved_losses 0",
         "keyledger_tiles_position 29",
         "keyledger_tiles_failing 1",
+        "keyledger_anchor_position{place=\"url\"} 36",
+        "keyledger_anchor_last_success_timestamp_seconds{place=\"url\"} 3.000",
+        "keyledger_anchor_failing{place=\"url\"} 1",
+        "keyledger_anchor_overdue{place=\"url\"} 0",
+        "keyledger_anchor_failures_total{place=\"url\"} 37",
         "keyledger_rate_windows 12",
         "keyledger_rate_limited_total 13",
         "keyledger_uses_durable_total 21",

@@ -49,6 +49,13 @@ impl Checkpoint {
         Checkpoint::parse(text).ok_or(CheckpointError::Malformed)
     }
 
+    /// What a note says that need not be signed by anybody; none if it is no note of a checkpoint. For
+    /// telling apart what one has oneself: it MUST NOT be believed.
+    #[must_use]
+    pub fn of_unverified(note: &str) -> Option<Self> {
+        Checkpoint::parse(note::text(note)?)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let origin = KeyName::parse(lines.next()?)?;

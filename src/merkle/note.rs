@@ -156,6 +156,11 @@ pub fn open<'a, 'k>(
     if signed { Ok(text) } else { Err(NoteError::UnknownKeys) }
 }
 
+/// The text of a note, whoever signed it; none if it is no signed note.
+pub(in crate::merkle) fn text(note: &str) -> Option<&str> {
+    parse(note).map(|(text, _)| text)
+}
+
 type SignatureLine<'a> = (&'a str, [u8; 4], Vec<u8>);
 
 /// A note's text, and of each signature its name, key id and bytes.

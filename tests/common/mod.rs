@@ -6,6 +6,7 @@
 pub mod desk;
 pub mod place;
 pub mod process;
+pub mod receiver;
 pub mod usage;
 
 use std::path::{Path, PathBuf};

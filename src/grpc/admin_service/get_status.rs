@@ -94,6 +94,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::app::off_host::PlaceFigures;
     use crate::app::proofs::CheckpointFigures;
     use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
@@ -135,7 +136,20 @@ mod tests {
                 .to_owned(),
             "hash tiles cannot be made, so newer records cannot be proved; the server's log says why"
                 .to_owned(),
+            "checkpoints are not kept off this host by audit.anchor.file; the server's log says why"
+                .to_owned(),
         ]
+    }
+
+    fn place() -> PlaceFigures {
+        PlaceFigures {
+            name: "file".to_owned(),
+            position: 0,
+            last_kept: None,
+            failures: 1,
+            failing: true,
+            overdue: true,
+        }
     }
 
     fn figures() -> Figures {
@@ -146,6 +160,7 @@ mod tests {
             anchor_position: Some(41),
             checkpoint: Some(checkpoint()),
             tiles: crate::app::tile_keeper::TileFigures { made: 39, failing: true },
+            off_host: vec![place()],
             start_time: Time::from_micros(1_500_000),
             uptime: Duration::from_millis(2500),
             accounts: 1,
