@@ -3,13 +3,15 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::place::Place;
 use common::{Client, TestServer, fields, reason};
 use keyledger::app::proofs::add_signing_key;
+use keyledger::domain::base62;
 use keyledger::domain::ids::Position;
 use keyledger::ledger::engine::Ledger as _;
 use keyledger::ledger::frame::Frame;
@@ -289,6 +291,15 @@ async fn a_new_signing_key_signs_beside_the_old_one_until_that_is_taken_away() {
     assert!(said.contains("signing-2.key"), "{said}");
 }
 
+/// The line of a key file under version 2: the checksum is of all before the last space.
+fn renumbered(line: &str) -> String {
+    let (key, _) = line.rsplit_once(' ').expect("a checksum");
+    let key = key.replacen(" 1 ", " 2 ", 1);
+    let mut checksum = String::new();
+    base62::append(&crc32fast::hash(key.as_bytes()).to_be_bytes(), &mut checksum);
+    format!("{key} {checksum}\n")
+}
+
 /// Runs `audit checkpoint` against the server with a state file.
 async fn run(server: &TestServer, state: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let mut command = common::process::command();
@@ -329,7 +340,13 @@ async fn the_command_line_holds_each_checkpoint_to_the_one_before() {
     grow(&other.admin().await, 0..10).await;
     let clock = Arc::clone(&other.clock);
     let dir = other.stop().await;
-    fs::copy(keys, dir.path().join("data/keys/signing-1.key")).expect("copied");
+    // What has signed that log is left, so the start takes the other key for one that was added.
+    let own = dir.path().join("data/keys/signing-1.key");
+    let line = fs::read_to_string(&own).expect("a key");
+    fs::copy(keys, &own).expect("copied");
+    fs::write(dir.path().join("data/keys/signing-2.key"), renumbered(&line)).expect("written");
+    fs::set_permissions(dir.path().join("data/keys/signing-2.key"), Permissions::from_mode(0o600))
+        .expect("set");
     let other = TestServer::builder().config(config).dir(&dir).clock(&clock).start().await;
     let (code, _, said) = run(&other, &state, &[]).await;
     assert!(code == Some(1) && said.contains("was changed"), "{said}");

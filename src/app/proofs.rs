@@ -11,18 +11,25 @@ use crate::app::App;
 use crate::app::checkpoint::{CheckpointSigner, origin_of};
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::app::startup::StartError;
+use crate::app::own_command;
+use crate::app::startup::{self, Opened, StartError};
 use crate::app::tile_keeper::{TileFigures, TileKeeper, TileState};
-use crate::config::AuditSettings;
+use crate::clock::Clock;
+use crate::config::{AuditSettings, Config};
+use crate::domain::command::Act;
+use crate::domain::event::Mechanism;
 use crate::domain::ids::Position;
+use crate::domain::signing::{MAX_SIGNING_KEYS, SigningKey};
 use crate::ledger;
 use crate::ledger::data_dir::DataDir;
 use crate::ledger::engine::LedgerReader;
+use crate::ledger::lanes::Lane;
 use crate::merkle::Hash;
 use crate::merkle::note::VerifierKey;
+use crate::progress::Progress;
 use crate::projection::tiles::{TileError, Tiles};
 use crate::random::Random;
-use crate::vault::SigningRing;
+use crate::vault::{SigningRing, VaultError};
 
 /// How long a proof waits for the tiles: they are behind the head by what was recorded just now, unless they
 /// are being made anew.
@@ -68,7 +75,7 @@ pub(crate) fn start(
     let generation = app.table.log_state().generation;
     let origin = origin_of(settings.origin.as_ref(), &first, generation);
     let origin = origin.ok_or(StartError::OriginTooLong)?;
-    let ring = SigningRing::open_or_create(keys, &*app.random)?;
+    let ring = signing_ring(app, keys)?;
     let signer = Arc::new(CheckpointSigner::new(origin, ring));
     let tiles = Arc::new(Tiles::new(tiles));
     let keeper = TileKeeper::start(Arc::clone(&tiles), Arc::clone(&app.reader))?;
@@ -76,6 +83,90 @@ pub(crate) fn start(
     // Once for the life of the service: it is started once.
     let _ = app.proofs.set(proofs);
     Ok(keeper)
+}
+
+/// The keys that sign, of which the log says so.
+fn signing_ring(app: &App, keys: &Path) -> Result<SigningRing, StartError> {
+    let log = app.table.log_state();
+    let ring = match SigningRing::open(keys) {
+        // A log of which nothing says that it was signed.
+        Err(VaultError::MissingSigningKey { .. }) if log.signing_keys.is_empty() => {
+            SigningRing::open_or_create(keys, &*app.random)?
+        }
+        Err(VaultError::MissingSigningKey { .. }) => return Err(StartError::SigningKeysLost),
+        ring => ring?,
+    };
+    if log.has_lost_signing_keys(&public_keys(&ring)) {
+        return Err(StartError::SigningKeysLost);
+    }
+    record_signing_keys(app, &ring, Mechanism::Service)?;
+    Ok(ring)
+}
+
+/// The public keys, each once, the oldest first.
+fn public_keys(ring: &SigningRing) -> Vec<SigningKey> {
+    let mut keys: Vec<_> = ring.public().map(SigningKey).collect();
+    keys.reverse();
+    let mut once = Vec::new();
+    for key in keys {
+        if !once.contains(&key) {
+            once.push(key);
+        }
+    }
+    once
+}
+
+/// Puts on record which keys sign, where the log does not say so yet.
+fn record_signing_keys(
+    app: &App,
+    ring: &SigningRing,
+    mechanism: Mechanism,
+) -> Result<(), StartError> {
+    let keys = public_keys(ring);
+    if keys.len() > MAX_SIGNING_KEYS {
+        return Err(StartError::TooManySigningKeys);
+    }
+    let done = own_command::commit(app, Lane::Background, mechanism, Act::SetSigningKeys(keys))?;
+    if let Some(position) = done.position {
+        tracing::info!(%position, "the keys that sign checkpoints have changed; it is on record");
+    }
+    Ok(())
+}
+
+/// Makes another key that signs checkpoints where all that have signed are lost, and puts that on record;
+/// answers where the keys are. A key that is there and has not signed is taken for it. For an offline
+/// command: no server uses the data directory of `config`.
+///
+/// # Errors
+/// [`StartError::SigningKeysNotLost`] if a key is left; otherwise as [`startup::open_offline`].
+pub fn replace_lost_signing_keys(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    progress: &dyn Progress,
+) -> Result<PathBuf, StartError> {
+    let Opened { app, closing, .. } = startup::open_offline(config, clock, random, progress)?;
+    let keys = closing.keys();
+    let replaced = replace_lost(&app, &keys);
+    drop(app);
+    closing.close()?;
+    replaced.map(|()| keys)
+}
+
+fn replace_lost(app: &App, keys: &Path) -> Result<(), StartError> {
+    let log = app.table.log_state();
+    let ring = match SigningRing::open(keys) {
+        Err(VaultError::MissingSigningKey { .. }) if log.has_lost_signing_keys(&[]) => {
+            // Under a number of its own, should a lost file be found.
+            let signed = u16::try_from(log.signing_keys.len()).unwrap_or(u16::MAX);
+            SigningRing::create(keys, signed.saturating_add(1), &*app.random)?
+        }
+        ring => ring?,
+    };
+    if !log.has_lost_signing_keys(&public_keys(&ring)) {
+        return Err(StartError::SigningKeysNotLost);
+    }
+    record_signing_keys(app, &ring, Mechanism::Offline)
 }
 
 /// Makes another key that signs checkpoints in a data directory that no server uses, and answers where it

@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
+use crate::domain::signing::MAX_SIGNING_KEYS;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
 use crate::ledger::backup::PackingRoom;
@@ -87,6 +88,19 @@ pub enum StartError {
     /// Checkpoints cannot be kept off the host.
     #[error(transparent)]
     OffHost(#[from] OffHostError),
+    /// No key is left that the log says has signed it.
+    #[error(
+        "none of the signing keys is left that the log says have signed it: put the signing-<n>.key files back \
+         into the keys directory; if they are lost, keyledger admin add-signing-key --replace-lost makes another, \
+         puts that on record, and every auditor must be told its verifier key"
+    )]
+    SigningKeysLost,
+    /// Signing keys were to be replaced that are not lost.
+    #[error("a signing key is left that the log says has signed it: nothing is replaced")]
+    SigningKeysNotLost,
+    /// There are more signing keys than may sign at once.
+    #[error("there are more than {MAX_SIGNING_KEYS} signing-<n>.key files in the keys directory")]
+    TooManySigningKeys,
     /// The writer stopped.
     #[error("the ledger writer has stopped")]
     WriterStopped,
@@ -125,6 +139,11 @@ impl Closing {
     #[must_use]
     pub fn admin_credential(&self) -> PathBuf {
         self.data_dir.admin_credential()
+    }
+
+    /// The directory of the keys.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.data_dir.keys()
     }
 
     /// Who reads what is on disk, unless the scrub has it.

@@ -71,9 +71,9 @@ fn data_keys_that_the_log_needs_must_be_there() {
     let place = place();
     let file = place.path("datakeys");
     let all = fs::read(&file).unwrap();
-    // Only the service's own key is left: record 4, the account's, needs the second.
+    // Only the service's own key is left: record 5, the account's, needs the second.
     fs::write(&file, &all[..all.len() / 2]).unwrap();
-    refused(&place, "record at position 4 is refused: data key 2");
+    refused(&place, "record at position 5 is refused: data key 2");
     fs::remove_file(&file).unwrap();
     refused(&place, "datakeys");
 }
@@ -115,7 +115,7 @@ fn an_older_ledger_in_the_place_of_ours_is_refused() {
     house.close();
     fs::remove_dir_all(place.path("ledger")).unwrap();
     copy(&older, &place.path("ledger"));
-    refused(&place, "the ledger ends at position 5 but the head anchor names 6");
+    refused(&place, "the ledger ends at position 6 but the head anchor names 7");
 }
 
 #[test]
@@ -143,11 +143,11 @@ fn append(place: &Place, records: &[Vec<u8>]) {
     ledger.close().unwrap();
 }
 
-/// A fact that the log of `place` could hold next, at position 6.
+/// A fact that the log of `place` could hold next, at position 7.
 fn next(place: &Place) -> Recorded {
     let facts = place.facts();
     let last = facts.last().unwrap();
-    assert_eq!(last.position.get(), 5);
+    assert_eq!(last.position.get(), 6);
     let actor = Actor { caller: None, mechanism: Mechanism::Service };
     Recorded {
         position: last.position.next(),
@@ -161,13 +161,13 @@ fn next(place: &Place) -> Recorded {
     }
 }
 
-/// That a start on a log with this record at position 6 is refused, for this reason.
+/// That a start on a log with this record at position 7 is refused, for this reason.
 fn refused_record(record: impl FnOnce(&Place, Recorded) -> Vec<u8>, reason: &str) {
     let place = place();
     let record = record(&place, next(&place));
     append(&place, &[record]);
     let error = place.refusal();
-    assert_eq!(error.to_string(), format!("the record at position 6 is refused: {reason}"));
+    assert_eq!(error.to_string(), format!("the record at position 7 is refused: {reason}"));
     // Nor does a further start make anything of it.
     assert_eq!(place.refusal().to_string(), error.to_string());
 }
@@ -177,7 +177,7 @@ fn a_record_that_follows_is_taken() {
     let place = place();
     append(&place, &[record::encode(&next(&place))]);
     let house = place.start();
-    assert_eq!(house.head().map(Position::get), Some(6));
+    assert_eq!(house.head().map(Position::get), Some(7));
     house.close();
 }
 
@@ -197,12 +197,12 @@ fn a_record_elsewhere_than_it_says_stops_the_start() {
     let elsewhere = |_: &Place, fact: Recorded| {
         record::encode(&Recorded { position: fact.position.next(), ..fact })
     };
-    refused_record(elsewhere, "it names position 7 as its place");
+    refused_record(elsewhere, "it names position 8 as its place");
 }
 
 #[test]
 fn a_record_that_does_not_follow_stops_the_start() {
-    let reason = "the record at position 6 does not follow from the records before it";
+    let reason = "the record at position 7 does not follow from the records before it";
     let unchained =
         |_: &Place, fact: Recorded| record::encode(&Recorded { previous: None, ..fact });
     refused_record(unchained, reason);
@@ -274,7 +274,7 @@ fn altered_personal_fields_that_a_verdict_needs_stop_the_start() {
 #[test]
 fn a_byte_altered_on_disk_stops_the_start_and_names_a_position() {
     let place = place();
-    let fact = place.facts().remove(3);
+    let fact = place.facts().remove(4);
     let db = place.path("ledger/live-00000001/db");
     let mut bytes = fs::read(&db).unwrap();
     // The account's record, wherever the engine keeps it: by its random event id.

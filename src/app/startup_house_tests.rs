@@ -83,7 +83,11 @@ impl Place {
         let house = House { opened };
         assert!(house.opened.new_admin.is_some(), "after {after}");
         let (admin, head) = (house.admin().id, house.head());
-        assert_eq!(head.map(Position::get), Some(3), "pepper, policy, admin after {after}");
+        assert_eq!(
+            head.map(Position::get),
+            Some(4),
+            "pepper, policy, admin, signing key after {after}"
+        );
         house.close();
         let house = self.start();
         assert_eq!((house.admin().id, house.head()), (admin, head), "after {after}");

@@ -45,7 +45,8 @@ fn a_first_start_makes_an_admin_whose_credential_works_and_a_second_makes_nothin
     house.close();
     let subjects = place.facts().into_iter().map(|fact| fact.subject).collect::<Vec<_>>();
     let caller = Subject::Caller(admin.id);
-    assert_eq!(subjects, [Subject::Service, Subject::Service, caller], "pepper, policy, admin");
+    let (pepper, policy, signs) = (Subject::Service, Subject::Service, Subject::Service);
+    assert_eq!(subjects, [pepper, policy, caller, signs]);
 
     let house = place.start();
     assert_eq!(house.opened.new_admin, None);

@@ -143,6 +143,10 @@ pub struct AddSigningKeyArgs {
     /// Data directory of the server, which must not be running [default: ./data]
     #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// All keys that have signed are lost: make another in their place and put that on record. Every auditor
+    /// must then be told its verifier key
+    #[arg(long)]
+    pub replace_lost: bool,
 }
 
 /// What `keyledger admin check` is given.

@@ -107,6 +107,9 @@ fn told_of_usage(rebuilt: &UsageRebuilt) -> (String, u8) {
 /// Makes another key that signs checkpoints, and says where it lies.
 #[must_use]
 pub fn add_signing_key(args: &AddSigningKeyArgs) -> ExitCode {
+    if args.replace_lost {
+        return try_replace_lost(args).unwrap_or_else(|problem| failed(&problem));
+    }
     let added = prepare(args.config.as_deref(), args.data_dir.as_deref()).and_then(|config| {
         proofs::add_signing_key(&config.data_dir, &SystemRandom).map_err(|error| error.to_string())
     });
@@ -117,6 +120,19 @@ pub fn add_signing_key(args: &AddSigningKeyArgs) -> ExitCode {
         }
         Err(problem) => failed(&problem),
     }
+}
+
+fn try_replace_lost(args: &AddSigningKeyArgs) -> Result<ExitCode, String> {
+    let config = prepare(args.config.as_deref(), args.data_dir.as_deref())?;
+    let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let keys = proofs::replace_lost_signing_keys(&config, clock, random, &Shown::new())
+        .map_err(|error| error.to_string())?;
+    output::note(&format!(
+        "the lost signing keys are replaced by what is in {}, and that is on record: tell every auditor the \
+         verifier key that keyledger audit checkpoint shows after the next start",
+        keys.display()
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The configuration, with the log and the process made ready for work on the data directory.

@@ -55,6 +55,7 @@ api_enums! {
     Notice "NOTICE_",
     Outcome "OUTCOME_",
     Resolution "RESOLUTION_",
+    SigningKeyChange "SIGNING_KEY_CHANGE_",
     RevokeReason "REVOKE_REASON_",
     Role "ROLE_",
     SignalKind "SIGNAL_KIND_",
@@ -114,6 +115,7 @@ mod tests {
         check::<v1::EventKind>();
         check::<v1::Mechanism>();
         check::<v1::Resolution>();
+        check::<v1::SigningKeyChange>();
         check::<v1::UsageGapCause>();
         check::<v1::SignalKind>();
     }

@@ -267,6 +267,10 @@ fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -
             let state = facts.log_state().resolved(resolved).ok()?;
             facts.put_log_state(state);
         }
+        Event::SigningKeyChanged(changed) => {
+            let state = facts.log_state().with_signing_key(changed).ok()?;
+            facts.put_log_state(state);
+        }
         _ => return None,
     }
     facts.put_service_position(fact.position);

@@ -15,6 +15,7 @@ use crate::domain::log_state::{self, LogRestored, LossResolved};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Remembered, Request, RequestKey};
+use crate::domain::signing::{self, SigningKey};
 use crate::domain::subject::Subject;
 use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
@@ -63,6 +64,8 @@ pub enum Act {
         /// Tells a wrong pepper at start.
         check: PepperCheck,
     },
+    /// Let these keys sign checkpoints: at least one, each once.
+    SetSigningKeys(Vec<SigningKey>),
     /// Let the log go on as another generation.
     RestoreLog(LogRestored),
     /// Settle what a restore lost.
@@ -136,6 +139,7 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::RecordConduct(record) => Ok(conduct::decide(record)),
         Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
+        Act::SetSigningKeys(keys) => Ok(signing::decide_signing_keys(facts, keys)),
         Act::RestoreLog(restored) => log_state::decide_restored(facts, restored),
         Act::ResolveLoss(resolved) => log_state::decide_resolved(facts, resolved),
     }

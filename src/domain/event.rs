@@ -14,6 +14,7 @@ use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::requests::Request;
 use crate::domain::sealed::Private;
+use crate::domain::signing::SigningKeyChanged;
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
 use crate::domain::tag::{KeyTag, PepperCheck};
@@ -143,6 +144,8 @@ pub enum Event {
     LogRestored(LogRestored),
     /// What a restore lost, or the first part of it, was resolved.
     LossResolved(LossResolved),
+    /// A key signs checkpoints of the log from here on, or no longer does.
+    SigningKeyChanged(SigningKeyChanged),
     /// Somebody read the history, so often within one window of time.
     AuditRead(Box<AuditRead>),
     /// Calls were refused, so often within one window of time.
@@ -186,6 +189,7 @@ kinds! {
     ClockStepped = 62,
     LogRestored = 63,
     LossResolved = 64,
+    SigningKeyChanged = 65,
     AuditRead = 70,
     CallsRefused = 71,
 }
@@ -223,6 +227,7 @@ impl Event {
             Event::ClockStepped { .. } => EventKind::ClockStepped,
             Event::LogRestored(_) => EventKind::LogRestored,
             Event::LossResolved(_) => EventKind::LossResolved,
+            Event::SigningKeyChanged(_) => EventKind::SigningKeyChanged,
             Event::AuditRead(_) => EventKind::AuditRead,
             Event::CallsRefused(_) => EventKind::CallsRefused,
         }

@@ -10,6 +10,7 @@ use crate::domain::event::{Event, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::Position;
 use crate::domain::refusal::Refusal;
+use crate::domain::signing::SigningKey;
 use crate::domain::subject::Subject;
 
 /// The root of the tree over all records up to some position.
@@ -79,11 +80,13 @@ pub struct LogState {
     pub losses: Vec<Loss>,
     /// The highest number of a usage journal that a record names; 0 before the first.
     pub last_journal: u64,
+    /// The keys that sign its checkpoints, in the order in which they came.
+    pub signing_keys: Vec<SigningKey>,
 }
 
 impl Default for LogState {
     fn default() -> Self {
-        LogState { generation: 1, losses: Vec::new(), last_journal: 0 }
+        LogState { generation: 1, losses: Vec::new(), last_journal: 0, signing_keys: Vec::new() }
     }
 }
 
@@ -108,7 +111,7 @@ impl LogState {
             last: restored.lost_to,
             root: restored.root,
         });
-        Ok(LogState { generation: restored.generation, losses, ..*self })
+        Ok(LogState { generation: restored.generation, losses, ..self.clone() })
     }
 
     /// The log after a loss, or the first part of it, was resolved.
@@ -138,7 +141,7 @@ impl LogState {
             }
             _ => return Err(OtherLog),
         }
-        Ok(LogState { losses, ..*self })
+        Ok(LogState { losses, ..self.clone() })
     }
 }
 

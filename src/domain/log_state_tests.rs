@@ -125,6 +125,6 @@ fn each_of_two_losses_is_resolved_by_itself() {
     world.does(Act::ResolveLoss(resolved(&first, Some(9), REPLAYED)));
     assert_eq!(
         *world.log_state(),
-        LogState { generation: 3, losses: vec![second], last_journal: 0 }
+        LogState { generation: 3, losses: vec![second], ..LogState::default() }
     );
 }

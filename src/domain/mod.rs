@@ -30,6 +30,7 @@ pub mod rate_window;
 pub mod refusal;
 pub mod requests;
 pub mod sealed;
+pub mod signing;
 pub mod source;
 pub mod subject;
 pub mod tag;

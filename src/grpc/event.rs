@@ -12,6 +12,7 @@ use crate::domain::ids::{KeyId, Position};
 use crate::domain::log_state::{LogRestored, LossResolved, Resolution};
 use crate::domain::personal::OnBehalfOf;
 use crate::domain::policy::Policy;
+use crate::domain::signing::{SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
 use crate::grpc::encode::{position, span, time, words};
@@ -145,6 +146,7 @@ fn kind(event: &Event) -> Kind {
         }),
         Event::LogRestored(restored) => Kind::LogRestored(log_restored(restored)),
         Event::LossResolved(resolved) => Kind::LossResolved(loss_resolved(resolved)),
+        Event::SigningKeyChanged(changed) => Kind::SigningKeyChanged(signing_key_changed(changed)),
         Event::AuditRead(read) => Kind::AuditRead(conduct::audit_read(read)),
         Event::CallsRefused(refused) => Kind::CallsRefused(conduct::calls_refused(refused)),
     }
@@ -215,6 +217,16 @@ fn loss_resolved(resolved: &LossResolved) -> v1::LossResolved {
         resolution: resolution.into(),
         root,
     }
+}
+
+fn signing_key_changed(changed: &SigningKeyChanged) -> v1::SigningKeyChanged {
+    let change = match changed.change {
+        SigningKeyChange::First => v1::SigningKeyChange::First,
+        SigningKeyChange::Added => v1::SigningKeyChange::Added,
+        SigningKeyChange::Retired => v1::SigningKeyChange::Retired,
+        SigningKeyChange::Lost => v1::SigningKeyChange::Lost,
+    };
+    v1::SigningKeyChanged { public_key: changed.key.0.to_vec(), change: change.into() }
 }
 
 /// Bytes in hexadecimal.

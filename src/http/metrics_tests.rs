@@ -66,7 +66,7 @@ fn figures() -> Figures {
         waiting_to_seal: 8,
         sealing_failing: true,
         audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
-        log_state: Arc::new(LogState { generation: 4, losses: Vec::new(), last_journal: 0 }),
+        log_state: Arc::new(LogState { generation: 4, ..LogState::default() }),
         scrub: ScrubStatus {
             runs: true,
             passes: 9,

@@ -43,6 +43,16 @@ impl SigningRing {
         Ok(name)
     }
 
+    /// Makes the key of a version, where none is of any.
+    ///
+    /// # Errors
+    /// If the file cannot be made durable; as [`SigningRing::open`].
+    pub fn create(keys_dir: &Path, version: u16, random: &dyn Random) -> Result<Self, VaultError> {
+        let name = KeyName { role: Role::Signing, version: version.max(1) };
+        key_file::create(keys_dir, name, random)?;
+        Self::open(keys_dir)
+    }
+
     /// Reads every `signing-<n>.key` in `keys_dir`.
     ///
     /// # Errors

@@ -101,6 +101,7 @@ fn kind_name(kind: &Kind) -> Value {
         Kind::ClockStepped(_) => v1::EventKind::ClockStepped,
         Kind::LogRestored(_) => v1::EventKind::LogRestored,
         Kind::LossResolved(_) => v1::EventKind::LossResolved,
+        Kind::SigningKeyChanged(_) => v1::EventKind::SigningKeyChanged,
         Kind::AuditRead(_) => v1::EventKind::AuditRead,
         Kind::CallsRefused(_) => v1::EventKind::CallsRefused,
     };
@@ -198,6 +199,10 @@ fn of_service(kind: &Kind) -> Value {
             "last": event.last,
             "resolution": enum_or_null::<v1::Resolution>(event.resolution),
             "root": hex(&event.root),
+        }),
+        Kind::SigningKeyChanged(event) => json!({
+            "public_key": hex(&event.public_key),
+            "change": enum_or_null::<v1::SigningKeyChange>(event.change),
         }),
         Kind::AuditRead(event) => conduct::read(event),
         Kind::CallsRefused(event) => conduct::refused(event),

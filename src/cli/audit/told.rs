@@ -155,6 +155,10 @@ fn of_service(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
             let last = event.last.map_or_else(|| "the end".to_owned(), |last| last.to_string());
             ("loss resolved", vec![format!("{} to {last}: {how}", event.first)])
         }
+        Kind::SigningKeyChanged(event) => {
+            let how = word::<v1::SigningKeyChange>(event.change).unwrap_or_default();
+            ("signing key changed", vec![how, crate::cli::text::hex(&event.public_key)])
+        }
         Kind::AuditRead(event) => ("history read", conduct::read(event)),
         Kind::CallsRefused(event) => ("calls refused", conduct::refused(event, shown)),
         _ => ("event", Vec::new()),

@@ -183,6 +183,7 @@ fn every_kind_has_words_of_its_own() {
         Kind::ClockStepped(v1::ClockStepped::default()),
         Kind::LogRestored(v1::LogRestored::default()),
         Kind::LossResolved(v1::LossResolved::default()),
+        Kind::SigningKeyChanged(v1::SigningKeyChanged::default()),
         Kind::AuditRead(v1::AuditRead::default()),
         Kind::CallsRefused(v1::CallsRefused::default()),
     ];

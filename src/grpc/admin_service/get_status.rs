@@ -193,7 +193,11 @@ mod tests {
                 bytes: 13,
                 signals: Default::default(),
             },
-            log_state: Arc::new(LogState { generation: 7, losses: vec![loss], last_journal: 0 }),
+            log_state: Arc::new(LogState {
+                generation: 7,
+                losses: vec![loss],
+                ..LogState::default()
+            }),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
+use crate::domain::signing::{SigningKey, SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
 use crate::domain::tag::KeyTag;
@@ -218,6 +219,7 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         },
         WireEvent::LogRestored(e) => Event::LogRestored(log_restored(&e)?),
         WireEvent::LossResolved(e) => Event::LossResolved(loss_resolved(&e)?),
+        WireEvent::SigningKeyChanged(e) => Event::SigningKeyChanged(signing_key_changed(&e)?),
         WireEvent::AuditRead(e) => Event::AuditRead(Box::new(conduct::decode_read(e)?)),
         WireEvent::CallsRefused(e) => Event::CallsRefused(Box::new(conduct::decode_refused(e)?)),
     })
@@ -256,6 +258,19 @@ fn loss_resolved(resolved: &wire::LossResolved) -> Result<LossResolved, RecordEr
         last: optional_position(resolved.last, "last")?,
         resolution,
     })
+}
+
+fn signing_key_changed(
+    changed: &wire::SigningKeyChanged,
+) -> Result<SigningKeyChanged, RecordError> {
+    let change = match known(changed.change, "change")? {
+        wire::SigningKeyChange::First => SigningKeyChange::First,
+        wire::SigningKeyChange::Added => SigningKeyChange::Added,
+        wire::SigningKeyChange::Retired => SigningKeyChange::Retired,
+        wire::SigningKeyChange::Lost => SigningKeyChange::Lost,
+        wire::SigningKeyChange::Unspecified => return Err(Field("change")),
+    };
+    Ok(SigningKeyChanged { key: SigningKey(exact(&changed.public_key, "public_key")?), change })
 }
 
 fn optional_position(

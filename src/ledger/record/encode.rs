@@ -15,6 +15,7 @@ use crate::domain::log_state::{LogRestored, LossResolved, Resolution};
 use crate::domain::permission::Permissions;
 use crate::domain::personal::Personal;
 use crate::domain::policy::Policy;
+use crate::domain::signing::{SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
 use crate::domain::tag::KeyTag;
@@ -163,6 +164,7 @@ fn event(event: &Event) -> WireEvent {
         }),
         Event::LogRestored(restored) => WireEvent::LogRestored(log_restored(restored)),
         Event::LossResolved(resolved) => WireEvent::LossResolved(loss_resolved(resolved)),
+        Event::SigningKeyChanged(changed) => signing_key_changed(changed),
         Event::AuditRead(read) => WireEvent::AuditRead(conduct::encode_read(read)),
         Event::CallsRefused(refused) => WireEvent::CallsRefused(conduct::encode_refused(refused)),
     }
@@ -199,6 +201,17 @@ fn loss_resolved(resolved: &LossResolved) -> wire::LossResolved {
         resolution: resolution.into(),
         root,
     }
+}
+
+fn signing_key_changed(changed: &SigningKeyChanged) -> WireEvent {
+    let change = match changed.change {
+        SigningKeyChange::First => wire::SigningKeyChange::First,
+        SigningKeyChange::Added => wire::SigningKeyChange::Added,
+        SigningKeyChange::Retired => wire::SigningKeyChange::Retired,
+        SigningKeyChange::Lost => wire::SigningKeyChange::Lost,
+    };
+    let public_key = changed.key.0.to_vec();
+    WireEvent::SigningKeyChanged(wire::SigningKeyChanged { public_key, change: change.into() })
 }
 
 fn account_state(state: &AccountState) -> wire::AccountState {

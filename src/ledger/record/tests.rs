@@ -6,6 +6,7 @@ mod conduct;
 mod golden;
 mod hostile;
 mod retiring;
+mod signing;
 mod strategies;
 mod uses;
 

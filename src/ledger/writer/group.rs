@@ -106,14 +106,16 @@ impl<'a, F: Facts> Group<'a, F> {
 
     fn record(&self, cause: &Cause, proposals: Vec<Proposal>) -> Vec<(Recorded, Vec<u8>)> {
         let mut position = self.next;
-        let mut records = Vec::with_capacity(proposals.len());
+        let mut records: Vec<(Recorded, Vec<u8>)> = Vec::with_capacity(proposals.len());
         for Proposal { subject, event, private } in proposals {
+            let same = records.iter().rev().find(|(before, _)| before.subject == subject);
+            let previous = same.map(|(before, _)| before.position);
             let fresh = || EventId(random::bytes(self.random));
             let fact = Recorded {
                 position,
                 event_id: private.as_ref().map_or_else(fresh, |private| private.event_id),
                 time: self.now,
-                previous: self.overlay.last_record(&subject),
+                previous: previous.or_else(|| self.overlay.last_record(&subject)),
                 actor: cause.actor,
                 trace_id: cause.trace_id,
                 request: cause.request,

@@ -7,9 +7,10 @@
 //!
 //! Policy: the plans (a count of 4 bytes; each: name; flags: cap on keys, requests a minute; each is 4 bytes),
 //! the roles (a count of 4 bytes; each: name, list of permissions). Plans and roles are sorted by name. Behind
-//! them, if the log is not of generation 1 or has uses on record: the generation (8), the losses that are not
+//! them, if the log is not of generation 1 or has uses or signing keys on record: the generation (8), the losses that are not
 //! resolved (a count of 4 bytes; each: generation (8), first position, last position or 0, root (32)), and, if
-//! uses are on record, the highest number of a usage journal they name (8).
+//! uses or signing keys are on record, the highest number of a usage journal they name (8), 0 if there is none;
+//! behind that the signing keys in the order in which they came, if there are any (a count of 1 byte; each 32).
 //!
 //! Pepper: version (2), check value (16).
 //!
@@ -46,6 +47,7 @@ use crate::domain::ids::{AccountId, AccountRef, CallerId, PepperVersion, Positio
 use crate::domain::log_state::{LogState, Loss, TreeRoot};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::policy::{Plan, Policy};
+use crate::domain::signing::{MAX_SIGNING_KEYS, SigningKey};
 use crate::domain::tag::{KeyTag, PepperCheck, Tag};
 
 /// The flags set in a byte, if it has none but the first `count`.
@@ -134,7 +136,8 @@ pub(super) fn decode_policy(bytes: &[u8]) -> Option<(Policy, LogState)> {
     from.end((policy, log))
 }
 
-/// Nothing for a log that was never restored and has no uses; the number of the journal only if it has.
+/// Nothing for a log that was never restored and has no uses and signing keys; what stands at the end only if
+/// it has that.
 fn put_log_state(log: &LogState, out: &mut Vec<u8>) {
     if *log == LogState::default() {
         return;
@@ -147,8 +150,12 @@ fn put_log_state(log: &LogState, out: &mut Vec<u8>) {
         out.extend(last.map_or(0, Position::get).to_be_bytes());
         out.extend(root.0);
     }
-    if log.last_journal > 0 {
+    if log.last_journal > 0 || !log.signing_keys.is_empty() {
         out.extend(log.last_journal.to_be_bytes());
+    }
+    if !log.signing_keys.is_empty() {
+        out.push(u8::try_from(log.signing_keys.len()).unwrap_or(u8::MAX));
+        out.extend(log.signing_keys.iter().flat_map(|key| key.0));
     }
 }
 
@@ -166,11 +173,24 @@ fn log_state(from: &mut Cursor<'_>) -> Option<LogState> {
         })
     };
     let losses = (0..from.u32()?).map(|_| loss(from)).collect::<Option<_>>()?;
-    let last_journal =
-        if from.0.is_empty() { 0 } else { from.u64().filter(|number| *number > 0)? };
-    let log = LogState { generation, losses, last_journal };
+    let last_journal = if from.0.is_empty() { None } else { Some(from.u64()?) };
+    let signing_keys = match from.0.is_empty() {
+        true => Vec::new(),
+        false => signing_keys(from)?,
+    };
+    if last_journal == Some(0) && signing_keys.is_empty() {
+        return None;
+    }
+    let last_journal = last_journal.unwrap_or_default();
+    let log = LogState { generation, losses, last_journal, signing_keys };
     // There is one way to write each state.
     (generation > 0 && log != LogState::default()).then_some(log)
+}
+
+fn signing_keys(from: &mut Cursor<'_>) -> Option<Vec<SigningKey>> {
+    let count =
+        from.u8().filter(|count| (1..=2 * MAX_SIGNING_KEYS).contains(&usize::from(*count)))?;
+    (0..count).map(|_| from.array().map(SigningKey)).collect()
 }
 
 pub(super) fn encode_pepper(version: PepperVersion, check: PepperCheck) -> Vec<u8> {

@@ -42,7 +42,7 @@ fn a_record_without_a_common_field_is_refused() {
     refused(&begin().message(10, &wire()).message(62, &event), Field("actor.mechanism"));
     refused(&begin().message(10, &actor()), Field("event"));
     // An event kind that this format has not.
-    refused(&begin().message(10, &actor()).message(65, &event), Field("event"));
+    refused(&begin().message(10, &actor()).message(69, &event), Field("event"));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{MAX_REQUESTS_PER_MINUTE, Plan, Policy};
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
+use crate::domain::signing::{SigningKey, SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::{SourceRange, Sources};
 use crate::domain::subject::Subject;
 use crate::domain::tag::KeyTag;
@@ -214,7 +215,18 @@ fn log_event() -> impl Strategy<Value = Event> {
             Event::LossResolved(LossResolved { generation, first, last, resolution })
         },
     );
-    prop_oneof![restored, resolved]
+    prop_oneof![restored, resolved, signing_key_changed()]
+}
+
+fn signing_key_changed() -> impl Strategy<Value = Event> {
+    let change = prop_oneof![
+        Just(SigningKeyChange::First),
+        Just(SigningKeyChange::Added),
+        Just(SigningKeyChange::Retired),
+        Just(SigningKeyChange::Lost),
+    ];
+    (bytes().prop_map(SigningKey), change)
+        .prop_map(|(key, change)| Event::SigningKeyChanged(SigningKeyChanged { key, change }))
 }
 
 fn happening() -> impl Strategy<Value = (Subject, Event)> {
