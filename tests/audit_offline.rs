@@ -160,83 +160,112 @@ async fn a_key_that_came_with_the_archive_vouches_for_nothing() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_is_done_to_an_archive_is_refused_by_its_place() {
-    let (desk, key, _) = exported().await;
-    let whole = desk.read(ARCHIVE);
-    let plain = members(&whole);
-    let names: Vec<&str> = plain.iter().map(|(name, _)| name.as_str()).collect();
-    let [_, _, _, first, clear, tile] = names[..] else { panic!("one bundle: {names:?}") };
-    let with = |at: usize, content: Vec<u8>| {
-        let mut members = plain.clone();
+/// An archive to be altered: README, checkpoint, keys, and one bundle: records, disclosures, their tile.
+struct Unpacked(Vec<(String, Vec<u8>)>);
+
+impl Unpacked {
+    fn with(&self, at: usize, content: Vec<u8>) -> Vec<u8> {
+        let mut members = self.0.clone();
         members[at].1 = content;
         packed(&members)
-    };
-    let records = |change: &dyn Fn(&mut Vec<Vec<u8>>)| {
-        let mut items = items(&plain[3].1);
-        change(&mut items);
-        with(3, bundle(&items))
-    };
-    let flipped = |at: usize, byte: usize| {
-        let mut content = plain[at].1.clone();
+    }
+
+    /// With one bit of a member flipped.
+    fn flipped(&self, at: usize, byte: usize) -> Vec<u8> {
+        let mut content = self.0[at].1.clone();
         content[byte] ^= 1;
-        with(at, content)
-    };
-    let told = |at: usize, from: &str, to: &str| {
-        let text = String::from_utf8(plain[at].1.clone()).expect("text");
+        self.with(at, content)
+    }
+
+    /// With other words in a member.
+    fn told(&self, at: usize, from: &str, to: &str) -> Vec<u8> {
+        let text = String::from_utf8(self.0[at].1.clone()).expect("text");
         assert!(text.contains(from), "{text}");
-        with(at, text.replacen(from, to, 1).into_bytes())
-    };
-    let mut named = items(&plain[4].1);
-    let named = named.iter_mut().rfind(|clear| !clear.is_empty()).expect("disclosed").clone();
-    let at_name = plain[4].1.windows(named.len()).position(|window| window == named);
-    let at_name = at_name.expect("there") + named.len() - 1;
-    let moved = |from: usize, to: usize| {
-        let mut members = plain.clone();
-        let member = members.remove(from);
-        members.insert(to, member);
+        self.with(at, text.replacen(from, to, 1).into_bytes())
+    }
+
+    /// With other records.
+    fn records(&self, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
+        let mut items = items(&self.0[3].1);
+        change(&mut items);
+        self.with(3, bundle(&items))
+    }
+
+    /// With other members.
+    fn members(&self, change: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Vec<u8> {
+        let mut members = self.0.clone();
+        change(&mut members);
         packed(&members)
-    };
-    let fewer = |at: usize| {
-        let mut members = plain.clone();
-        members.remove(at);
-        packed(&members)
-    };
-    let foreign = ("tile/more".to_owned(), vec![1]);
-    let more = packed(&[&plain[..], &[foreign]].concat());
-    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("a record changed", records(&|items| *items[4].last_mut().expect("bytes") ^= 1), ""),
-        ("a record dropped", records(&|items| drop(items.remove(4))), "position 5"),
-        ("the last dropped", records(&|items| drop(items.pop())), first),
-        ("records swapped", records(&|items| items.swap(4, 5)), "position 5"),
-        ("a record inserted", records(&|items| items.insert(4, items[4].clone())), "position 6"),
-        ("a record doubled at the end", records(&|items| items.push(items[4].clone())), first),
-        ("a record cut short", records(&|items| items[4].truncate(9)), "position 5"),
-        ("a name changed", flipped(4, at_name), "disclosed of the record at position"),
-        ("a disclosure dropped", with(4, plain[4].1[2..].to_vec()), "position"),
-        ("a tile changed", flipped(5, 0), tile),
-        ("the size changed", told(1, "\n", "\n1"), "not one of this text"),
-        ("the origin changed", told(1, "keyledger/", "keyledgex/"), "none of the known keys"),
-        ("another key named", flipped(2, 0), "verifier.key"),
-        ("other words for people", told(0, "Records:          ", "Records:          1"), "README"),
-        ("the records missing", fewer(3), first),
-        ("the tile missing", fewer(5), tile),
-        ("disclosures first", moved(4, 3), clear),
-        ("a foreign member", more, "something follows"),
-        ("a foreign archive", packed(&[("a".to_owned(), vec![1])]), "no history archive"),
+    }
+
+    /// Where the last byte of the last disclosure is.
+    fn end_of_a_name(&self) -> usize {
+        let named = items(&self.0[4].1).into_iter().rfind(|clear| !clear.is_empty());
+        let named = named.expect("something is disclosed");
+        let at = self.0[4].1.windows(named.len()).position(|window| window == named);
+        at.expect("there") + named.len() - 1
+    }
+}
+
+/// Holds that each of these archives is refused in these words.
+async fn all_refused(desk: &Desk, key: &VerifierKey, cases: Vec<(&str, Vec<u8>, &str)>) {
+    for (what, bytes, words) in cases {
+        fs::write(desk.path("a.tar.gz"), bytes).expect("written");
+        let found = fault(&verified(desk, "a.tar.gz", key).await);
+        assert!(found.contains(words), "{what}: {found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_changed_in_an_archive_is_refused_by_its_place() {
+    let (desk, key, _) = exported().await;
+    let a = Unpacked(members(&desk.read(ARCHIVE)));
+    fs::write(desk.path("a.tar.gz"), packed(&a.0)).expect("written");
+    assert_eq!(verified(&desk, "a.tar.gz", &key).await.code, Some(0), "packed anew");
+    let (first, tile) = (&*a.0[3].0, &*a.0[5].0);
+    let cases = vec![
+        ("a record changed", a.records(|items| *items[4].last_mut().expect("bytes") ^= 1), ""),
+        ("a record dropped", a.records(|items| drop(items.remove(4))), "position 5"),
+        ("the last dropped", a.records(|items| drop(items.pop())), first),
+        ("records swapped", a.records(|items| items.swap(4, 5)), "position 5"),
+        ("a record inserted", a.records(|items| items.insert(4, items[4].clone())), "position 6"),
+        ("one more at the end", a.records(|items| items.push(items[4].clone())), first),
+        ("a record cut short", a.records(|items| items[4].truncate(9)), "position 5"),
+        ("a name changed", a.flipped(4, a.end_of_a_name()), "disclosed of the record at position"),
+        ("a disclosure dropped", a.with(4, a.0[4].1[2..].to_vec()), "position"),
+        ("a tile changed", a.flipped(5, 0), tile),
+        ("the size changed", a.told(1, "\n", "\n1"), "not one of this text"),
+        ("the origin changed", a.told(1, "keyledger/", "keyledgex/"), "none of the known keys"),
+        ("another key named", a.flipped(2, 0), "verifier.key"),
+        (
+            "other words for people",
+            a.told(0, "Records:          ", "Records:          1"),
+            "README",
+        ),
+    ];
+    all_refused(&desk, &key, cases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_from_an_archive_moved_or_foreign_is_refused_by_its_place() {
+    let (desk, key, _) = exported().await;
+    let whole = desk.read(ARCHIVE);
+    let a = Unpacked(members(&whole));
+    let (first, clear, tile) = (&*a.0[3].0, &*a.0[4].0, &*a.0[5].0);
+    let foreign = || ("tile/more".to_owned(), vec![1]);
+    let cases = vec![
+        ("the records missing", a.members(|members| drop(members.remove(3))), first),
+        ("the tile missing", a.members(|members| drop(members.remove(5))), tile),
+        ("disclosures first", a.members(|members| members.swap(3, 4)), clear),
+        ("a foreign member", a.members(|members| members.insert(4, foreign())), "tile/more"),
+        ("one behind", a.members(|members| members.push(foreign())), "something follows"),
+        ("a foreign archive", packed(&[foreign()]), "no history archive"),
         ("cut off", whole[..whole.len() / 2].to_vec(), "it ends where"),
         ("gone on", [&whole[..], b"more"].concat(), "something follows"),
         ("no archive", b"text, and no gzip".to_vec(), "no history archive"),
         ("nothing", Vec::new(), "it ends where README"),
     ];
-    assert_eq!(verified(&desk, ARCHIVE, &key).await.code, Some(0));
-    fs::write(desk.path("a.tar.gz"), packed(&plain)).expect("written");
-    assert_eq!(verified(&desk, "a.tar.gz", &key).await.code, Some(0), "packed anew");
-    for (what, bytes, words) in cases {
-        fs::write(desk.path("a.tar.gz"), bytes).expect("written");
-        let found = fault(&verified(&desk, "a.tar.gz", &key).await);
-        assert!(found.contains(words), "{what}: {found}");
-    }
+    all_refused(&desk, &key, cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,7 +374,7 @@ async fn a_proof_file_is_sound_as_it_was_exported_and_in_no_other_way() {
             altered(&|proof| proof.note = proof.note.replacen('\n', "\n1", 1)),
             "not one of this text",
         ),
-        (text[..text.len() / 2].as_bytes().to_vec(), "no"),
+        (text.as_bytes()[..text.len() / 2].to_vec(), "no"),
         (vec![b'a'; 1024 * 1024], "no proof file"),
     ];
     for (bytes, words) in cases {

@@ -148,7 +148,7 @@ async fn no_heartbeat_has_a_checkpoint_beyond_its_head_or_of_less_than_one_befor
         service.auditor().await;
         while last < reached {
             service.clock.advance(Duration::from_secs(1));
-            for answer in answers.recv().await.expect("more").expect("no error") {
+            for answer in recv(&mut answers).await.expect("more").expect("no error") {
                 let Answer::Heartbeat { head, checkpoint } = answer else { continue };
                 let size = checkpoint.map_or(0, |signed| signed.checkpoint.size);
                 assert!(last <= size && size <= head, "{last} {size} {head}");
