@@ -87,7 +87,7 @@ async fn missing_wrong_and_open_keys_are_refused_by_name_and_a_later_run_succeed
 
     // The keys put in place by hand, in the directory that an earlier run has left.
     fs::create_dir_all(place.path("new/keys")).expect("made");
-    for name in ["pepper-1.key", "kek-1.key"] {
+    for name in ["pepper-1.key", "kek-1.key", "signing-1.key"] {
         fs::copy(place.path("data/keys").join(name), place.path("new/keys").join(name))
             .expect("copied");
     }
