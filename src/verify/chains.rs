@@ -94,6 +94,10 @@ impl Chains {
     /// Takes the next record, and the clear bytes of its personal fields if they were disclosed.
     pub(super) fn follow(&mut self, fact: &Recorded, clear: Option<&[u8]>) -> Result<(), Unsound> {
         let position = fact.position;
+        let of_key = matches!(fact.subject, Subject::Key(..));
+        if matches!(fact.event, Event::KeyUsed(_)) && !of_key {
+            return Err(Unsound::UsesOfNoKey { position });
+        }
         let follows = match &fact.subject {
             Subject::Service => self.service.replace(position) == fact.previous,
             Subject::Caller(id) => self.callers.insert(*id, position) == fact.previous,
@@ -180,6 +184,9 @@ impl KeySeen {
         let after = after.ok_or(Unsound::BrokenTotals { position })?.counts;
         (self.allowed, self.denied) = (after.allowed, after.denied);
         let last_allowed = used.window.positions.map(|(_, last)| last);
+        if used.window.use_counts().allowed > 0 && last_allowed.is_none() {
+            return Err(Unsound::UsedNowhere { position });
+        }
         match self.revoked {
             Some(revoked) if last_allowed >= Some(revoked) => {
                 Err(Unsound::UsedAfterRevocation { position, revoked })

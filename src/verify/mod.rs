@@ -65,6 +65,18 @@ pub enum Unsound {
         /// Where they are.
         position: Position,
     },
+    /// Uses of a key are said of what is no key.
+    #[error("the uses at position {position} are of no key")]
+    UsesOfNoKey {
+        /// Where they are.
+        position: Position,
+    },
+    /// Uses were allowed, and it is not said at which position that was decided.
+    #[error("the uses at position {position} were allowed at no position")]
+    UsedNowhere {
+        /// Where they are.
+        position: Position,
+    },
     /// A use was allowed though the key was revoked.
     #[error(
         "the record at position {position} has a use allowed at or after the revocation at {revoked}"

@@ -107,6 +107,18 @@ fn a_use_that_was_allowed_at_or_after_the_revocation_is_found() {
 }
 
 #[test]
+fn uses_that_were_allowed_at_no_position_and_uses_of_no_key_are_found() {
+    let (mut log, _) = history();
+    let last = log.last_mut().unwrap();
+    let Event::KeyUsed(used) = &mut last.event else { panic!("uses") };
+    used.window.positions = None;
+    let position = last.position;
+    assert_eq!(taken(&encoded(&log)).unwrap_err(), Unsound::UsedNowhere { position });
+    log.last_mut().unwrap().subject = Subject::Service;
+    assert_eq!(taken(&encoded(&log)).unwrap_err(), Unsound::UsesOfNoKey { position });
+}
+
+#[test]
 fn totals_that_are_not_the_sum_of_the_uses_are_found() {
     let (mut log, _) = history();
     let last = log.last_mut().unwrap();

@@ -18,7 +18,7 @@ class Cases:
         self.binary, self.directory, self.key = binary, directory, key
         self.accepted = self.refused = 0
 
-    def _run(self, data: bytes, what: str, key: str, earlier: bytes | None, alone=False):
+    def _run(self, data: bytes, what: str, key: str, earlier: bytes | None):
         file, note = self.directory / "case", self.directory / "case.checkpoint"
         file.write_bytes(data)
         arguments = [what, str(file), "--verifier-key", key or self.key]
@@ -29,7 +29,7 @@ class Cases:
         with contextlib.redirect_stdout(said):
             code = verify_history.main(arguments)
         assert said.getvalue().count("\n") == 1, f"one line: {said.getvalue()}"
-        if not alone and earlier is None:
+        if earlier is None:
             self._ours(arguments, code)
         return code, said.getvalue()
 
@@ -55,9 +55,8 @@ class Cases:
         what="archive",
         key="",
         earlier=None,
-        alone=False,
     ) -> None:
-        code, said = self._run(data, what, key, earlier, alone)
+        code, said = self._run(data, what, key, earlier)
         words = (words,) if isinstance(words, str) else words
         right = code == 1 and said.startswith("REFUSED: ") and all(word in said for word in words)
         assert right, f"{name}: expected a refusal that says {words}, found {code}: {said}"

@@ -43,7 +43,7 @@ def changed_archives(cases: Cases, real: Real, data: bytes) -> None:
 def changed_members(cases: Cases, real: Real) -> None:
     names, items = list(real.members), list(real.members.items())
     for at, name in enumerate(names):
-        after = names[at + 1] if at + 1 < len(names) else "the end"
+        after = names[at + 1] if at + 1 < len(names) else "the end: another member"
         cases.refuses(f"no {name}", f"{name}: not there", packed(with_list(items, at)))
         foreign = with_list(items, at, items[at], ("foreign", b"x"))
         cases.refuses(f"foreign behind {name}", after, packed(foreign))
@@ -88,7 +88,7 @@ def changed_members(cases: Cases, real: Real) -> None:
 def changed_proofs(cases: Cases, real: Real, data: bytes) -> None:
     leaves = [leaf(record) for record in real.records]
     at, record, clear, note = 299, real.records[299], real.clears[299], real.note
-    hashes = inclusion(at, leaves)
+    hashes, log = inclusion(at, leaves), Signer("log.example")
     assert proof(record, clear, at, hashes, note) == data, "the test makes what the server makes"
     no = lambda name, word, *parts: cases.refuses(name, word, proof(*parts), "proof")
     leads = "inclusion proof: does not lead"
@@ -101,7 +101,7 @@ def changed_proofs(cases: Cases, real: Real, data: bytes) -> None:
         no("another hash", leads, record, clear, at, with_list(hashes, which, bytes(32)), note)
     no("a hash less", "inclusion proof: too short", record, clear, at, hashes[:-1], note)
     no("a hash more", "inclusion proof: too long", record, clear, at, [*hashes, bytes(32)], note)
-    no("another log", "not signed by", record, clear, at, hashes, Signer("x").checkpoint(leaves))
+    no("another log", "not signed by", record, clear, at, hashes, log.checkpoint(leaves))
     no(
         "checkpoint changed",
         "not valid",
@@ -128,10 +128,10 @@ def changed_proofs(cases: Cases, real: Real, data: bytes) -> None:
         word = "checkpoint: " if b"\n\n" in data[:size] else "proof: no checkpoint"
         cases.refuses("cut proof", word, data[:size], "proof")
     cases.refuses("a line behind", "checkpoint: ", data + b"more\n", "proof")
-    cases.refuses(
-        "key of another log", "not signed by", data, "proof", key=Signer("x").verifier_key
-    )
-    log = Signer("log.example")
+    cases.refuses("a long proof", "proof: too long", data + bytes(1 << 20), "proof")
+    more = 140 * (1000 * "x" + "\n")
+    no("long checkpoint", "too long", record, clear, at, hashes, log.checkpoint(leaves, more))
+    cases.refuses("key of another log", "not signed by", data, "proof", key=log.verifier_key)
     for size in (*range(300, 316), 384, 511, 512, 513):
         hashes = inclusion(at, leaves[:size])
         made = proof(record, clear, at, hashes, log.checkpoint(leaves[:size]))

@@ -184,6 +184,11 @@ def odd_checkpoints(cases: Cases, real: Real) -> None:
         ),
     ):
         cases.refuses("odd checkpoint", word, made(odd), key=log.verifier_key)
+    two = f"{log.verifier_key}\n{Signer('log.example').verifier_key}\n"
+    unsigned = packed(real.made(note=note, keys=two))
+    cases.refuses(
+        "a key that has not signed", "verifier.key: not who", unsigned, key=log.verifier_key
+    )
 
 
 def odd_keys(cases: Cases) -> None:
@@ -245,3 +250,12 @@ def rolled_back(cases: Cases, real: Real, early: Real) -> None:
         packed(real.members),
         earlier=log.checkpoint(leaves),
     )
+    text = f"log.example\n0\n{text64(bytes(32))}\n"
+    made = signed(real.records, clears, log, real.readme)
+    empty = f"{text}\n{log.line(text)}".encode()
+    word = "rolled back: the earlier checkpoint is not continued"
+    cases.refuses("another root of nothing", word, made, key=log.verifier_key, earlier=empty)
+    other = Signer("other.example")
+    both = _file(cases, f"{log.verifier_key}\n{other.verifier_key}\n")
+    note = other.checkpoint(leaves)
+    cases.refuses("another log's", "of another origin", made, key=both, earlier=note)

@@ -11,7 +11,7 @@ U64 = (1 << 64) - 1
 LENGTHS = {  # of the fields of these names, in every message
     "event_id": (16,), "key_id": (0, 12), "caller_id": (0, 12), "trace_id": (0, 16), "id": (16,), "digest": (16,),
     "nonce": (12,), "commitment": (0, 32), "tag": (32,), "check": (16,), "successor": (12,), "replaces": (0, 12),
-    "callers": (12,), "presented_key": (0, 12), "origin": (32,), "root": (0, 32),
+    "callers": (12,), "presented_key": (0, 12), "origin": (32,), "root": (0, 32), "public_key": (32,),
 }  # fmt: skip
 RANGES = {"pepper": 65535, "version": 65535, "method": 11}  # from 1 to this, in every message
 OVER_0 = {"span_seconds", "count", "restored_to", "lost_to", "retire_when_idle_for"}
@@ -82,6 +82,32 @@ def check_window(window) -> None:
         must(counted <= total.count, "window: lines add up to more than their total")
 
 
+def check_conduct(kind: str, event) -> None:
+    """What was read, or which calls were refused."""
+    reading = kind == "audit_read"
+    if event.other:
+        bare = not event.caller_id and not event.rpc
+        bare = bare and not (event.HasField("named") if reading else event.reason)
+        must(bare, f"{kind}: other, and yet who or what")
+    else:
+        must(event.caller_id or not reading, f"{kind}: no caller")
+        must(1 <= len(event.rpc.encode()) <= 128, f"{kind}: rpc has no name")
+    must(event.first <= event.last, f"{kind}: ends before it begins")
+    for named in [event] if reading else event.samples:
+        named = named.named
+        for name in ("tenant_id", "account_id"):
+            value = getattr(named, name)
+            must(not value or NAME.fullmatch(value), f"{name} is no name")
+    if reading:
+        must(event.calls or event.events, f"{kind}: nothing was read")
+        first, last = event.first_position, event.last_position
+        must(bool(first) == bool(last) and first <= last, f"{kind}: positions are reversed")
+    else:
+        must(all(one.source for one in event.sources), f"{kind}: a source without a place")
+        told = max(sum(one.count for one in event.sources), len(event.samples))
+        must(told <= event.count, f"{kind}: more than count")
+
+
 def check_record(data: bytes, position: int) -> Record:
     """The record, if the bytes are one at this position by themselves, whatever stands around it."""
     try:
@@ -110,6 +136,8 @@ def check_record(data: bytes, position: int) -> Record:
     event = getattr(record, kind)
     if kind in ("key_used", "unknown_key_tried"):
         check_window(event.window)
+    if kind in ("audit_read", "calls_refused"):
+        check_conduct(kind, event)
     if kind == "log_restored":
         must(event.root and event.generation, "no root or no generation")
     if kind == "loss_resolved":

@@ -11,6 +11,12 @@ KEY_OF = {"tenant_id": "acme", "account_id": "billing", "key_id": KEY}
 CLEAR = Personal(salt=bytes(32), name="ci").SerializeToString()
 
 
+REFUSED = {
+    "sources": [{"source": 1, "count": 2}],
+    "samples": [{"trace_id": ID, "source": 1, "named": {"tenant_id": "acme", "key_id": KEY}}],
+}
+
+
 def window(allowed: int, denied: int, last: int) -> dict:
     totals = [{"outcome": 1, "count": allowed, "first": 5, "last": 6}] * (allowed > 0)
     totals += [{"outcome": 2, "count": denied, "first": 5, "last": 5}] * (denied > 0)
@@ -53,6 +59,9 @@ def records() -> list[Record]:
             {"origin": bytes(32), "generation": 2, "restored_to": 20, "root": bytes(32)},
         ),
         ({}, "loss_resolved", {"generation": 2, "first": 21, "resolution": 2}),
+        ({}, "signing_key_changed", {"public_key": bytes(32), "change": 1}),
+        ({}, "audit_read", {"caller_id": CALLER, "rpc": "AuditService/StreamEvents", "calls": 1}),
+        ({}, "calls_refused", {"rpc": "KeyService/RevokeKey", "reason": 1, "count": 2} | REFUSED),
     ]
     made, last = [], {}
     for position, (subject, kind, event) in enumerate(events, 1):
@@ -196,6 +205,27 @@ CHANGES = [  # position, path, value, a part of the refusal
     (12, WINDOW + "last_position", 11, "uses: allowed after the revocation at 10"),
     (12, WINDOW, {"first_position": 0, "last_position": 0}, "uses: allowed at no position"),
     (14, "unknown_key_tried.window.span_seconds", 0, "span_seconds is 0"),
+    (23, "signing_key_changed.public_key", bytes(31), "public_key of 31 bytes"),
+    (23, "signing_key_changed.change", 0, "change is no value"),
+    (24, "audit_read.caller_id", b"", "audit_read: no caller"),
+    (24, "audit_read.rpc", "", "audit_read: rpc"),
+    (24, "audit_read.other", True, "audit_read: other"),
+    (24, "audit_read.calls", 0, "audit_read: nothing was read"),
+    (24, "audit_read.first", 1, "audit_read: ends before"),
+    (24, "audit_read.last_position", 1, "audit_read: positions"),
+    (24, "audit_read.first_position", 1, "audit_read: positions"),
+    (24, "audit_read.named", {"tenant_id": "a/b"}, "tenant_id is no name"),
+    (24, "audit_read.named", {"account_id": "a" * 129}, "account_id is no name"),
+    (25, "calls_refused.rpc", "r" * 129, "calls_refused: rpc"),
+    (25, "calls_refused.other", True, "calls_refused: other"),
+    (25, "calls_refused.count", 0, "count is 0"),
+    (25, "calls_refused.first", 1, "calls_refused: ends before"),
+    (25, "calls_refused.count", 1, "calls_refused: more than count"),
+    (25, "calls_refused.samples", [{}] * 3, "calls_refused: more than count"),
+    (25, "calls_refused.sources.0.source", 0, "calls_refused: a source"),
+    (25, "calls_refused.sources.0.count", 0, "count is 0"),
+    (25, "calls_refused.samples.0.trace_id", bytes(1), "trace_id of 1 bytes"),
+    (25, "calls_refused.samples.0.named.key_id", bytes(1), "key_id of 1 bytes"),
 ]
 
 
@@ -214,9 +244,8 @@ def run(cases, readme: Readme) -> None:
         else:
             put(log[position - 1], path, value)
         name = f"position {position}, {path} = {value!r}"
-        alone = "uses: allowed at no position" == word
         words = f"position {position}: ", word
-        cases.refuses(name, words, archive(log, readme), key=key, alone=alone)
+        cases.refuses(name, words, archive(log, readme), key=key)
     others(cases, readme)
 
 
@@ -257,7 +286,7 @@ def others(cases, readme: Readme) -> None:
     made = records()
     made[10].key_id = b""
     made[10].previous_position, made[17].previous_position = 2, 11
-    cases.refuses("uses of no key", "uses of no key", archive(made, readme), key=key, alone=True)
+    cases.refuses("uses of no key", "uses of no key", archive(made, readme), key=key)
     made = records()
     put(made[4], WINDOW + "totals.0.count", (1 << 64) - 1)
     made[4].key_used.total_allowed = made[11].key_used.total_allowed = (1 << 64) - 1

@@ -201,7 +201,6 @@ def framed(data: bytes, count: int, what: str) -> list[bytes]:
     """So many pieces, each behind its length in two bytes, and nothing else."""
     pieces, at = [], 0
     for _ in range(count):
-        must(len(data) >= at + 2, f"{what}: cut off")
         end = at + 2 + int.from_bytes(data[at : at + 2], "big")
         must(len(data) >= end, f"{what}: cut off")
         pieces.append(data[at + 2 : end])
