@@ -341,7 +341,7 @@ async fn a_damaged_record_ends_the_stream_behind_what_is_whole_and_is_counted() 
     assert_eq!(metadata["position"], damaged.position.to_string());
     assert_eq!(metadata["resume_after"], (damaged.position - 1).to_string());
     assert_eq!(server.metric("keyledger_audit_damage_total").await, 1);
-    // Behind the damage all is as it was.
+    // Behind the damage all is as it was, and behind that comes what the stop put on record.
     let (rest, _) = all(&admin, behind(damaged.position)).await;
-    assert_eq!(positions(&rest)[..], positions(&whole)[101..][..rest.len().min(whole.len() - 101)]);
+    assert_eq!(positions(&rest)[..whole.len() - 101], positions(&whole)[101..]);
 }

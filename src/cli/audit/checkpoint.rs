@@ -21,6 +21,10 @@ pub(in crate::cli) struct CheckpointArgs {
     /// State file: the verifier keys that are trusted, and the last checkpoint that was seen
     #[arg(long, value_name = "FILE")]
     verify: Option<PathBuf>,
+    /// Show the verifier keys of the log instead, one a line, the newest first: at the server, to be handed to
+    /// auditors over a way that they trust
+    #[arg(long, conflicts_with_all = ["min_size", "verify"])]
+    keys: bool,
     /// Verifier key to trust from here on, put into the state file, which is made if it is not there. Get it
     /// over a way you trust
     #[arg(long, value_name = "KEY", requires = "verify", value_parser = verifier_key)]
@@ -29,6 +33,9 @@ pub(in crate::cli) struct CheckpointArgs {
 
 /// Shows the newest checkpoint; with a state file, only if it holds.
 pub(super) async fn run(args: CheckpointArgs, session: &mut Session) -> Result<Exit, Failure> {
+    if args.keys {
+        return show_keys(session).await;
+    }
     let state = args.verify.as_deref().map(|path| State::read(path, &args.trust, "--trust"));
     let state = state.transpose()?;
     let mut audit = session.connect().await?.audit();
@@ -52,6 +59,24 @@ pub(super) async fn run(args: CheckpointArgs, session: &mut Session) -> Result<E
     let text = match session.output.format() {
         Format::Table => plain_lines(answer.checkpoint.trim_end()),
         Format::Json => json(&answer, verified).to_string(),
+    };
+    session.output.line(&text)?;
+    Ok(Exit::Done)
+}
+
+async fn show_keys(session: &mut Session) -> Result<Exit, Failure> {
+    let mut audit = session.connect().await?.audit();
+    let answer = audit.get_verifier_key(v1::GetVerifierKeyRequest {}).await?.into_inner();
+    let text = match session.output.format() {
+        Format::Table => {
+            let older = answer.older_verifier_keys.iter().map(|key| format!("\n{key}"));
+            plain_lines(&(answer.verifier_key.clone() + &older.collect::<String>()))
+        }
+        Format::Json => json!({
+            "verifier_key": answer.verifier_key,
+            "older_verifier_keys": answer.older_verifier_keys,
+        })
+        .to_string(),
     };
     session.output.line(&text)?;
     Ok(Exit::Done)
