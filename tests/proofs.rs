@@ -303,11 +303,11 @@ fn renumbered(line: &str) -> String {
 /// Runs `audit checkpoint` against the server with a state file.
 async fn run(server: &TestServer, state: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let state = state.to_str().expect("text");
-    checkpoint(server, &[&["--verify", state], more].concat()).await
+    show(server, &[&["--verify", state], more].concat()).await
 }
 
 /// Runs `audit checkpoint` against the server.
-async fn checkpoint(server: &TestServer, more: &[&str]) -> (Option<i32>, String, String) {
+async fn show(server: &TestServer, more: &[&str]) -> (Option<i32>, String, String) {
     let mut command = common::process::command();
     command.args(["audit", "checkpoint", "--output", "json", "--server", &server.address]);
     command.arg("--token-file").arg(server.data_dir().join("admin.credential"));
@@ -329,7 +329,7 @@ async fn the_command_line_holds_each_checkpoint_to_the_one_before() {
     assert_eq!(code, Some(1));
     assert!(said.contains("--trust"), "{said}");
     let key = verifier_keys(&admin).await.remove(0).to_string();
-    let (code, shown, said) = checkpoint(&server, &["--keys"]).await;
+    let (code, shown, said) = show(&server, &["--keys"]).await;
     assert!(code == Some(0) && shown.contains(&key), "{said}");
     for round in 0..2 {
         let last = grow(&admin, round * 4..(round + 1) * 4).await.to_string();

@@ -42,7 +42,10 @@ pub(super) fn check(data_dir: &DataDir, report: &mut Report) {
                 report.add(Finding::new(Severity::Damage, place_of(listed.number), what));
             }
         }
-        Err(error) => report.add(Finding::new(Severity::Damage, "usage", error)),
+        Err(error) => {
+            let place = format!("usage/{}", Journals::ROLL);
+            report.add(Finding::new(Severity::Damage, place, error));
+        }
     }
     for number in aside {
         let place = format!("usage/{}", Journals::name_aside(number));

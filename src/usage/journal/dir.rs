@@ -44,6 +44,9 @@ impl fmt::Debug for Journals {
 }
 
 impl Journals {
+    /// The name of the file that lists the journals.
+    pub const ROLL: &str = roll::NAME;
+
     /// The directory `path`, which is made if it is not there. What the making of a journal left, when it
     /// was interrupted, is removed.
     ///
