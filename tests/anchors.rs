@@ -26,8 +26,11 @@ async fn keys(client: &Client) -> Vec<VerifierKey> {
     vec![VerifierKey::parse(&answer.expect("a key").into_inner().verifier_key).expect("a key")]
 }
 
+/// Adds to the log; a checkpoint of all of it can be made when this returns.
 async fn grow(client: &Client, account: &str) -> u64 {
-    client.put_account(account, "standard", &[]).await.position
+    let last = client.put_account(account, "standard", &[]).await.position;
+    client.covered(last).await;
+    last
 }
 
 /// Holds that the later checkpoint continues the earlier one.

@@ -138,12 +138,12 @@ async fn clients_that_go_or_stop_to_read_hold_up_nobody_and_leave_nothing_behind
         made.push(put_large(&admin, n).await);
     }
     drop((gone, going));
+    has_streams(&server, STREAMS + 2).await;
     for answers in &mut reading {
         for position in &made {
             assert_eq!(next(answers).await.expect("an event"), *position);
         }
     }
-    has_streams(&server, STREAMS + 2).await;
     drop((half_open, stuck));
     has_streams(&server, 2).await;
     drop(reading);

@@ -90,7 +90,8 @@ async fn the_same_history_gives_the_same_archive_which_is_its_owners_and_replace
     assert!(again.refused().contains("--force"), "{again:?}");
     desk.audit(&["export", "--archive", "again.tar.gz"]).await.json();
     assert!(desk.read("again.tar.gz") == first);
-    server.admin().await.put_account("later", "standard", &[]).await;
+    let client = server.admin().await;
+    client.covered(client.put_account("later", "standard", &[]).await.position).await;
     desk.audit(&[&export[..], &["--force"]].concat()).await.json();
     assert!(desk.read("history.tar.gz") != first);
     let names = fs::read_dir(desk.dir.path()).expect("a directory").count();

@@ -300,11 +300,11 @@ async fn an_archive_must_continue_the_checkpoint_that_was_seen() {
     let (desk, client) = (Desk::at(&server), server.admin().await);
     let key = verifier_key(&client).await.to_string();
     desk.audit(&["export", "--archive", "early.tar.gz"]).await.json();
-    client.put_account("more", "standard", &[]).await;
+    client.covered(client.put_account("more", "standard", &[]).await.position).await;
     let live = ["verify", "--state", "state", "--verifier-key", &key];
     let seen = desk.audit(&live).await.json()["tree_size"].clone();
     let state = desk.read("state");
-    client.put_account("later", "standard", &[]).await;
+    client.covered(client.put_account("later", "standard", &[]).await.position).await;
     desk.audit(&["export", "--archive", "late.tar.gz"]).await.json();
     let held = async |archive: &str, more: &[&str]| {
         let verify = ["verify", "--state", "state", "--archive", archive];

@@ -19,7 +19,9 @@ use keyledger::ledger::volumes::VolumeLedger;
 /// A server that answered ten uses, each durable before its answer, and was killed.
 async fn used_and_killed(home: &Path) -> PathBuf {
     let (data_dir, config) = (home.join("data"), home.join("keyledger.toml"));
-    fs::write(&config, "[usage]\ndurability = \"before_reply\"\n").expect("written");
+    // A window so long that it hardly ends meanwhile.
+    fs::write(&config, "[usage]\ndurability = \"before_reply\"\nwindow_seconds = 3600\n")
+        .expect("written");
     let mut command = serve(&data_dir, "127.0.0.1:0");
     command.arg("--config").arg(config);
     let process = Process::spawn(command);
@@ -88,8 +90,8 @@ async fn a_journal_with_a_damaged_header_is_set_aside_and_is_a_gap_on_record() {
     let (windows, gaps) = start_and_stop(&data_dir);
     assert_eq!(windows, 0);
     let [gap] = gaps[..] else { panic!("{gaps:?}") };
-    // From the beginning of their window, which began in the minute before the first at the earliest.
-    assert!(gap.from <= after && gap.from.plus(Duration::from_mins(1)) >= before, "{gap:?}");
+    // From the beginning of their window, which began in the hour before the first at the earliest.
+    assert!(gap.from <= after && gap.from.plus(Duration::from_hours(1)) >= before, "{gap:?}");
     assert!(gap.to >= after && gap.lost.is_none(), "{gap:?}");
 
     let aside = journal.with_extension("klj.damaged");

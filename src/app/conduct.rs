@@ -120,12 +120,12 @@ impl App {
 }
 
 /// What the keeper works with.
-pub(crate) struct Setup {
-    pub(crate) conduct: Arc<Conduct>,
-    pub(crate) writer: WriterHandle,
-    pub(crate) vault: Arc<Vault>,
-    pub(crate) random: Arc<dyn Random>,
-    pub(crate) clock: Arc<dyn Clock>,
+struct Setup {
+    conduct: Arc<Conduct>,
+    writer: WriterHandle,
+    vault: Arc<Vault>,
+    random: Arc<dyn Random>,
+    clock: Arc<dyn Clock>,
 }
 
 /// The thread that puts on record what was noted. Dropped, it stops where it stands.
@@ -142,7 +142,14 @@ impl ConductKeeper {
     ///
     /// # Errors
     /// If the operating system has no thread to give.
-    pub(crate) fn start(setup: Setup) -> io::Result<Self> {
+    pub(crate) fn start(app: &App) -> io::Result<Self> {
+        let setup = Setup {
+            conduct: Arc::clone(&app.conduct),
+            writer: app.writer.clone(),
+            vault: Arc::clone(&app.vault),
+            random: Arc::clone(&app.random),
+            clock: Arc::clone(&app.clock),
+        };
         let (finish, told) = mpsc::channel();
         let thread = thread::Builder::new().name("conduct-keeper".to_owned());
         let thread = thread.spawn(move || setup.run(&told))?;

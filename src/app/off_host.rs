@@ -18,6 +18,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::app::App;
 use crate::app::checkpoint::{CheckpointSigner, SignedCheckpoint};
 use crate::clock::Clock;
 use crate::config::{AnchorSettings, AuditSettings};
@@ -71,6 +72,9 @@ enum NotKept {
     /// It cannot be talked to.
     #[error("{0}")]
     Unreachable(&'static str),
+    /// What keeps it there is at fault.
+    #[error("it panicked; the message is above")]
+    Panicked,
 }
 
 impl From<io::Error> for NotKept {
@@ -112,10 +116,10 @@ impl Places {
 }
 
 /// What is kept, and by which clock.
-pub(crate) struct Source {
-    pub(crate) signer: Arc<CheckpointSigner>,
-    pub(crate) anchored: watch::Receiver<AnchorState>,
-    pub(crate) clock: Arc<dyn Clock>,
+struct Source {
+    signer: Arc<CheckpointSigner>,
+    anchored: watch::Receiver<AnchorState>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Source {
@@ -153,7 +157,7 @@ pub enum OffHostError {
 ///
 /// # Errors
 /// [`OffHostError`].
-pub(crate) fn start(
+fn start(
     source: Source,
     settings: &AuditSettings,
     data_dir: &Path,
@@ -168,6 +172,27 @@ pub(crate) fn start(
     let states = keepers.iter().map(Keeper::state).collect();
     let places = Places { states, clock: Arc::clone(&clock), interval };
     Ok((OffHost { keepers, clock }, places))
+}
+
+/// As [`start`], with the checkpoints of a service; none while it makes none.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_for(
+    app: &App,
+    settings: &AuditSettings,
+    data_dir: &Path,
+) -> Result<Option<OffHost>, OffHostError> {
+    let Some(proofs) = app.proofs.get() else { return Ok(None) };
+    let source = Source {
+        signer: Arc::clone(&proofs.signer),
+        anchored: app.anchored.clone(),
+        clock: Arc::clone(&app.clock),
+    };
+    let (keepers, places) = start(source, settings, data_dir)?;
+    // Once for the life of the service: it is started once.
+    let _ = app.off_host.set(places);
+    Ok(Some(keepers))
 }
 
 type Named = (String, Box<dyn Place>);

@@ -157,7 +157,7 @@ fn replace_lost(app: &App, keys: &Path) -> Result<(), StartError> {
     let log = app.table.log_state();
     let ring = match SigningRing::open(keys) {
         Err(VaultError::MissingSigningKey { .. }) if log.has_lost_signing_keys(&[]) => {
-            // Under a number of its own, should a lost file be found.
+            // Behind those that sign by the log, as if they were there.
             let signed = u16::try_from(log.signing_keys.len()).unwrap_or(u16::MAX);
             SigningRing::create(keys, signed.saturating_add(1), &*app.random)?
         }

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
 use crate::app::audit::Audit;
 use crate::app::backup;
-use crate::app::conduct::{self, ConductKeeper};
+use crate::app::conduct::ConductKeeper;
 use crate::app::drain::Drain;
 use crate::app::off_host::{self, OffHost, OffHostError};
 use crate::app::own_command::{self, OwnCommandError};
@@ -218,36 +218,11 @@ fn begin(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
     opened.closing.uses = Some(uses::start(&opened.app, &usage, &config.usage)?);
     let (tiles, keys) = (opened.closing.data_dir.tiles(), opened.closing.data_dir.keys());
     opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &keys, &config.audit)?);
-    opened.closing.conduct = Some(start_conduct(&opened.app)?);
-    start_off_host(opened, config)?;
+    opened.closing.conduct = Some(ConductKeeper::start(&opened.app)?);
+    let data_dir = opened.closing.data_dir.path();
+    opened.closing.off_host = off_host::start_for(&opened.app, &config.audit, data_dir)?;
     start_scrub(opened, config)?;
     start_projector(opened)
-}
-
-fn start_off_host(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
-    let (app, closing) = (&opened.app, &mut opened.closing);
-    let Some(proofs) = app.proofs.get() else { return Ok(()) };
-    let source = off_host::Source {
-        signer: Arc::clone(&proofs.signer),
-        anchored: app.anchored.clone(),
-        clock: Arc::clone(&app.clock),
-    };
-    let (keepers, places) = off_host::start(source, &config.audit, closing.data_dir.path())?;
-    closing.off_host = Some(keepers);
-    // Once for the life of the service: it is started once.
-    let _ = app.off_host.set(places);
-    Ok(())
-}
-
-fn start_conduct(app: &App) -> Result<ConductKeeper, StartError> {
-    let setup = conduct::Setup {
-        conduct: Arc::clone(&app.conduct),
-        writer: app.writer.clone(),
-        vault: Arc::clone(&app.vault),
-        random: Arc::clone(&app.random),
-        clock: Arc::clone(&app.clock),
-    };
-    Ok(ConductKeeper::start(setup)?)
 }
 
 fn start_projector(opened: &mut Opened) -> Result<(), StartError> {

@@ -166,7 +166,7 @@ const PROJECTION_FAILS: &str =
 const TILES_FAIL: &str =
     "hash tiles cannot be made, so newer records cannot be proved; the server's log says why";
 const NOTHING_OFF_HOST: &str = "no checkpoint is kept off this host, so a data directory put back to an \
-     earlier state would not be found: set audit.anchor.file or audit.anchor.url";
+     earlier state would not be found: set audit.anchor.file, audit.anchor.history or audit.anchor.url";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
 /// What is said of a place that lacks a newer checkpoint.

@@ -244,6 +244,12 @@ pub struct Client {
 }
 
 impl Client {
+    /// Waits until the newest checkpoint covers a position.
+    pub async fn covered(&self, min_size: u64) {
+        let request = v1::GetCheckpointRequest { min_size };
+        self.audit.clone().get_checkpoint(request).await.expect("a checkpoint");
+    }
+
     pub fn new(channel: Channel, credential: Option<&str>) -> Self {
         let value = credential.map(|text| format!("Bearer {text}").parse().expect("ascii"));
         let bearer = Bearer(value);

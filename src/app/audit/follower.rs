@@ -152,9 +152,7 @@ impl Follower {
         } else {
             let read = read_of(&events);
             let last = events.last().map_or(self.told, |entry| entry.fact.position.get());
-            self.send(events.into_iter().map(Answer::Event).collect()).await?;
-            self.app.audit.counts.events.fetch_add(read.events, Ordering::Relaxed);
-            self.app.note_read(&self.reader, &read);
+            self.send(events.into_iter().map(Answer::Event).collect(), Some(read)).await?;
             (self.reached, self.told) = (reached, last);
         }
         damage.map_or(Ok(()), |damage| Err(Ended::With(damage)))
@@ -199,13 +197,13 @@ impl Follower {
 
     /// Tells where the stream is.
     async fn tell(&mut self, answer: Answer) -> Result<(), Ended> {
-        self.send(vec![answer]).await?;
+        self.send(vec![answer], None).await?;
         self.told = self.reached;
         Ok(())
     }
 
-    /// Hands answers on, once there is room for them.
-    async fn send(&mut self, answers: Vec<Answer>) -> Result<(), Ended> {
+    /// Hands answers on, once there is room for them; what is read with them is noted before the client can have it.
+    async fn send(&mut self, answers: Vec<Answer>, read: Option<Read>) -> Result<(), Ended> {
         let room = tokio::select! {
             biased;
             () = self.app.drain.begun() => return Err(Ended::With(AppError::Draining)),
@@ -220,6 +218,10 @@ impl Follower {
         };
         // Not before: its client may have taken its time, and lost its credential meanwhile.
         self.app.confirm(&self.identity)?;
+        if let Some(read) = read {
+            self.app.audit.counts.events.fetch_add(read.events, Ordering::Relaxed);
+            self.app.note_read(&self.reader, &read);
+        }
         room.send(Ok(answers));
         self.due = Instant::now() + self.pace.heartbeat;
         Ok(())

@@ -1,13 +1,14 @@
 //! The thread that keeps one place up to date.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::{Place, PlaceFigures, Source};
+use super::{NotKept, Place, PlaceFigures, Source};
 use crate::domain::time::Time;
 
 /// How long a keeper may take to see that the log has grown or an interval has passed.
@@ -175,7 +176,9 @@ impl Work {
     fn attempt(&mut self) -> bool {
         let Some(signed) = self.source.newest() else { return true };
         let now = self.source.clock.wall();
-        let kept = self.place.keep(&signed, now);
+        // What a place remembers is what it has kept: a panic leaves it as it was.
+        let keep = AssertUnwindSafe(|| self.place.keep(&signed, now));
+        let kept = catch_unwind(keep).unwrap_or(Err(NotKept::Panicked));
         let place = &self.state.name;
         let failed_before = self.state.change(|standing| {
             if kept.is_ok() {

@@ -21,6 +21,10 @@ pub const SPAN_MICROS: i64 = 60_000_000;
 /// each RPC, so it cannot push out callers.
 pub const MAX_LINES: usize = 256;
 
+/// The most lines of reads: beyond [`MAX_LINES`] it is told who read and how, and no longer what. So who names
+/// much hides nobody else's reading.
+pub const MAX_READ_LINES: usize = 2 * MAX_LINES;
+
 /// Something that was read of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Read {
@@ -59,9 +63,14 @@ impl<K: Clone + Eq + Hash, L> Lines<K, L> {
         Lines { apart: HashMap::new(), other: None }
     }
 
+    /// Whether `key` has a line of its own, or can have it as one of `most`.
+    fn has_room(&self, key: &K, most: usize) -> bool {
+        self.apart.contains_key(key) || self.apart.len() < most
+    }
+
     /// The line of `key`, made if it is not there: one of its own, or the one of all others.
-    fn line(&mut self, key: &K, new: impl FnOnce() -> L) -> &mut L {
-        if !self.apart.contains_key(key) && self.apart.len() >= MAX_LINES {
+    fn line(&mut self, key: &K, most: usize, new: impl FnOnce() -> L) -> &mut L {
+        if !self.has_room(key, most) {
             return self.other.get_or_insert_with(new);
         }
         self.apart.entry(key.clone()).or_insert_with(new)
@@ -183,18 +192,25 @@ impl ConductWindow {
     /// Notes a read. Events of reads alone count only where `reader` has a line already: who follows the whole
     /// history is shown the record of his own reading, and would make a new one of it for ever.
     pub fn note_read(&mut self, reader: &Reader, read: &Read, now: Time) {
+        let unnamed;
+        let reader = if self.reads.has_room(reader, MAX_LINES) {
+            reader
+        } else {
+            unnamed = Reader { named: Named::default(), ..reader.clone() };
+            &unnamed
+        };
         if read.of_reads_alone && !read.begins && !self.reads.apart.contains_key(reader) {
             return;
         }
         let new = || ReadLine { calls: 0, events: 0, positions: None, first: now, last: now };
-        self.reads.line(reader, new).add(read, now);
+        self.reads.line(reader, MAX_READ_LINES, new).add(read, now);
     }
 
     /// Notes a refusal.
     pub fn note_refused(&mut self, one: RefusedOne, now: Time) {
         let (sources, samples) = (Vec::new(), Vec::new());
         let new = || RefusedLine { count: 0, first: now, last: now, sources, samples };
-        self.refusals.line(&one.refused.clone(), new).add(one, now);
+        self.refusals.line(&one.refused.clone(), MAX_LINES, new).add(one, now);
     }
 
     /// What goes on record of it, by when it began: reads, and refusals with the personal fields to seal.

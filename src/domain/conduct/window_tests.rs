@@ -81,17 +81,39 @@ fn readers_beyond_the_bound_are_counted_together() {
         id[..8].copy_from_slice(&number.to_be_bytes());
         Reader { caller: CallerId(id), ..by(1) }
     };
-    for number in 0..MAX_LINES + 5 {
+    for number in 0..MAX_READ_LINES + 5 {
         window.note_read(&numbered(number), &BEGINS, at(1));
         window.note_read(&numbered(number), &events(2, 3), at(1));
     }
     let own = Read { of_reads_alone: true, ..events(8, 8) };
-    window.note_read(&numbered(MAX_LINES), &own, at(9));
+    window.note_read(&numbered(MAX_READ_LINES), &own, at(9));
     let reads = reads(window);
-    assert_eq!(reads.len(), MAX_LINES + 1);
+    assert_eq!(reads.len(), MAX_READ_LINES + 1);
     let others: Vec<_> = reads.iter().filter(|read| read.reader.is_none()).collect();
     let [other] = others[..] else { panic!("{others:?}") };
     assert_eq!((other.calls, other.events, other.last), (5, 10, at(1)));
+}
+
+#[test]
+fn who_names_much_hides_nobody_else() {
+    let mut window = ConductWindow::new(at(0));
+    let naming = |number: usize| {
+        let mut id = [0; 12];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        Reader { named: Named { key: Some(KeyId(id)), ..Named::default() }, ..by(1) }
+    };
+    for number in 0..MAX_LINES + 5 {
+        window.note_read(&naming(number), &BEGINS, at(1));
+    }
+    let other = Reader { caller: CallerId([9; 12]), ..naming(1) };
+    window.note_read(&other, &BEGINS, at(2));
+    let reads = reads(window);
+    assert_eq!(reads.len(), MAX_LINES + 2);
+    let calls = |reader: Reader| {
+        let reader = Some(Reader { named: Named::default(), ..reader });
+        reads.iter().find(|read| read.reader == reader).map(|read| read.calls)
+    };
+    assert_eq!((calls(by(1)), calls(other)), (Some(5), Some(1)));
 }
 
 fn refused(reason: u32, source: u8) -> RefusedOne {
