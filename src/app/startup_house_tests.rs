@@ -107,20 +107,27 @@ impl Place {
     }
 }
 
-/// Every file below `path` with its bytes, and every directory.
+/// Every file below `path` with its bytes, and every directory. What a running service takes away meanwhile is
+/// left out.
 pub(super) fn tree(path: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir(path).unwrap() {
+    for entry in unless_gone(fs::read_dir(path)).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(tree(&path));
             found.insert(path, None);
-        } else {
-            let bytes = fs::read(&path).unwrap();
+        } else if let Some(bytes) = unless_gone(fs::read(&path)) {
             found.insert(path, Some(bytes));
         }
     }
     found
+}
+
+fn unless_gone<T>(read: io::Result<T>) -> Option<T> {
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        read => Some(read.unwrap()),
+    }
 }
 
 /// Copies what is below `from` to `to`, which must not be there.

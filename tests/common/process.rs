@@ -190,18 +190,22 @@ pub fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     let mut rooms = vec![directory.to_owned()];
     while let Some(room) = rooms.pop() {
-        for entry in std::fs::read_dir(&room).expect("a directory") {
+        for entry in unless_gone(std::fs::read_dir(&room)).into_iter().flatten() {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 rooms.push(path);
-            } else {
-                match std::fs::read(&path) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    read => found.push((path, read.expect("readable"))),
-                }
+            } else if let Some(bytes) = unless_gone(std::fs::read(&path)) {
+                found.push((path, bytes));
             }
         }
     }
     found.sort();
     found
+}
+
+fn unless_gone<T>(read: std::io::Result<T>) -> Option<T> {
+    match read {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        read => Some(read.expect("readable")),
+    }
 }
