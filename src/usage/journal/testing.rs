@@ -26,6 +26,11 @@ pub(in crate::usage) fn journals(path: &Path) -> Journals {
     Journals::open(path, Arc::new(Glass)).expect("a directory of journals")
 }
 
+/// As [`journals`], where a recorder may be at work: what it is about to make is not tidied away.
+pub(in crate::usage) fn journals_in_use(path: &Path) -> Journals {
+    Journals::look_at(path, Arc::new(Glass))
+}
+
 pub(in crate::usage) fn number(number: u64) -> JournalNumber {
     JournalNumber::new(number).expect("not 0")
 }

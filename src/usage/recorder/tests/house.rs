@@ -12,7 +12,7 @@ use crate::clock::ManualClock;
 use crate::config::{Durability, WhenBehind};
 use crate::domain::ids::Position;
 use crate::domain::time::Time;
-use crate::usage::journal::testing::journals;
+use crate::usage::journal::testing::{journals, journals_in_use};
 use crate::usage::journal::{AppendTo, Found};
 use crate::usage::recorder::*;
 
@@ -75,7 +75,7 @@ pub(super) type InWindow = (Use, Time);
 /// All uses in the journals below `path`, what was shed, and what was found.
 pub(super) fn read(path: &Path) -> (Vec<InWindow>, Vec<Shed>, Vec<Found>) {
     let (mut uses, mut all_shed) = (Vec::new(), Vec::new());
-    let found = journals(path).read_all(|_, frame| {
+    let found = journals_in_use(path).read_all(|_, frame| {
         let (shed, entries) = frame.clear.split_at(24);
         if let [count, from, to] = numbers(shed)[..]
             && count > 0

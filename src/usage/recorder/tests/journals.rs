@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::house::*;
 use crate::config::{Durability, WhenBehind};
-use crate::usage::journal::testing::{journals, number};
+use crate::usage::journal::testing::{journals_in_use, number};
 use crate::usage::journal::{Ending, gap_since};
 use crate::usage::recorder::*;
 
@@ -26,7 +26,7 @@ fn check(house: &House, expected: u64) {
     uses.sort_unstable();
     assert!(uses.iter().map(|(it, _)| it.id).eq(0..expected), "lost or doubled");
     let mut windows = BTreeMap::new();
-    let all = journals(house.dir.path()).read_all(|header, frame| {
+    let all = journals_in_use(house.dir.path()).read_all(|header, frame| {
         assert_eq!(*windows.entry(header.number).or_insert(frame.window), frame.window);
     });
     assert_eq!(all.unwrap(), found);
@@ -181,7 +181,7 @@ fn a_journal_goes_when_it_is_on_record_and_61_seconds_have_passed() {
         let numbers: Vec<_> = house.read().2.iter().map(|it| it.header.number.get()).collect();
         let expected: &[u64] = if goes { &[2, 3] } else { &[1, 2, 3] };
         assert_eq!(numbers, expected, "sealed: {sealed}, after {seconds} s");
-        let roll = journals(house.dir.path()).roll().unwrap();
+        let roll = journals_in_use(house.dir.path()).roll().unwrap();
         let listed: Vec<_> = roll.iter().map(|it| it.number.get()).collect();
         assert_eq!(listed, expected, "each that is there is on the roll, and no other");
     }
