@@ -192,7 +192,7 @@ async fn who_is_bound_to_a_tenant_verifies_what_it_may_see_of_it() {
     // What was kept is of another part.
     let account = ["--tenant", "acme", "--account", "a1"];
     let part = auditor.verify(&server.address, &account).await.sound();
-    assert!(part.said.contains("of something else"), "{part:?}");
+    assert!(part.said.contains("it is of other records"), "{part:?}");
     assert_eq!((part.number("records"), part.number("keys")), (3, 1));
 }
 

@@ -77,6 +77,13 @@ enum NotKept {
     Panicked,
 }
 
+impl NotKept {
+    /// Whether it stays so until somebody does something about it.
+    fn is_lasting(&self) -> bool {
+        matches!(self, NotKept::Contradicted { .. } | NotKept::NoCheckpoint)
+    }
+}
+
 impl From<io::Error> for NotKept {
     fn from(error: io::Error) -> Self {
         NotKept::File(Cause::from(&error))
@@ -98,6 +105,8 @@ pub struct PlaceFigures {
     pub failing: bool,
     /// Whether a newer checkpoint has waited for longer than three intervals.
     pub overdue: bool,
+    /// What stands in its place and no time mends, if the last attempt met that: another log's checkpoint, say.
+    pub refused: Option<String>,
 }
 
 /// Where checkpoints are kept, as who asks how the service is sees it.

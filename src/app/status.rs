@@ -140,7 +140,8 @@ impl Figures {
         let projection = self.usage_projection.failing.then(|| PROJECTION_FAILS.to_owned());
         let tiles = self.tiles.failing.then(|| TILES_FAIL.to_owned());
         let none = self.off_host.is_empty().then(|| NOTHING_OFF_HOST.to_owned());
-        let overdue = self.off_host.iter().filter(|place| place.overdue).map(overdue);
+        let overdue = self.off_host.iter().filter(|place| place.overdue || place.refused.is_some());
+        let overdue = overdue.map(not_off_host);
         let findings = self.scrub.findings.iter().cloned();
         findings
             .chain(sealing)
@@ -169,12 +170,10 @@ const NOTHING_OFF_HOST: &str = "no checkpoint is kept off this host, so a data d
      earlier state would not be found: set audit.anchor.file, audit.anchor.history or audit.anchor.url";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
 
-/// What is said of a place that lacks a newer checkpoint.
-fn overdue(place: &PlaceFigures) -> String {
-    format!(
-        "checkpoints are not kept off this host by audit.anchor.{}; the server's log says why",
-        place.name
-    )
+/// What is said of a place that lacks a newer checkpoint, or refused one.
+fn not_off_host(place: &PlaceFigures) -> String {
+    let why = place.refused.as_deref().unwrap_or("the server's log says why");
+    format!("checkpoints are not kept off this host by audit.anchor.{}; {why}", place.name)
 }
 
 impl App {

@@ -47,8 +47,8 @@ Examples:
     keyledger audit verify --state log.state --verifier-key 'keyledger/…+…+…'
   From then on, as often as one likes:
     keyledger audit verify --state log.state
-  What a tenant's auditor may see:
-    keyledger audit verify --state acme.state --tenant acme
+  What a tenant's auditor may see, with a state file of its own:
+    keyledger audit verify --state acme.state --tenant acme --verifier-key 'keyledger/…+…+…'
   What was exported, without a server:
     keyledger audit verify --archive history-2026-11.tar.gz --verifier-key log.key
     keyledger audit verify --proof revoked.tlog-proof --verifier-key log.key";
@@ -89,8 +89,9 @@ pub(super) enum AuditCommand {
     ///
     /// Every record is read and held to the ones before it and, by the tree over all of them or by a proof of
     /// its own, to a signed checkpoint; that is held to the last one that was seen. A later run reads only what
-    /// is new. Exit code 0 if it is sound, 1 if not (keep what is shown, and the state file, as evidence), 3 if it
-    /// could not be verified to the end: run it again.
+    /// is new. Exit code 0 if it is sound; 1 if it is not (the verdict says NOT SOUND: keep what is shown, and the
+    /// state file, as evidence) or if it was refused (an error and no verdict); 3 if the server could not be reached
+    /// or the run was cut off: run it again.
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
 }

@@ -26,6 +26,7 @@ fn figures() -> Figures {
             failures: 37,
             failing: true,
             overdue: false,
+            refused: None,
         }],
         start_time: Time::from_micros(1_500_000),
         uptime: Duration::ZERO,

@@ -33,6 +33,7 @@ struct Standing {
     last_kept: Option<Time>,
     failures: u64,
     failing: bool,
+    refused: Option<String>,
     /// Since when a newer checkpoint waits, by time that never steps.
     waits_since: Option<Duration>,
 }
@@ -50,6 +51,7 @@ impl PlaceState {
             last_kept: standing.last_kept,
             failures: standing.failures,
             failing: standing.failing,
+            refused: standing.refused.clone(),
             overdue: standing.waits_since.is_some_and(|since| now.saturating_sub(since) > patience),
         })
     }
@@ -187,6 +189,8 @@ impl Work {
             } else {
                 standing.failures += 1;
             }
+            let lasting = kept.as_ref().err().filter(|error| error.is_lasting());
+            standing.refused = lasting.map(ToString::to_string);
             std::mem::replace(&mut standing.failing, kept.is_err())
         });
         match &kept {

@@ -37,6 +37,9 @@ pub(super) fn verifier_keys(text: &str) -> Result<VerifierKeys, String> {
         Err(why) => why,
     };
     let lines = durable_file::read_bounded(Path::new(text), MAX_STATE_BYTES);
+    if lines.is_err() && text.split('+').count() > 2 {
+        return Err(format!("{no_key}: its id is not that of its name and key"));
+    }
     let lines = lines.map_err(|error| format!("{no_key}; or a file with such lines: {error}"))?;
     let lines = lines.and_then(|lines| String::from_utf8(lines).ok()).unwrap_or_default();
     let keys: Option<Vec<_>> = lines.lines().map(VerifierKey::parse).collect();

@@ -149,6 +149,7 @@ mod tests {
             failures: 1,
             failing: true,
             overdue: true,
+            refused: None,
         }
     }
 

@@ -52,7 +52,9 @@ impl Keeper {
             Ok(bytes) => {
                 let kept = bytes.and_then(|bytes| read(&bytes, &self.origin));
                 if kept.is_none() {
-                    self.tell_anew("it is damaged, or of something else");
+                    self.tell_anew(
+                        "it is of other records (as with and without --tenant), or damaged",
+                    );
                 }
                 Ok(kept)
             }
