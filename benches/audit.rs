@@ -25,6 +25,7 @@ use keyledger::merkle::leaf_hash;
 use keyledger::progress::Silent;
 use keyledger::proto::v1;
 use keyledger::proto::v1::account_service_client::AccountServiceClient;
+use keyledger::proto::v1::admin_service_client::AdminServiceClient;
 use keyledger::proto::v1::audit_service_client::AuditServiceClient;
 use keyledger::proto::v1::key_service_client::KeyServiceClient;
 use keyledger::proto::v1::stream_events_response::Answer;
@@ -39,6 +40,10 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Windows of the key whose timeline is read.
 const WINDOWS: u64 = 500_000;
@@ -211,6 +216,19 @@ async fn read(mut audit: Audit, after_position: u64, most: u64) -> u64 {
     count
 }
 
+/// Until what is folded in the background has reached the head: its work is no part of what is measured.
+async fn at_rest(server: &Running) {
+    let (channel, bearer) = (server.channel().await, server.bearer.clone());
+    let mut admin = AdminServiceClient::with_interceptor(channel, bearer);
+    loop {
+        let status = admin.get_status(v1::GetStatusRequest {}).await.expect("a status");
+        if status.into_inner().projections.iter().all(|projection| projection.lag == 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 async fn streaming(server: &Running) {
     let begun = now();
     let count = read(server.audit().await, 0, u64::MAX).await;
@@ -378,6 +396,7 @@ fn main() {
     ));
     runtime.block_on(async {
         let server = Running::start(&config).await;
+        at_rest(&server).await;
         streaming(&server).await;
         verifying(&server).await;
         timeline(&server, keys[0]).await;

@@ -35,6 +35,10 @@ use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
 use tower::Service;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const KEYS: usize = 100_000;
 const IN_FLIGHT: usize = 64;
 const CONNECTIONS: usize = 4;

@@ -16,6 +16,10 @@ use keyledger::ledger::frame::{Frame, FrameBuilder};
 use keyledger::merkle::Frontier;
 use keyledger::projection::tiles::{TileBuilder, Tiles};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Records of a frame, and bytes of a record: those of a KeyUsed are a little more.
 const PER_FRAME: u64 = 100;
 const RECORD_BYTES: usize = 300;

@@ -25,6 +25,10 @@ use keyledger::projection::usage::{
 use keyledger::random::{Random, SystemRandom, bytes};
 use keyledger::vault::{Scope, SealContext, Vault, commitment};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// 2026-01-05T00:00:00Z.
 const BASE: Time = Time::from_micros(1_767_571_200_000_000);
 const MINUTE: Duration = Duration::from_mins(1);

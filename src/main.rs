@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use keyledger::cli::{self, Invocation};
 
+/// Messages and their parts live shortly and die on other threads than they were made on: there the C library's takes a
+/// third of the time of a stream of events.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match cli::parse() {
         Invocation::Serve(args) => cli::serve::run(&args),

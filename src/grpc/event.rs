@@ -3,8 +3,6 @@
 mod conduct;
 mod usage;
 
-use std::fmt::Write as _;
-
 use crate::app::audit::{AuditEntry, Disclosed};
 use crate::domain::account::AccountState;
 use crate::domain::event::{Actor, Event, KeyCreated, KeyUpdated, Mechanism, Recorded};
@@ -231,9 +229,7 @@ fn signing_key_changed(changed: &SigningKeyChanged) -> v1::SigningKeyChanged {
 
 /// Bytes in hexadecimal.
 fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("a String takes all text");
-    }
-    text
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
