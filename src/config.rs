@@ -19,7 +19,7 @@ use crate::domain::key_format::KeyPrefix;
 use crate::domain::policy::Policy;
 
 use audit::FileAudit;
-pub use audit::{AnchorSettings, AuditSettings, PostUrl};
+pub use audit::{AnchorSettings, AuditSettings, PostUrl, Witness, WitnessSettings};
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
 use notices::FileNotices;

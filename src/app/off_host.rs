@@ -1,14 +1,19 @@
 //! Checkpoints kept off the host: a whole data directory that is put back to an earlier state, head anchor
-//! included, is found by nothing on the host itself.
+//! included, is found by nothing on the host itself. Places of the operator's hold them, and witnesses cosign
+//! them, who remember them too.
 //!
 //! Each place is kept by a thread of its own, behind everything: no command waits for it, and one place that
 //! is slow or gone holds up no other. What is kept is what GetCheckpoint would answer.
 
+mod cosigned;
+mod figures;
 mod file;
 mod keeper;
 mod post;
+mod source;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use std::io;
 use std::path::Path;
@@ -16,19 +21,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
 
 use crate::app::App;
-use crate::app::checkpoint::{CheckpointSigner, SignedCheckpoint};
+use crate::app::checkpoint::SignedCheckpoint;
 use crate::clock::Clock;
-use crate::config::{AnchorSettings, AuditSettings};
-use crate::domain::ids::Position;
+use crate::config::{AnchorSettings, AuditSettings, WitnessSettings};
 use crate::domain::time::Time;
 use crate::durable_file::Cause;
-use crate::ledger::anchor::AnchorState;
+use crate::ledger::data_dir::DataDir;
+use crate::merkle::note::NoteError;
+use crate::projection::tiles::TileError;
+use cosigned::Cosigned;
 use file::FilePlace;
 use keeper::{Keeper, PlaceState, Work};
 use post::UrlPlace;
+use source::{Round, Source};
+use witness::{Prover, WitnessPlace};
+
+pub use figures::{OffHostFigures, PlaceFigures};
 
 /// How long an orderly stop waits for the last checkpoint to be kept, everywhere together: one request under
 /// way and one more.
@@ -75,12 +85,58 @@ enum NotKept {
     /// What keeps it there is at fault.
     #[error("it panicked; the message is above")]
     Panicked,
+    /// The service stops.
+    #[error("the service stops")]
+    Stopping,
+    /// The proof that a witness needs cannot be made.
+    #[error("the proof for it: {0}")]
+    NoProof(#[from] TileError),
+    /// A witness does not know the log.
+    #[error("it does not know {0}: its operator has to add that")]
+    UnknownToWitness(&'static str),
+    /// What a witness answered is no cosignature.
+    #[error("what it answered is no cosignature by the key in audit.witnesses: {0}")]
+    NoCosignature(NoteError),
+    /// A witness has cosigned more records than there are.
+    #[error(
+        "it has cosigned a checkpoint of {kept} records, and this log has {size}: the data directory was put \
+         back to an earlier state, or another server has this log's keys"
+    )]
+    WitnessedMore {
+        /// How many it has cosigned.
+        kept: u64,
+        /// How many this log has.
+        size: u64,
+    },
+    /// A witness has cosigned another history.
+    #[error(
+        "it has cosigned a checkpoint that this log does not continue: the data directory was put back to an \
+         earlier state and went on, or another server has this log's keys"
+    )]
+    OtherHistory,
+    /// A witness says another size each time.
+    #[error(
+        "it says each time that it has cosigned another size: another server has this log's keys"
+    )]
+    Unsettled,
 }
 
 impl NotKept {
     /// Whether it stays so until somebody does something about it.
     fn is_lasting(&self) -> bool {
-        matches!(self, NotKept::Contradicted { .. } | NotKept::NoCheckpoint)
+        use NotKept::{
+            Contradicted, NoCheckpoint, NoCosignature, OtherHistory, UnknownToWitness,
+            WitnessedMore,
+        };
+        matches!(
+            self,
+            Contradicted { .. }
+                | NoCheckpoint
+                | NoCosignature(_)
+                | OtherHistory
+                | UnknownToWitness(_)
+                | WitnessedMore { .. }
+        )
     }
 }
 
@@ -90,57 +146,29 @@ impl From<io::Error> for NotKept {
     }
 }
 
-/// How one place is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlaceFigures {
-    /// What it is called in warnings and metrics.
-    pub name: String,
-    /// How many records the checkpoint covers that was kept last; 0 if none was since the start.
-    pub position: u64,
-    /// When that was.
-    pub last_kept: Option<Time>,
-    /// How many attempts have failed since the start.
-    pub failures: u64,
-    /// Whether the last attempt failed.
-    pub failing: bool,
-    /// Whether a newer checkpoint has waited for longer than three intervals.
-    pub overdue: bool,
-    /// What stands in its place and no time mends, if the last attempt met that: another log's checkpoint, say.
-    pub refused: Option<String>,
-}
-
-/// Where checkpoints are kept, as who asks how the service is sees it.
+/// Where checkpoints are kept and by whom cosigned, as who asks how the service is sees it.
 #[derive(Debug)]
 pub(crate) struct Places {
-    states: Vec<Arc<PlaceState>>,
+    anchors: Vec<Arc<PlaceState>>,
+    witnesses: Vec<Arc<PlaceState>>,
+    quorum: usize,
+    cosigned: Arc<Cosigned>,
     clock: Arc<dyn Clock>,
     interval: Duration,
 }
 
 impl Places {
-    pub(crate) fn figures(&self) -> Vec<PlaceFigures> {
+    pub(crate) fn figures(&self) -> OffHostFigures {
         let (now, patience) = (self.clock.monotonic(), self.interval * OVERDUE_INTERVALS);
-        self.states.iter().map(|state| state.figures(now, patience)).collect()
-    }
-}
-
-/// What is kept, and by which clock.
-struct Source {
-    signer: Arc<CheckpointSigner>,
-    anchored: watch::Receiver<AnchorState>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Source {
-    /// The checkpoint of now; none before the first is possible.
-    fn newest(&self) -> Option<Arc<SignedCheckpoint>> {
-        let AnchorState { position, root } = *self.anchored.borrow();
-        Some(self.signer.sign((position?, root), self.clock.monotonic(), Duration::ZERO))
-    }
-
-    /// How many records it covers.
-    fn size(&self) -> u64 {
-        self.anchored.borrow().position.map_or(0, Position::get)
+        let figures = |states: &[Arc<PlaceState>]| {
+            states.iter().map(|state| state.figures(now, patience)).collect()
+        };
+        OffHostFigures {
+            anchors: figures(&self.anchors),
+            witnesses: figures(&self.witnesses),
+            quorum: self.quorum,
+            cosigned: self.cosigned.newest().map_or(0, |newest| newest.size),
+        }
     }
 }
 
@@ -148,6 +176,9 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct OffHost {
     keepers: Vec<Keeper>,
+    witnesses: Vec<Keeper>,
+    prover: Arc<Prover>,
+    cosigned: Arc<Cosigned>,
     clock: Arc<dyn Clock>,
 }
 
@@ -162,46 +193,60 @@ pub enum OffHostError {
     Io(#[from] io::Error),
 }
 
-/// Starts to keep the checkpoints of `source` wherever the settings say.
+/// Starts to keep the checkpoints of a service wherever the settings say, and to have them cosigned; none while
+/// it makes none.
 ///
 /// # Errors
 /// [`OffHostError`].
-fn start(
-    source: Source,
-    settings: &AuditSettings,
-    data_dir: &Path,
-) -> Result<(OffHost, Places), OffHostError> {
-    let (clock, source) = (Arc::clone(&source.clock), Arc::new(source));
-    let interval = settings.anchor.interval;
-    let mut keepers = Vec::new();
-    for (name, place) in places(&settings.anchor, data_dir)? {
-        let (source, state) = (Arc::clone(&source), Arc::new(PlaceState::new(name)));
-        keepers.push(Keeper::start(Work { place, source, interval, state })?);
-    }
-    let states = keepers.iter().map(Keeper::state).collect();
-    let places = Places { states, clock: Arc::clone(&clock), interval };
-    Ok((OffHost { keepers, clock }, places))
-}
-
-/// As [`start`], with the checkpoints of a service; none while it makes none.
-///
-/// # Errors
-/// As [`start`].
 pub(crate) fn start_for(
     app: &App,
     settings: &AuditSettings,
-    data_dir: &Path,
+    data_dir: &DataDir,
 ) -> Result<Option<OffHost>, OffHostError> {
     let Some(proofs) = app.proofs.get() else { return Ok(None) };
-    let source = Source {
-        signer: Arc::clone(&proofs.signer),
-        anchored: app.anchored.clone(),
-        clock: Arc::clone(&app.clock),
+    let AuditSettings { anchor, witnesses, .. } = settings;
+    let (interval, clock) = (anchor.interval, Arc::clone(&app.clock));
+    let signer = Arc::clone(&proofs.signer);
+    let mut source = Source { signer, anchored: app.anchored.clone(), clock, round: None };
+    let cosigned = open_cosigned(&source, witnesses, data_dir);
+    let keepers = keep(places(anchor, data_dir.path())?, &source, interval)?;
+    source.round = Some(Arc::new(Round::new(interval, Arc::clone(proofs.tiles()))));
+    let prover = Arc::new(Prover::new(Arc::clone(proofs.tiles()), Arc::clone(&app.reader)));
+    let named = (0..).zip(&witnesses.all).map(|(number, witness)| -> Named {
+        let place = WitnessPlace::new(number, witness, &prover, &cosigned);
+        (witness.key.name().to_string(), Box::new(place))
+    });
+    let witnessing = keep(named.collect(), &source, interval)?;
+    let states = |keepers: &[Keeper]| keepers.iter().map(Keeper::state).collect();
+    let places = Places {
+        anchors: states(&keepers),
+        witnesses: states(&witnessing),
+        quorum: witnesses.quorum,
+        cosigned: Arc::clone(&cosigned),
+        clock: Arc::clone(&source.clock),
+        interval,
     };
-    let (keepers, places) = start(source, settings, data_dir)?;
     // Once for the life of the service: it is started once.
     let _ = app.off_host.set(places);
-    Ok(Some(keepers))
+    Ok(Some(OffHost { keepers, witnesses: witnessing, prover, cosigned, clock: source.clock }))
+}
+
+fn open_cosigned(
+    source: &Source,
+    witnesses: &WitnessSettings,
+    data_dir: &DataDir,
+) -> Arc<Cosigned> {
+    let keys: Vec<_> = witnesses.all.iter().map(|witness| witness.key.clone()).collect();
+    let most = source.size();
+    Arc::new(Cosigned::open(data_dir.cosigned(), &source.signer, most, (&keys, witnesses.quorum)))
+}
+
+fn keep(places: Vec<Named>, source: &Source, interval: Duration) -> io::Result<Vec<Keeper>> {
+    let start = |(name, place)| {
+        let state = Arc::new(PlaceState::new(name));
+        Keeper::start(Work { place, source: source.clone(), interval, state })
+    };
+    places.into_iter().map(start).collect()
 }
 
 type Named = (String, Box<dyn Place>);
@@ -239,7 +284,23 @@ fn lies_in(path: &Path, dir: &Path) -> bool {
     }
 }
 
+impl App {
+    /// The newest checkpoint that enough witnesses have cosigned; none while none is.
+    #[must_use]
+    pub fn cosigned_checkpoint(&self) -> Option<String> {
+        Some(self.off_host.get()?.cosigned.newest()?.note.clone())
+    }
+}
+
 impl OffHost {
+    /// Ends what asks witnesses, which a stop waits for no answer of, and has it let go of the log and of the data
+    /// directory. Blocks while a proof is being made or the file written.
+    pub(crate) fn leave_witnesses(&mut self) {
+        self.witnesses.clear();
+        self.prover.close();
+        self.cosigned.close();
+    }
+
     /// Has the last checkpoint kept everywhere and ends the keepers; waits for a bounded time. A keeper that
     /// is not done by then is left behind. Blocks.
     pub(crate) fn stop(self) {

@@ -117,7 +117,7 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: scrub, tiles, records of conduct, recording of uses, snapshots, usage projection,
+/// What is closed last, in this order: witnesses, scrub, tiles, records of conduct, recording of uses, snapshots, usage projection,
 /// writer, anchor, ledger, what is kept off the host, lock.
 #[derive(Debug)]
 pub struct Closing {
@@ -161,7 +161,10 @@ impl Closing {
     ///
     /// # Errors
     /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
-    pub fn close(self) -> Result<(), StartError> {
+    pub fn close(mut self) -> Result<(), StartError> {
+        if let Some(off_host) = &mut self.off_host {
+            off_host.leave_witnesses();
+        }
         drop((self.scrub, self.tiles, self.examiner));
         if let Some(conduct) = self.conduct {
             conduct.finish();
@@ -219,7 +222,7 @@ fn begin(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
     let (tiles, keys) = (opened.closing.data_dir.tiles(), opened.closing.data_dir.keys());
     opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &keys, &config.audit)?);
     opened.closing.conduct = Some(ConductKeeper::start(&opened.app)?);
-    let data_dir = opened.closing.data_dir.path();
+    let data_dir = &opened.closing.data_dir;
     opened.closing.off_host = off_host::start_for(&opened.app, &config.audit, data_dir)?;
     start_scrub(opened, config)?;
     start_projector(opened)

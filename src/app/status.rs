@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::app::audit::AuditFigures;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::app::off_host::{PlaceFigures, Places};
+use crate::app::off_host::{OffHostFigures, Places};
 use crate::app::proofs::{CheckpointFigures, Proofs};
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
@@ -77,8 +77,8 @@ pub struct Figures {
     pub checkpoint: Option<CheckpointFigures>,
     /// How the making of hash tiles goes.
     pub tiles: TileFigures,
-    /// How the places off the host are, where checkpoints are kept.
-    pub off_host: Vec<PlaceFigures>,
+    /// How the places off the host are, where checkpoints are kept, and the witnesses that cosign them.
+    pub off_host: OffHostFigures,
     /// When this process became ready.
     pub start_time: Time,
     /// How long ago that is.
@@ -139,9 +139,6 @@ impl Figures {
         let behind = self.uses.log_is_behind.then(|| USES_BEHIND.to_owned());
         let projection = self.usage_projection.failing.then(|| PROJECTION_FAILS.to_owned());
         let tiles = self.tiles.failing.then(|| TILES_FAIL.to_owned());
-        let none = self.off_host.is_empty().then(|| NOTHING_OFF_HOST.to_owned());
-        let overdue = self.off_host.iter().filter(|place| place.overdue || place.refused.is_some());
-        let overdue = overdue.map(not_off_host);
         let findings = self.scrub.findings.iter().cloned();
         findings
             .chain(sealing)
@@ -151,8 +148,7 @@ impl Figures {
             .chain(behind)
             .chain(projection)
             .chain(tiles)
-            .chain(none)
-            .chain(overdue)
+            .chain(self.off_host.warnings())
             .collect()
     }
 }
@@ -166,15 +162,7 @@ const PROJECTION_FAILS: &str =
     "the usage projection cannot be folded; questions on uses fail, the server's log says why";
 const TILES_FAIL: &str =
     "hash tiles cannot be made, so newer records cannot be proved; the server's log says why";
-const NOTHING_OFF_HOST: &str = "no checkpoint is kept off this host, so a data directory put back to an \
-     earlier state would not be found: set audit.anchor.file, audit.anchor.history or audit.anchor.url";
 const NO_ANCHOR: &str = "the head anchor cannot be read; the server's log says why";
-
-/// What is said of a place that lacks a newer checkpoint, or refused one.
-fn not_off_host(place: &PlaceFigures) -> String {
-    let why = place.refused.as_deref().unwrap_or("the server's log says why");
-    format!("checkpoints are not kept off this host by audit.anchor.{}; {why}", place.name)
-}
 
 impl App {
     /// GetStatus: figures of the whole service, so only for callers bound to no tenant.

@@ -11,6 +11,7 @@ mod tail;
 mod timeline;
 mod told;
 mod verify;
+mod witness;
 
 use clap::Subcommand;
 
@@ -49,6 +50,8 @@ Examples:
     keyledger audit verify --state log.state
   What a tenant's auditor may see, with a state file of its own:
     keyledger audit verify --state acme.state --tenant acme --verifier-key 'keyledger/…+…+…'
+  Only if two of three witnesses have cosigned it:
+    keyledger audit verify --state log.state --witness w1.key --witness w2.key --witness w3.key --quorum 2
   What was exported, without a server:
     keyledger audit verify --archive history-2026-11.tar.gz --verifier-key log.key
     keyledger audit verify --proof revoked.tlog-proof --verifier-key log.key";

@@ -1,4 +1,6 @@
-//! `[audit]`: how the log is proved, and where its checkpoints are kept besides.
+//! `[audit]`: how the log is proved, where its checkpoints are kept besides, and who cosigns them.
+
+mod witness;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +11,9 @@ use serde::Deserialize;
 
 use super::{ConfigError, setting};
 use crate::merkle::note::KeyName;
+use witness::FileWitness;
+
+pub use witness::{Witness, WitnessSettings};
 
 /// Most bytes of the origin: with the generation behind it, it is the name of a key.
 const MAX_ORIGIN_BYTES: usize = 200;
@@ -27,6 +32,8 @@ pub struct AuditSettings {
     pub origin: Option<KeyName>,
     /// Where checkpoints are kept off the host.
     pub anchor: AnchorSettings,
+    /// Who is asked to cosign them, in the same interval.
+    pub witnesses: WitnessSettings,
 }
 
 /// Where checkpoints are kept off the host.
@@ -85,6 +92,9 @@ pub(super) struct FileAudit {
     origin: Option<String>,
     #[serde(default)]
     anchor: FileAnchor,
+    #[serde(default)]
+    witnesses: Vec<FileWitness>,
+    witness_quorum: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,7 +115,8 @@ impl FileAudit {
             KeyName::parse(text).filter(|_| fits).ok_or_else(|| setting("audit.origin", must))
         };
         let origin = self.origin.as_ref().map(name).transpose()?;
-        Ok(AuditSettings { origin, anchor: self.anchor.settings()? })
+        let witnesses = witness::settings(&self.witnesses, self.witness_quorum)?;
+        Ok(AuditSettings { origin, anchor: self.anchor.settings()?, witnesses })
     }
 }
 

@@ -2,13 +2,15 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
 //! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
-//! labels but the version's, the projection's, the kind of signals and the place of anchors, so the number of series is fixed.
+//! labels but the version's, the projection's, the kind of signals, the place of anchors and the name of
+//! witnesses, so the number of series is fixed.
+
+mod off_host;
 
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::Phase;
-use crate::app::off_host::PlaceFigures;
 use crate::app::status::Figures;
 use crate::domain::usage::signals::SignalKind;
 
@@ -77,7 +79,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         figures.log_state.losses.len(),
     );
     tiles(&mut page, figures);
-    off_host(&mut page, figures);
+    off_host::off_host(&mut page, &figures.off_host);
     rates(&mut page, figures);
     uses(&mut page, figures);
     audit(&mut page, figures);
@@ -112,45 +114,6 @@ fn tiles(page: &mut Page, figures: &Figures) {
         "keyledger_tiles_failing",
         "Whether the last attempt to make hash tiles failed.",
         u8::from(figures.tiles.failing),
-    );
-}
-
-fn off_host(page: &mut Page, figures: &Figures) {
-    let mut family = |name, kind, help, value: fn(&PlaceFigures) -> String| {
-        page.describe(name, kind, help);
-        for place in &figures.off_host {
-            page.sample(name, &format!("{{place=\"{}\"}}", place.name), value(place));
-        }
-    };
-    family(
-        "keyledger_anchor_position",
-        "gauge",
-        "How many records the checkpoint covers that was kept last off the host; 0 if none was.",
-        |place| place.position.to_string(),
-    );
-    family(
-        "keyledger_anchor_last_success_timestamp_seconds",
-        "gauge",
-        "When a checkpoint was kept last off the host, in seconds since 1970; 0 if none was.",
-        |place| place.last_kept.map_or("0".to_owned(), |time| seconds(time.as_micros())),
-    );
-    family(
-        "keyledger_anchor_failing",
-        "gauge",
-        "Whether the last attempt to keep a checkpoint off the host failed.",
-        |place| u8::from(place.failing).to_string(),
-    );
-    family(
-        "keyledger_anchor_overdue",
-        "gauge",
-        "Whether a newer checkpoint has waited for longer than three intervals.",
-        |place| u8::from(place.overdue).to_string(),
-    );
-    family(
-        "keyledger_anchor_failures_total",
-        "counter",
-        "Attempts to keep a checkpoint off the host that failed.",
-        |place| place.failures.to_string(),
     );
 }
 

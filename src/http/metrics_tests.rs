@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::app::audit::AuditFigures;
-use crate::app::off_host::PlaceFigures;
+use crate::app::off_host::{OffHostFigures, PlaceFigures};
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
 use crate::app::tile_keeper::TileFigures;
@@ -13,21 +13,30 @@ use crate::domain::log_state::LogState;
 use crate::domain::time::Time;
 use std::sync::Arc;
 
+fn place(name: &str, position: u64) -> PlaceFigures {
+    PlaceFigures {
+        name: name.to_owned(),
+        position,
+        last_kept: Some(Time::from_micros(3_000_000)),
+        failures: 37,
+        failing: true,
+        overdue: false,
+        refused: None,
+    }
+}
+
 fn figures() -> Figures {
     Figures {
         head: Position::new(42),
         anchor_position: Some(40),
         checkpoint: None,
         tiles: TileFigures { made: 29, failing: true },
-        off_host: vec![PlaceFigures {
-            name: "url".to_owned(),
-            position: 36,
-            last_kept: Some(Time::from_micros(3_000_000)),
-            failures: 37,
-            failing: true,
-            overdue: false,
-            refused: None,
-        }],
+        off_host: OffHostFigures {
+            anchors: vec![place("url", 36)],
+            witnesses: vec![place("w\"", 35)],
+            quorum: 1,
+            cosigned: 34,
+        },
         start_time: Time::from_micros(1_500_000),
         uptime: Duration::ZERO,
         accounts: 1,
@@ -114,6 +123,13 @@ fn every_figure_has_a_sample() {
         "keyledger_anchor_failing{place=\"url\"} 1",
         "keyledger_anchor_overdue{place=\"url\"} 0",
         "keyledger_anchor_failures_total{place=\"url\"} 37",
+        "keyledger_witness_position{witness=\"w\\\"\"} 35",
+        "keyledger_witness_last_success_timestamp_seconds{witness=\"w\\\"\"} 3.000",
+        "keyledger_witness_failing{witness=\"w\\\"\"} 1",
+        "keyledger_witness_overdue{witness=\"w\\\"\"} 0",
+        "keyledger_witness_failures_total{witness=\"w\\\"\"} 37",
+        "keyledger_witness_quorum 1",
+        "keyledger_cosigned_position 34",
         "keyledger_rate_windows 12",
         "keyledger_rate_limited_total 13",
         "keyledger_uses_durable_total 21",

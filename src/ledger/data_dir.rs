@@ -6,6 +6,7 @@
 //! | `RESTORING` | in place of `FORMAT` while the directory is being restored from a backup |
 //! | `LOCK` | locked (flock) as long as a process uses the directory, offline commands included |
 //! | `anchor` | the head anchor |
+//! | `cosigned` | the newest checkpoint that enough witnesses have cosigned; may be removed |
 //! | `ledger/` | the volumes of the log: see [`crate::ledger::volumes`] |
 //! | `snapshots/` | states of the key table, so that a start need not fold the whole log |
 //! | `usage/` | usage journals: uses on their way to the log |
@@ -42,10 +43,11 @@ const FORMAT_TEXT: (&str, &str) = ("keyledger data directory, format ", "\n");
 const FORMAT_BYTES: u64 = 256;
 
 /// Names at the top of the directory. A file being written has `.tmp` behind its name.
-const OUR_NAMES: [&str; 11] = [
+const OUR_NAMES: [&str; 12] = [
     "FORMAT",
     "LOCK",
     "anchor",
+    "cosigned",
     "ledger",
     "snapshots",
     "usage",
@@ -222,6 +224,12 @@ impl DataDir {
     #[must_use]
     pub fn anchor(&self) -> PathBuf {
         self.path.join("anchor")
+    }
+
+    /// The newest checkpoint that enough witnesses have cosigned.
+    #[must_use]
+    pub fn cosigned(&self) -> PathBuf {
+        self.path.join("cosigned")
     }
 
     /// The volumes of the log.

@@ -6,6 +6,7 @@
 //! so a tree over everything up to a position has that position as its size.
 
 pub mod checkpoint;
+pub mod cosignature;
 pub mod note;
 pub mod proof;
 pub mod tile;

@@ -8,6 +8,7 @@ pub mod place;
 pub mod process;
 pub mod receiver;
 pub mod usage;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -21,11 +21,12 @@ pub struct Posted {
     pub body: String,
 }
 
-/// A status and a body, and where a redirect leads.
+/// A status and a body, what that is, and where a redirect leads.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     pub status: u16,
     pub body: String,
+    pub content_type: Option<String>,
     pub location: Option<String>,
 }
 
@@ -59,12 +60,15 @@ impl Receiver {
                     let (tell, answer) = (tell.clone(), Arc::clone(&answer));
                     async move {
                         let posted = read(request).await;
-                        let Answer { status, body, location } = answer(&posted);
+                        let Answer { status, body, content_type, location } = answer(&posted);
                         // The test may have seen enough.
                         let _ = tell.send(posted);
                         let mut response = Response::builder().status(status);
                         if let Some(location) = location {
                             response = response.header("location", location);
+                        }
+                        if let Some(content_type) = content_type {
+                            response = response.header("content-type", content_type);
                         }
                         response.body(body)
                     }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use super::{NotKept, Place, PlaceFigures, Source};
+use super::figures::PlaceFigures;
+use super::source::Source;
+use super::{NotKept, Place};
 use crate::domain::time::Time;
 
 /// How long a keeper may take to see that the log has grown or an interval has passed.
@@ -69,7 +71,7 @@ impl PlaceState {
 /// What one keeper works with.
 pub(super) struct Work {
     pub(super) place: Box<dyn Place>,
-    pub(super) source: Arc<Source>,
+    pub(super) source: Source,
     pub(super) interval: Duration,
     pub(super) state: Arc<PlaceState>,
 }
@@ -163,14 +165,14 @@ impl Work {
         }
     }
 
-    /// Whether there is a newer checkpoint than the one kept last.
+    /// Whether there is a newer checkpoint than the one kept last, with all that is needed to have it kept.
     fn lags(&self, now: Duration) -> bool {
         let size = self.source.size();
         let lags = size > self.state.change(|standing| standing.position);
         if lags {
             self.state.waits(now);
         }
-        lags
+        lags && self.source.is_ready(size)
     }
 
     /// Has the newest checkpoint kept; whether that went well. Says so where it did not before, and the other
@@ -181,6 +183,9 @@ impl Work {
         // What a place remembers is what it has kept: a panic leaves it as it was.
         let keep = AssertUnwindSafe(|| self.place.keep(&signed, now));
         let kept = catch_unwind(keep).unwrap_or(Err(NotKept::Panicked));
+        if kept == Err(NotKept::Stopping) {
+            return true;
+        }
         let place = &self.state.name;
         let failed_before = self.state.change(|standing| {
             if kept.is_ok() {

@@ -1,11 +1,12 @@
-//! Checkpoints posted to a URL of the operator's.
+//! Checkpoints posted to a URL of the operator's; and what posts to witnesses.
 
 use std::io;
 use std::time::Duration;
 
-use http::Uri;
-use ureq::Agent;
+use http::header::CONTENT_TYPE;
+use http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::{Agent, Body};
 
 use super::{NotKept, Place};
 use crate::app::checkpoint::SignedCheckpoint;
@@ -17,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Most bytes of an answer's head.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Most bytes of an answer that is read.
+const MAX_BODY_BYTES: u64 = 64 * 1024;
 
 /// What requests say they are from.
 const USER_AGENT: &str = concat!("keyledger/", env!("CARGO_PKG_VERSION"));
@@ -46,9 +50,36 @@ impl Poster {
 
     /// The status that the answer has. Its body is not read.
     pub(super) fn post(&self, body: &str) -> Result<u16, NotKept> {
+        Ok(self.send(body)?.status().as_u16())
+    }
+
+    /// The answer, whole.
+    pub(super) fn ask(&self, body: &str) -> Result<Answer, NotKept> {
+        let mut answer = self.send(body)?;
+        let media_type = answer.headers().get(CONTENT_TYPE);
+        let media_type = media_type.and_then(|value| value.to_str().ok().map(str::to_owned));
+        let read = answer.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_string();
+        let body = read.map_err(|error| not_kept(&error))?;
+        Ok(Answer { status: answer.status().as_u16(), media_type, body })
+    }
+
+    fn send(&self, body: &str) -> Result<Response<Body>, NotKept> {
         let request = self.agent.post(&self.uri).content_type("text/plain; charset=utf-8");
-        let answer = request.send(body).map_err(|error| not_kept(&error))?;
-        Ok(answer.status().as_u16())
+        request.send(body).map_err(|error| not_kept(&error))
+    }
+}
+
+/// What a request was answered.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    media_type: Option<String>,
+    pub(super) body: String,
+}
+
+impl Answer {
+    /// What the body is, without parameters.
+    pub(super) fn media_type(&self) -> Option<&str> {
+        Some(self.media_type.as_deref()?.split(';').next()?.trim())
     }
 }
 
@@ -65,7 +96,7 @@ fn not_kept(error: &ureq::Error) -> NotKept {
         Error::Tls(_) | Error::Rustls(_) => NotKept::Unreachable(
             "TLS fails: this host does not trust its certificate, or it has none",
         ),
-        Error::Protocol(_) | Error::LargeResponseHeader(..) => {
+        Error::Protocol(_) | Error::LargeResponseHeader(..) | Error::BodyExceedsLimit(_) => {
             NotKept::Unreachable("its answer is not HTTP, or too long")
         }
         _ => NotKept::Unreachable("the connection fails"),

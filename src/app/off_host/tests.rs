@@ -1,8 +1,15 @@
 use super::*;
+use crate::app::checkpoint::CheckpointSigner;
+use crate::clock::ManualClock;
+use crate::domain::ids::Position;
+use crate::ledger::anchor::AnchorState;
 use crate::merkle::checkpoint::Checkpoint;
+use crate::merkle::cosignature::{WitnessKey, message, signature_line};
 use crate::merkle::{Hash, leaf_hash};
+use crate::projection::tiles::Tiles;
 use crate::random::SeededRandom;
 use crate::vault::SigningRing;
+use tokio::sync::watch;
 
 const NOW: Time = Time::from_micros(1_767_225_600_000_000);
 
@@ -98,4 +105,105 @@ fn a_place_is_overdue_once_it_has_waited_for_longer_than_it_may() {
     state.waits(Duration::from_secs(5));
     state.waits(Duration::from_secs(14));
     assert_eq!([at(14), at(15), at(16)], [false, false, true]);
+}
+
+fn at_seconds(clock: &ManualClock, seconds: u64) {
+    let span = Duration::from_secs(seconds);
+    clock.advance(span.saturating_sub(clock.monotonic()));
+}
+
+#[test]
+fn witnesses_are_shown_one_checkpoint_for_an_interval_and_the_newest_when_the_log_has_grown() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(NOW));
+    let tree = |size| AnchorState { position: Position::new(size), root: leaf_hash(b"one") };
+    let (log, anchored) = watch::channel(tree(5));
+    let tiles = Arc::new(Tiles::new(dir.path()));
+    let source = Source {
+        signer: Arc::new(signer(&dir.path().join("keys"), "a")),
+        anchored,
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        round: Some(Arc::new(Round::new(Duration::from_secs(60), tiles))),
+    };
+    assert_eq!(source.size(), 5);
+    assert!(!source.is_ready(5), "no tile is made");
+    log.send_replace(tree(7));
+    at_seconds(&clock, 59);
+    assert_eq!((source.size(), source.newest().unwrap().checkpoint.size), (5, 5));
+    at_seconds(&clock, 60);
+    assert_eq!((source.size(), source.newest().unwrap().checkpoint.size), (7, 7));
+    // One that has waited for long is not made to wait longer.
+    at_seconds(&clock, 300);
+    assert_eq!(source.size(), 7);
+    log.send_replace(tree(8));
+    assert_eq!(source.size(), 8);
+    log.send_replace(tree(9));
+    at_seconds(&clock, 359);
+    assert_eq!(source.size(), 8);
+}
+
+/// Two witnesses' keys, and the line of each on a checkpoint.
+fn cosigners(signed: &SignedCheckpoint) -> (Vec<WitnessKey>, [String; 2]) {
+    use ed25519_dalek::{Signer as _, SigningKey};
+    let made = [1, 2].map(|seed| {
+        let signing = SigningKey::from_bytes(&[seed; 32]);
+        let name = crate::merkle::note::KeyName::parse(&format!("w{seed}")).unwrap();
+        let key = WitnessKey::of(name, &signing.verifying_key().to_bytes()).unwrap();
+        let signature = signing.sign(message(&signed.checkpoint.text(), 7).as_bytes());
+        let line = signature_line(&key, 7, &signature.to_bytes());
+        (key, line)
+    });
+    let lines = made.each_ref().map(|(_, line)| line.clone());
+    (made.into_iter().map(|(key, _)| key).collect(), lines)
+}
+
+#[test]
+fn a_checkpoint_is_kept_once_enough_have_cosigned_it_and_read_again_only_if_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, keys) = (dir.path().join("cosigned"), dir.path().join("keys"));
+    let first = signed(&keys, "a", 5, leaf_hash(b"one"));
+    let (witnesses, [one, two]) = cosigners(&first);
+    let open = |origin: &str, most, by: &[WitnessKey], quorum| {
+        Cosigned::open(file.clone(), &signer(&keys, origin), most, (by, quorum))
+    };
+    let kept = open("a", 5, &witnesses, 2);
+    assert_eq!(kept.newest(), None);
+    kept.add(&first, 1, two.clone()).unwrap();
+    assert!(kept.newest().is_none() && !file.exists(), "one is too few");
+    kept.add(&first, 1, two.clone()).unwrap();
+    assert!(kept.newest().is_none(), "however often");
+    kept.add(&first, 0, one.clone()).unwrap();
+    let note = format!("{}{one}{two}", first.note);
+    assert_eq!(kept.newest().unwrap().note, note);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), note);
+
+    // A larger one begins anew, and the one before stays until it has enough.
+    let (_, [late, _]) = cosigners(&signed(&keys, "a", 6, leaf_hash(b"one")));
+    kept.add(&signed(&keys, "a", 6, leaf_hash(b"one")), 0, late).unwrap();
+    kept.add(&first, 1, two.clone()).unwrap();
+    assert_eq!(kept.newest().unwrap().size, 5);
+
+    assert_eq!(open("a", 5, &witnesses, 2).newest().unwrap().note, note);
+    assert_eq!(open("a", 5, &witnesses[1..], 1).newest().unwrap().size, 5);
+    let unused = [
+        open("a", 4, &witnesses, 2),
+        open("a/generation-2", 5, &witnesses, 2),
+        open("a", 5, &witnesses[1..], 2),
+        open("a", 5, &[], 1),
+        open("a", 5, &[], 0),
+    ];
+    assert!(unused.iter().all(|kept| kept.newest().is_none()));
+    let other_size = note.replacen("\n5\n", "\n4\n", 1);
+    let other_line = format!("{}{one}{}", first.note, one.replace("w1 ", "w2 "));
+    for text in ["", "else", &other_size, &other_line] {
+        std::fs::write(&file, text).unwrap();
+        assert!(open("a", 5, &witnesses, 2).newest().is_none(), "{text}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    kept.close();
+    let last = signed(&keys, "a", 9, leaf_hash(b"one"));
+    for (number, line) in cosigners(&last).1.into_iter().enumerate() {
+        kept.add(&last, number, line).unwrap();
+    }
+    assert!(!file.exists(), "the directory is no longer ours");
 }

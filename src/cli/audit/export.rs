@@ -14,7 +14,7 @@ use super::filter::FilterArgs;
 use crate::archive::ArchiveError;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::Session;
-use crate::cli::text::plain;
+use crate::cli::text::{grouped, plain};
 use crate::durable_file::{self, Aside};
 use crate::merkle::Hash;
 use crate::merkle::checkpoint::Checkpoint;
@@ -47,26 +47,33 @@ pub(in crate::cli) struct ExportArgs {
     /// all the same
     #[arg(long, conflicts_with = "json_lines")]
     without_disclosures: bool,
+    /// Up to the newest checkpoint that the server's witnesses have cosigned, not the newest, for who verifies with
+    /// --witness
+    #[arg(long, conflicts_with = "json_lines")]
+    cosigned: bool,
     /// Replace the file if it is there
     #[arg(long)]
     force: bool,
 }
 
 pub(super) async fn run(args: ExportArgs, session: &mut Session) -> Result<Exit, Failure> {
-    let ExportArgs { archive, json_lines, proof, filter, .. } = args;
+    let ExportArgs { archive, json_lines, proof, filter, cosigned, .. } = args;
     let disclosed = !args.without_disclosures;
     if let Some(filter) = filter.given().filter(|_| json_lines.is_none()) {
         let text = format!("{filter} chooses events of --json-lines alone");
         return Err(Failure::Usage(text));
     }
     if let Some(path) = archive {
-        archive::run(&Target::new(&path, args.force)?, disclosed, session).await
+        let target = Target::new(&path, args.force)?;
+        archive::run(&target, disclosed, signed(1, cosigned, session).await?, session).await
     } else if let Some(path) = json_lines {
         let to = if path == Path::new("-") { None } else { Some(Target::new(&path, args.force)?) };
         lines::run(to.as_ref(), args.after.unwrap_or(0), filter.message(), session).await
     } else {
         let (path, position) = proof.zip(args.position).expect("one of the forms is required");
-        proof::run(&Target::new(&path, args.force)?, position, disclosed, session).await
+        let target = Target::new(&path, args.force)?;
+        let signed = signed(position, cosigned, session).await?;
+        proof::run(&target, position, disclosed, signed, session).await
     }
 }
 
@@ -124,8 +131,8 @@ struct Signed {
     checkpoint: Checkpoint,
 }
 
-/// The newest checkpoint that covers a position.
-async fn signed(min_size: u64, session: &mut Session) -> Result<Signed, Failure> {
+/// The newest checkpoint that covers a position, or the newest that witnesses have cosigned.
+async fn signed(min_size: u64, cosigned: bool, session: &mut Session) -> Result<Signed, Failure> {
     let mut audit = session.connect().await?.audit();
     let keys = audit.get_verifier_key(v1::GetVerifierKeyRequest {}).await?.into_inner();
     let texts = std::iter::once(&keys.verifier_key).chain(&keys.older_verifier_keys);
@@ -133,9 +140,20 @@ async fn signed(min_size: u64, session: &mut Session) -> Result<Signed, Failure>
     let keys =
         keys.ok_or_else(|| Failure::Local("the server's verifier key is none".to_owned()))?;
     let answer = audit.get_checkpoint(v1::GetCheckpointRequest { min_size }).await?.into_inner();
-    let checkpoint = Checkpoint::open(&answer.checkpoint, &keys)
+    let note = if cosigned { answer.cosigned_checkpoint } else { answer.checkpoint };
+    if note.is_empty() {
+        let none = "the server has no checkpoint that enough witnesses have cosigned";
+        return Err(Failure::Local(none.to_owned()));
+    }
+    let checkpoint = Checkpoint::open(&note, &keys)
         .map_err(|error| Failure::Local(format!("the server's checkpoint: {error}")))?;
-    Ok(Signed { note: answer.checkpoint, keys, checkpoint })
+    if checkpoint.size < min_size {
+        let (size, position) = (grouped(checkpoint.size), grouped(min_size));
+        return Err(Failure::Local(format!(
+            "witnesses have cosigned {size} records, not yet the one at position {position}: try again later"
+        )));
+    }
+    Ok(Signed { note, keys, checkpoint })
 }
 
 /// The clear bytes that are disclosed of an event; empty if none are.

@@ -20,11 +20,7 @@ const HEADER: &str = "keyledger audit state 1";
 /// Most bytes of a state file: a note and a hundred keys.
 const MAX_STATE_BYTES: u64 = 2 * MAX_NOTE_BYTES as u64;
 
-/// Reads a verifier key on the command line.
-pub(super) fn verifier_key(text: &str) -> Result<VerifierKey, String> {
-    let must = "must be <name>+<id>+<key>, as GetVerifierKey answers it";
-    VerifierKey::parse(text).ok_or_else(|| must.to_owned())
-}
+const MUST_BE_A_KEY: &str = "must be <name>+<id>+<key>, as GetVerifierKey answers it";
 
 /// Verifier keys that are given together.
 #[derive(Clone, Debug)]
@@ -32,19 +28,27 @@ pub(super) struct VerifierKeys(pub(super) Vec<VerifierKey>);
 
 /// Reads a verifier key on the command line, or a file with one in each line.
 pub(super) fn verifier_keys(text: &str) -> Result<VerifierKeys, String> {
-    let no_key = match verifier_key(text) {
-        Ok(key) => return Ok(VerifierKeys(vec![key])),
-        Err(why) => why,
-    };
+    keys_of(text, VerifierKey::parse, MUST_BE_A_KEY).map(VerifierKeys)
+}
+
+/// Reads a key on the command line, or a file with one in each line; `must` is what is said of what is none.
+pub(super) fn keys_of<K>(
+    text: &str,
+    parse: fn(&str) -> Option<K>,
+    must: &str,
+) -> Result<Vec<K>, String> {
+    if let Some(key) = parse(text) {
+        return Ok(vec![key]);
+    }
     let lines = durable_file::read_bounded(Path::new(text), MAX_STATE_BYTES);
     if lines.is_err() && text.split('+').count() > 2 {
-        return Err(format!("{no_key}: its id is not that of its name and key"));
+        return Err(format!("{must}: its id is not that of its name and key"));
     }
-    let lines = lines.map_err(|error| format!("{no_key}; or a file with such lines: {error}"))?;
+    let lines = lines.map_err(|error| format!("{must}; or a file with such lines: {error}"))?;
     let lines = lines.and_then(|lines| String::from_utf8(lines).ok()).unwrap_or_default();
-    let keys: Option<Vec<_>> = lines.lines().map(VerifierKey::parse).collect();
-    let keys = keys.filter(|keys| !keys.is_empty()).map(VerifierKeys);
-    keys.ok_or_else(|| "each line of the file must be a verifier key".to_owned())
+    let keys: Option<Vec<_>> = lines.lines().map(parse).collect();
+    let keys = keys.filter(|keys| !keys.is_empty());
+    keys.ok_or_else(|| format!("{must}; or a file in which each line is one"))
 }
 
 /// What is trusted, and what was seen last.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::state::{State, VerifierKeys, hold, verifier_keys};
+use super::witness::{WitnessArgs, Witnesses};
 use crate::cli::connect::Authorized;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::note;
@@ -58,6 +59,8 @@ pub(in crate::cli) struct VerifyArgs {
     /// Read everything again, though an earlier run has verified some of it
     #[arg(long)]
     from_beginning: bool,
+    #[command(flatten)]
+    witnesses: WitnessArgs,
 }
 
 /// Why a verification ended before it was done.
@@ -107,15 +110,16 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session) -> Result<Exit,
         let none = "nothing says which key to trust: give --state FILE or --verifier-key KEY";
         return Err(Failure::Usage(none.to_owned()));
     }
-    let state = args.trusted()?;
+    let (state, witnesses) = (args.trusted()?, args.witnesses.given()?);
+    let witnesses = witnesses.as_ref();
     if let Some(path) = &args.proof {
-        return proof::verify(path, &state, session);
+        return proof::verify(path, &state, witnesses, session);
     }
     let scope = scope(&args)?;
     let mut verdict = Verdict::new(args.form());
     let verified = match &args.archive {
-        Some(path) => archive::verify(path, &state, &mut verdict),
-        None => live(&args, state, scope, session, &mut verdict).await,
+        Some(path) => archive::verify(path, &state, witnesses, &mut verdict),
+        None => live(&args, (state, witnesses), scope, session, &mut verdict).await,
     };
     match verified {
         Ok(()) => {}
@@ -149,7 +153,7 @@ fn scope(args: &VerifyArgs) -> Result<Option<Scope>, Failure> {
 /// Verifies what a server streams.
 async fn live(
     args: &VerifyArgs,
-    mut state: State,
+    (mut state, witnesses): (State, Option<&Witnesses>),
     scope: Option<Scope>,
     session: &mut Session,
     verdict: &mut Verdict,
@@ -167,6 +171,12 @@ async fn live(
         seen: state.seen().cloned(),
         progress: Shown::new(),
     };
+    if let Some(witnesses) = witnesses {
+        let cosigned = witnesses.open_before(&answer.cosigned_checkpoint, state.keys(), &run.found);
+        let cosigned = cosigned.map_err(Stop::Unsound)?;
+        run.hold_to(cosigned.checkpoint.size, &cosigned.checkpoint.root).await?;
+        verdict.cosigned = Some(cosigned);
+    }
     let verified = match scope {
         None => whole::verify(&mut run, verdict).await,
         Some(scope) => part::verify(&mut run, args.filter(), scope, verdict).await,

@@ -94,7 +94,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::app::off_host::PlaceFigures;
+    use crate::app::off_host::{OffHostFigures, PlaceFigures};
     use crate::app::proofs::CheckpointFigures;
     use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
@@ -161,7 +161,7 @@ mod tests {
             anchor_position: Some(41),
             checkpoint: Some(checkpoint()),
             tiles: crate::app::tile_keeper::TileFigures { made: 39, failing: true },
-            off_host: vec![place()],
+            off_host: OffHostFigures { anchors: vec![place()], ..Default::default() },
             start_time: Time::from_micros(1_500_000),
             uptime: Duration::from_millis(2500),
             accounts: 1,

@@ -19,12 +19,15 @@ pub(super) async fn checkpoint(
     request: &Request<GetCheckpointRequest>,
 ) -> Result<GetCheckpointResponse, AppError> {
     let identity = identity(request)?;
+    // Before the other, which it is never of more records than.
+    let cosigned = app.cosigned_checkpoint();
     let signed = app.checkpoint(&identity, request.get_ref().min_size).await?;
     Ok(GetCheckpointResponse {
         checkpoint: signed.note.clone(),
         origin: signed.checkpoint.origin.to_string(),
         tree_size: signed.checkpoint.size,
         root_hash: signed.checkpoint.root.0.to_vec(),
+        cosigned_checkpoint: cosigned.unwrap_or_default(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Signed, Target, disclosed_of, signed};
+use super::{Signed, Target, disclosed_of};
 use crate::archive::ArchiveWriter;
 use crate::cli::audit::feed::Feed;
 use crate::cli::failure::{Exit, Failure};
@@ -32,11 +32,11 @@ struct Writing {
 pub(super) async fn run(
     target: &Target,
     disclose: bool,
+    Signed { note, keys, checkpoint }: Signed,
     session: &mut Session,
 ) -> Result<Exit, Failure> {
     // Where there is no terminal the log tells how far it is. A bad filter is no reason not to export.
     let _ = telemetry::start(std::env::var(telemetry::LOG_VARIABLE).ok().as_deref());
-    let Signed { note, keys, checkpoint } = signed(1, session).await?;
     let to = ArchiveWriter::begin(BufWriter::new(target.begin()?), &note, &keys, disclose)
         .map_err(|error| target.failed(&error))?;
     let mut writing = Writing { to, disclose, disclosed: 0, progress: Shown::new() };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Signed, Target, disclosed_of, hashes, signed};
+use super::{Signed, Target, disclosed_of, hashes};
 use crate::archive::Proof;
 use crate::cli::audit::feed::Feed;
 use crate::cli::failure::{Exit, Failure};
@@ -21,9 +21,9 @@ pub(super) async fn run(
     target: &Target,
     position: u64,
     disclose: bool,
+    Signed { note, checkpoint, .. }: Signed,
     session: &mut Session,
 ) -> Result<Exit, Failure> {
-    let Signed { note, checkpoint, .. } = signed(position, session).await?;
     let event = event_at(position, session).await?;
     let mut audit = session.connect().await?.audit();
     let request = GetInclusionProofRequest { position, tree_size: checkpoint.size };

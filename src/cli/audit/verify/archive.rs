@@ -4,7 +4,7 @@ use std::io::BufReader;
 use std::path::Path;
 
 use super::verdict::Verdict;
-use super::{State, Stop};
+use super::{State, Stop, Witnesses};
 use crate::archive::{Archive, ArchiveError};
 use crate::cli::failure::Failure;
 use crate::cli::progress::Shown;
@@ -25,7 +25,12 @@ impl From<ArchiveError> for Stop {
 
 /// Verifies all of an archive with the keys that are trusted, and holds it to the checkpoint that was seen last
 /// if it reaches so far.
-pub(super) fn verify(path: &Path, state: &State, verdict: &mut Verdict) -> Result<(), Stop> {
+pub(super) fn verify(
+    path: &Path,
+    state: &State,
+    witnesses: Option<&Witnesses>,
+    verdict: &mut Verdict,
+) -> Result<(), Stop> {
     let file = durable_file::open_regular(path)
         .map_err(|error| Failure::Local(format!("{}: {error}", path.display())))?;
     let archive = Archive::open(BufReader::new(file))?;
@@ -36,6 +41,8 @@ pub(super) fn verify(path: &Path, state: &State, verdict: &mut Verdict) -> Resul
     let mut records = archive.records(trusted.keys())?;
     let checkpoint = records.checkpoint().clone();
     verdict.found(&checkpoint, trusted.signers(&verdict.note));
+    let cosigned = witnesses.map(|witnesses| witnesses.open(&verdict.note, trusted.keys()));
+    verdict.cosigned = cosigned.transpose().map_err(Stop::Unsound)?;
     let mut history = begin(&checkpoint, state, verdict)?;
     let progress = Shown::new();
     progress.begin("verifying the archive", checkpoint.size);

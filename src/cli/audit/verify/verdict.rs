@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::audit::state::plain_lines;
+use crate::cli::audit::witness::CosignedBy;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Fields, Resource};
 use crate::cli::resources::time;
@@ -44,6 +45,8 @@ pub(super) struct Verdict {
     pub(super) continues: Option<u64>,
     /// The size of the checkpoint that was seen last, if what was verified ends before it.
     pub(super) ends_before: Option<u64>,
+    /// What enough witnesses have cosigned, if that was asked for; what was verified continues it.
+    pub(super) cosigned: Option<CosignedBy>,
 }
 
 impl Verdict {
@@ -59,6 +62,7 @@ impl Verdict {
             read: 0,
             continues: None,
             ends_before: None,
+            cosigned: None,
         }
     }
 
@@ -100,6 +104,7 @@ impl Verdict {
             let size = grouped(size);
             checked.push(format!("it continues the log of {size} records that was seen before"));
         }
+        checked.extend(self.cosigned.as_ref().map(CosignedBy::checked));
         checked
     }
 
@@ -129,9 +134,8 @@ impl Verdict {
                 "whether it is the beginning of the log of {size} records that was seen: it ends before"
             ));
         }
-        not.push(
-            "whether others are shown another log: compare checkpoints with theirs".to_owned(),
-        );
+        let size = self.found.as_ref().map_or(0, |found| found.size);
+        not.push(others(self.cosigned.as_ref(), size));
         not
     }
 
@@ -140,6 +144,20 @@ impl Verdict {
         let Tally { records, first_time, last_time, .. } = self.tally;
         (records > 0).then(|| [first_time, last_time].map(timestamp))
     }
+}
+
+/// What cannot be told of others, with what witnesses have cosigned or without.
+pub(super) fn others(cosigned: Option<&CosignedBy>, size: u64) -> String {
+    cosigned.map_or_else(
+        || "whether others are shown another log: compare checkpoints with theirs".to_owned(),
+        |cosigned| cosigned.not_checked(size),
+    )
+}
+
+/// Sentences below each other, named once.
+pub(super) fn each(name: &'static str, sentences: Vec<String>) -> Fields {
+    let named = |(at, sentence)| (if at == 0 { name } else { "" }, sentence);
+    sentences.into_iter().enumerate().map(named).collect()
 }
 
 pub(super) fn timestamp(micros: i64) -> prost_types::Timestamp {
@@ -196,6 +214,7 @@ impl Resource for Verdict {
             "tree_size": self.found.as_ref().map(|found| found.size),
             "root_hash": self.found.as_ref().map(|found| found.root.to_string()),
             "signed_by": self.signed_by,
+            "cosigned": self.cosigned.as_ref().map(CosignedBy::json),
             "continues_size": self.continues,
             "records": self.tally.records,
             "records_read": self.read,
@@ -222,16 +241,15 @@ impl Resource for Verdict {
             fields.push(("root", found.root.to_string()));
             fields.push(("signed by", self.signed_by.join(", ")));
         }
+        let cosigned = self.cosigned.as_ref().filter(|_| self.fault.is_none());
+        let cosigned = cosigned.map(CosignedBy::lines).unwrap_or_default();
+        fields.extend(each("cosigned by", cosigned));
         let (records, read) = (grouped(self.tally.records), grouped(self.read));
         fields.push(("records", format!("{records}  {read} of them read now")));
         fields.push(("keys", grouped(self.tally.keys)));
         if let Some([first, last]) = self.times() {
             fields.push(("time", format!("{} to {}", humane(&first), humane(&last))));
         }
-        let each = |name: &'static str, sentences: Vec<String>| {
-            let named = |(at, sentence)| (if at == 0 { name } else { "" }, sentence);
-            sentences.into_iter().enumerate().map(named).collect::<Vec<_>>()
-        };
         fields.extend(each("checked", self.checked()));
         fields.extend(each("not checked", self.not_checked()));
         if self.fault.is_some() {
