@@ -52,6 +52,9 @@ pub enum ArchiveError {
     /// It cannot be written.
     #[error(transparent)]
     Unwritable(#[from] io::Error),
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
     /// It ends too early.
     #[error("it ends where {member} should be")]
     Ended {

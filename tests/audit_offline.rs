@@ -153,7 +153,11 @@ async fn a_key_that_came_with_the_archive_vouches_for_nothing() {
     assert!(unvouched.contains("nobody has vouched"), "{unvouched}");
     assert!(unvouched.ends_with(&format!("--verifier-key {key}")), "{unvouched}");
     let (other, forged) = forged(key.name().as_str(), &entries(&events));
-    assert!(fault(&verified(&desk, ARCHIVE, &other).await).contains("none of the known keys"));
+    let foreign = fault(&verified(&desk, ARCHIVE, &other).await);
+    assert!(foreign.contains("none of the known keys"), "{foreign}");
+    let named = |key: &VerifierKey| format!("{}+{}", key.name(), key.id_text());
+    let whose = format!("of the log {}, signed by {}", key.name(), named(&key));
+    assert!(foreign.contains(&whose) && foreign.ends_with(&named(&other)), "{foreign}");
     fs::write(desk.path("forged.tar.gz"), forged).expect("written");
     assert!(
         fault(&verified(&desk, "forged.tar.gz", &key).await).contains("none of the known keys")
@@ -263,7 +267,7 @@ async fn what_is_missing_from_an_archive_moved_or_foreign_is_refused_by_its_plac
         ("cut off", whole[..whole.len() / 2].to_vec(), "it ends where"),
         ("gone on", [&whole[..], b"more"].concat(), "something follows"),
         ("no archive", b"text, and no gzip".to_vec(), "no history archive"),
-        ("nothing", Vec::new(), "it ends where README"),
+        ("nothing", Vec::new(), "it is empty"),
     ];
     all_refused(&desk, &key, cases).await;
 }

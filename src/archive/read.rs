@@ -36,7 +36,12 @@ impl<R: BufRead> Archive<R> {
     ///
     /// # Errors
     /// If it is no archive.
-    pub fn open(from: R) -> Result<Self, ArchiveError> {
+    pub fn open(mut from: R) -> Result<Self, ArchiveError> {
+        match from.fill_buf() {
+            Ok([]) => return Err(ArchiveError::Empty),
+            Err(error) => return Err(ArchiveError::unreadable(README, error)),
+            Ok(_) => {}
+        }
         let mut tar = TarReader::new(GzDecoder::new(from));
         let mut bytes = Vec::new();
         match tar.member(README, MAX_README_BYTES, &mut bytes) {

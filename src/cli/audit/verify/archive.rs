@@ -1,6 +1,6 @@
 //! An archive that was exported. No server is called, and what it says of its own key is not believed.
 
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use super::verdict::Verdict;
@@ -10,7 +10,8 @@ use crate::cli::failure::Failure;
 use crate::cli::progress::Shown;
 use crate::cli::text::plain;
 use crate::durable_file;
-use crate::merkle::checkpoint::Checkpoint;
+use crate::merkle::checkpoint::{Checkpoint, CheckpointError};
+use crate::merkle::note::{NoteError, VerifierKey};
 use crate::progress::Progress;
 use crate::verify::History;
 
@@ -38,7 +39,13 @@ pub(super) fn verify(
     let own = State::trusting(archive.keys());
     let vouched = !state.keys().is_empty();
     let trusted = if vouched { state } else { &own };
-    let mut records = archive.records(trusted.keys())?;
+    let whose = whose(&archive, trusted);
+    let mut records = archive.records(trusted.keys()).map_err(|error| match error {
+        error @ ArchiveError::Checkpoint(CheckpointError::Note(NoteError::UnknownKeys)) => {
+            Stop::Unsound(format!("{error}; {whose}"))
+        }
+        error => error.into(),
+    })?;
     let checkpoint = records.checkpoint().clone();
     verdict.found(&checkpoint, trusted.signers(&verdict.note));
     let cosigned = witnesses.map(|witnesses| witnesses.open(&verdict.note, trusted.keys()));
@@ -58,6 +65,17 @@ pub(super) fn verify(
     progress.end();
     history.hold_to(&checkpoint)?;
     if vouched { Ok(()) } else { Err(Stop::Unsound(unvouched(&own))) }
+}
+
+/// Whose an archive says it is, and whose keys are trusted.
+fn whose(archive: &Archive<impl BufRead>, trusted: &State) -> String {
+    let origin = plain(archive.note().split('\n').next().unwrap_or_default());
+    let names = |keys: &[VerifierKey]| {
+        let names = keys.iter().map(|key| plain(&format!("{}+{}", key.name(), key.id_text())));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (signed, trusted) = (names(archive.keys()), names(trusted.keys()));
+    format!("by its own word it is of the log {origin}, signed by {signed}; trusted are {trusted}")
 }
 
 /// No record yet; those up to the checkpoint that was seen last must be its.
