@@ -72,28 +72,49 @@ impl State {
         match durable_file::read_bounded(path, MAX_STATE_BYTES) {
             Ok(bytes) => {
                 let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-                let state = text.and_then(|text| State::parse(&text, trust));
-                state.ok_or_else(|| told("it is no state file, or was altered".to_owned()))
+                let state = text.and_then(|text| State::parse(&text));
+                let no_state = || told("it is no state file, or was altered".to_owned());
+                state.ok_or_else(no_state)?.and_trust(trust).map_err(told)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && trust.is_empty() => {
                 Err(told(format!("there is no state file: begin one with {option} KEY")))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::trusting(trust)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                State::trusting(&[]).and_trust(trust).map_err(told)
+            }
             Err(error) => Err(told(error.to_string())),
         }
     }
 
-    /// The state in a file and the keys that are trusted from here on; none if it is no state file.
-    fn parse(text: &str, trust: &[VerifierKey]) -> Option<Self> {
+    /// The state, with the keys that are trusted from here on: a state is of one log, and so are its keys. Says
+    /// which is not.
+    fn and_trust(mut self, trust: &[VerifierKey]) -> Result<Self, String> {
+        for key in trust {
+            let seen = self.seen.as_ref().map(|seen| &seen.origin);
+            let log = seen.or(self.keys.first().map(VerifierKey::name)).unwrap_or(key.name());
+            if key.name() != log {
+                let other = key.name();
+                return Err(format!(
+                    "the key is of the log {other}, and the state file of {log}: each log has a state file of its own"
+                ));
+            }
+            if !self.keys.contains(key) {
+                self.keys.push(key.clone());
+            }
+        }
+        Ok(self)
+    }
+
+    /// The state in a file; none if it is no state file.
+    fn parse(text: &str) -> Option<Self> {
         let (head, note) = text.split_once("\n\n")?;
         let mut lines = head.split('\n').filter(|line| !line.is_empty());
         let keys = (lines.next() == Some(HEADER)).then(|| lines.map(VerifierKey::parse))?;
-        let mut keys = keys.collect::<Option<Vec<_>>>()?;
+        let keys = keys.collect::<Option<Vec<_>>>()?;
         let seen = match note {
             "" => None,
             note => Some(Checkpoint::open(note, &keys).ok()?),
         };
-        keys.extend(trust.iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
         Some(State { keys, seen, note: note.to_owned() })
     }
 
@@ -232,11 +253,28 @@ mod tests {
     fn a_state_begins_with_the_keys_that_are_trusted_and_is_read_as_it_was_written() {
         let begun = State::trusting(&[key()]);
         assert_eq!(begun.text(), format!("{HEADER}\n{KEY}\n\n"));
-        assert_eq!(State::parse(&begun.text(), &[]), Some(begun));
-        let empty = format!("{HEADER}\n\n");
-        assert_eq!(State::parse(&empty, &[key()]).expect("a state").keys, [key()]);
-        let again = State::parse(&format!("{HEADER}\n{KEY}\n\n"), &[key()]).expect("a state");
-        assert_eq!(again.keys, [key()], "it is there once");
+        assert_eq!(State::parse(&begun.text()).as_ref(), Some(&begun));
+        let empty = State::parse(&format!("{HEADER}\n\n")).expect("a state");
+        assert_eq!(empty.and_trust(&[key()]).as_ref(), Ok(&begun));
+        assert_eq!(begun.and_trust(&[key()]).expect("its own").keys, [key()], "it is there once");
+    }
+
+    #[test]
+    fn a_state_takes_no_key_of_another_log() {
+        let name = KeyName::parse("example.com/log").expect("a name");
+        let public = (0..=u8::MAX).map(|byte| [byte; 32]);
+        let other = public.filter_map(|public| VerifierKey::of(name.clone(), &public)).next();
+        let other = other.expect("some are keys");
+        let begun = State::trusting(&[key()]);
+        let refused = begun.and_trust(&[key(), other.clone()]).expect_err("another log");
+        assert!(
+            refused.contains("example.com/log") && refused.contains("PeterNeumann"),
+            "{refused}"
+        );
+        assert!(State::trusting(&[]).and_trust(&[key(), other.clone()]).is_err());
+        let seen = State { seen: Some(checkpoint(3)), ..State::trusting(&[key()]) };
+        let trusting = seen.and_trust(std::slice::from_ref(&other)).expect("its log");
+        assert_eq!(trusting.keys, [key(), other]);
     }
 
     #[test]
@@ -250,7 +288,7 @@ mod tests {
             format!("{HEADER}\n{KEY}\n\n{unsigned}"),
         ];
         for case in cases {
-            assert_eq!(State::parse(&case, &[]), None, "{case:?}");
+            assert_eq!(State::parse(&case), None, "{case:?}");
         }
     }
 
