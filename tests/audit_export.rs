@@ -178,6 +178,9 @@ async fn json_lines_go_on_where_they_ended_without_gap_or_repeat() {
     );
     let none = desk.audit(&["export", "--json-lines", "-", "--after", &head.to_string()]).await;
     assert_eq!((none.code, &*none.out), (Some(0), ""));
+    let beyond = (head + 1).to_string();
+    let beyond = desk.audit(&["export", "--json-lines", "-", "--after", &beyond]).await;
+    assert!(!beyond.refused().contains("go on with"), "{beyond:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

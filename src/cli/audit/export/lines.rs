@@ -34,7 +34,9 @@ pub(super) async fn run(
         };
         let ended = feed.each_event(session, &mut take).await;
         // Also where it ends early: what was written need not be fetched again.
-        note(&format!("{} events; go on with --after {}", grouped(events), feed.reached()));
+        if ended.is_ok() || feed.reached() > after_position {
+            note(&format!("{} events; go on with --after {}", grouped(events), feed.reached()));
+        }
         return ended.map(|()| Exit::Done);
     };
     let mut to = BufWriter::new(target.begin()?);
