@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::place::status;
+use common::place::{Place, status};
 use common::process::get;
 use common::receiver::{Answer, Receiver};
 use common::{Client, TestServer};
@@ -259,6 +259,29 @@ async fn a_receiver_that_never_answers_holds_up_neither_commands_nor_the_stop() 
     drop(admin);
     server.stop().await;
     drop(connection);
+}
+
+#[tokio::test]
+async fn the_log_names_the_file_that_cannot_be_written_and_nobody_else_is_told_where_it_is() {
+    let place = Place::new();
+    let missing = place.path("missing/newest");
+    let config = anchor(&format!("file = \"{}\"", missing.display()));
+    fs::write(place.path("config.toml"), config).expect("written");
+    let server = place.serve("data");
+    let page = loop {
+        let ops = server.ops.clone();
+        let page = tokio::task::spawn_blocking(move || get(&ops, "/metrics").1).await;
+        let page = page.expect("no panic");
+        if page.contains("keyledger_anchor_failing{place=\"file\"} 1") {
+            break page;
+        }
+    };
+    let status = status(&server.admin(&place.path("data")).await).await;
+    let named = missing.display().to_string();
+    assert!(!page.contains(&named) && !format!("{status:?}").contains(&named));
+    let log = server.kill();
+    let line = log.lines().find(|line| line.contains("cannot be kept off the host"));
+    assert!(line.expect("told").contains(&named), "{log}");
 }
 
 #[tokio::test]

@@ -49,6 +49,11 @@ const OVERDUE_INTERVALS: u32 = 3;
 
 /// Where checkpoints are kept.
 trait Place: Send {
+    /// The file it is, for the log alone.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
     /// Keeps a checkpoint there. May block, for a bounded time where that can be.
     fn keep(&mut self, signed: &SignedCheckpoint, now: Time) -> Result<(), NotKept>;
 }

@@ -56,6 +56,10 @@ impl FilePlace {
 }
 
 impl Place for FilePlace {
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn keep(&mut self, signed: &SignedCheckpoint, now: Time) -> Result<(), NotKept> {
         if self.history {
             return Ok(append(&self.path, &line(signed, now))?);

@@ -203,7 +203,8 @@ impl Work {
                 tracing::info!(place, "checkpoints are kept off the host again");
             }
             Err(error) if !failed_before => {
-                tracing::error!(place, %error, "a checkpoint cannot be kept off the host");
+                let path = self.place.path().map(|path| tracing::field::display(path.display()));
+                tracing::error!(place, path, %error, "a checkpoint cannot be kept off the host");
             }
             _ => {}
         }
