@@ -114,6 +114,26 @@ async fn a_start_without_the_keys_that_signed_is_refused_until_an_operator_repla
 }
 
 #[tokio::test]
+async fn a_key_in_place_of_a_lost_one_has_a_number_that_no_key_had() {
+    let server = TestServer::start().await;
+    let (clock, data) = (Arc::clone(&server.clock), server.data_dir());
+    let dir = server.stop().await;
+    let key = |number: u32| data.join(format!("keys/signing-{number}.key"));
+    let start = async || TestServer::builder().dir(&dir).clock(&clock).start().await.stop().await;
+    for next in [2, 3] {
+        add_signing_key(&data, &SystemRandom).expect("made");
+        start().await;
+        fs::remove_file(key(next - 1)).expect("retired");
+        start().await;
+    }
+    fs::remove_file(key(3)).expect("lost");
+    let (done, said) = replace_lost(&data).await;
+    assert!(done, "{said}");
+    assert!((1..=3).all(|number| !key(number).exists()), "{said}");
+    start().await;
+}
+
+#[tokio::test]
 async fn a_key_that_has_not_signed_does_not_take_the_place_of_those_that_have() {
     let server = TestServer::start().await;
     let (clock, data) = (Arc::clone(&server.clock), server.data_dir());

@@ -17,13 +17,14 @@ use crate::app::tile_keeper::{TileFigures, TileKeeper, TileState};
 use crate::clock::Clock;
 use crate::config::{AuditSettings, Config};
 use crate::domain::command::Act;
-use crate::domain::event::Mechanism;
+use crate::domain::event::{EventKind, Mechanism};
 use crate::domain::ids::Position;
 use crate::domain::signing::{MAX_SIGNING_KEYS, SigningKey};
 use crate::ledger;
 use crate::ledger::data_dir::DataDir;
 use crate::ledger::engine::LedgerReader;
 use crate::ledger::lanes::Lane;
+use crate::ledger::record::glance;
 use crate::merkle::Hash;
 use crate::merkle::note::VerifierKey;
 use crate::progress::Progress;
@@ -157,9 +158,7 @@ fn replace_lost(app: &App, keys: &Path) -> Result<(), StartError> {
     let log = app.table.log_state();
     let ring = match SigningRing::open(keys) {
         Err(VaultError::MissingSigningKey { .. }) if log.has_lost_signing_keys(&[]) => {
-            // Behind those that sign by the log, as if they were there.
-            let signed = u16::try_from(log.signing_keys.len()).unwrap_or(u16::MAX);
-            SigningRing::create(keys, signed.saturating_add(1), &*app.random)?
+            SigningRing::create(keys, unused_number(&*app.reader)?, &*app.random)?
         }
         ring => ring?,
     };
@@ -167,6 +166,19 @@ fn replace_lost(app: &App, keys: &Path) -> Result<(), StartError> {
         return Err(StartError::SigningKeysNotLost);
     }
     record_signing_keys(app, &ring, Mechanism::Offline)
+}
+
+/// A number that no signing key has had: they count up from 1, and each that came is on record, with some changes
+/// more. Reads the whole log.
+fn unused_number(log: &dyn LedgerReader) -> Result<u16, StartError> {
+    let is_change = |record: &[u8]| {
+        glance(record).is_ok_and(|seen| seen.kind == EventKind::SigningKeyChanged as u64)
+    };
+    let mut changes = 0;
+    for frame in log.frames_from(Position::FIRST) {
+        changes += frame?.records().filter(|(_, record)| is_change(record)).count();
+    }
+    Ok(u16::try_from(changes).unwrap_or(u16::MAX).saturating_add(1))
 }
 
 /// Makes another key that signs checkpoints in a data directory that no server uses, and answers where it
