@@ -5,6 +5,8 @@
 //! 500,000 windows of uses, each in a commit of its own; `KEYLEDGER_BENCH_WINDOWS` makes another number. Clients are in
 //! the same process and on the same cores. Talks only to this machine.
 
+mod running;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,21 +27,14 @@ use keyledger::merkle::leaf_hash;
 use keyledger::progress::Silent;
 use keyledger::proto::v1;
 use keyledger::proto::v1::account_service_client::AccountServiceClient;
-use keyledger::proto::v1::admin_service_client::AdminServiceClient;
-use keyledger::proto::v1::audit_service_client::AuditServiceClient;
 use keyledger::proto::v1::key_service_client::KeyServiceClient;
 use keyledger::proto::v1::stream_events_response::Answer;
 use keyledger::random::SystemRandom;
-use keyledger::server::{self, Sources};
 use keyledger::verify::History;
+use running::{Audit, Running};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tokio::task::JoinSet;
+use tonic::Streaming;
 
 /// As the program has it.
 #[global_allocator]
@@ -75,60 +70,6 @@ fn now() -> Instant {
 #[expect(clippy::print_stdout, reason = "a bench prints its figures")]
 fn say(line: &str) {
     println!("{line}");
-}
-
-#[derive(Clone)]
-struct Bearer(String);
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let value = format!("Bearer {}", self.0).parse().expect("ascii");
-        request.metadata_mut().insert("authorization", value);
-        Ok(request)
-    }
-}
-
-type Audit = AuditServiceClient<InterceptedService<Channel, Bearer>>;
-
-struct Running {
-    address: String,
-    bearer: Bearer,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), server::ServeError>>,
-}
-
-impl Running {
-    async fn start(config: &Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("bound"));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (up, is_up) = oneshot::channel();
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        let sources =
-            Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
-        let task = tokio::spawn(server::run(config.clone(), listener, sources, stopped, |_| {
-            let _ = up.send(());
-        }));
-        is_up.await.expect("started");
-        let credential = std::fs::read_to_string(config.data_dir.join("admin.credential"));
-        let bearer = Bearer(credential.expect("a credential").trim_end().to_owned());
-        Running { address, bearer, stop, task }
-    }
-
-    async fn channel(&self) -> Channel {
-        Channel::from_shared(self.address.clone()).expect("an address").connect().await.expect("up")
-    }
-
-    async fn audit(&self) -> Audit {
-        AuditServiceClient::with_interceptor(self.channel().await, self.bearer.clone())
-    }
-
-    async fn stop(self) {
-        let _ = self.stop.send(());
-        self.task.await.expect("no panic").expect("stopped in order");
-    }
 }
 
 /// An account and some keys of it.
@@ -216,34 +157,17 @@ async fn read(mut audit: Audit, after_position: u64, most: u64) -> u64 {
     count
 }
 
-/// Until what is folded in the background has reached the head: its work is no part of what is measured.
-async fn at_rest(server: &Running) {
-    let (channel, bearer) = (server.channel().await, server.bearer.clone());
-    let mut admin = AdminServiceClient::with_interceptor(channel, bearer);
-    loop {
-        let status = admin.get_status(v1::GetStatusRequest {}).await.expect("a status");
-        if status.into_inner().projections.iter().all(|projection| projection.lag == 0) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 async fn streaming(server: &Running) {
     let begun = now();
     let count = read(server.audit().await, 0, u64::MAX).await;
-    report("one client, from the beginning", count, begun.elapsed());
+    told("streamed to one client, from the beginning", count, begun.elapsed());
     let begun = now();
     let mut reading = JoinSet::new();
     for n in 0..10 {
         reading.spawn(read(server.audit().await, n * count / 20, EVENTS_FOR_EACH));
     }
     let count = reading.join_all().await.into_iter().sum();
-    report("ten clients together", count, begun.elapsed());
-}
-
-fn report(what: &str, events: u64, took: Duration) {
-    told(&format!("streamed to {what}"), events, took);
+    told("streamed to ten clients together", count, begun.elapsed());
 }
 
 fn told(what: &str, events: u64, took: Duration) {
@@ -298,11 +222,7 @@ async fn timeline(server: &Running, key: KeyId) {
         audit.get_key_timeline(request).await.expect("a page").into_inner().events
     };
     let newest = whole(&mut audit, None).await;
-    let time = |event: &v1::AuditEvent| {
-        let time = event.event.as_ref().and_then(|event| event.record_time).expect("a time");
-        time.seconds * 1_000_000 + i64::from(time.nanos / 1000)
-    };
-    let last = time(&newest[0]);
+    let last = micros(&newest[0]);
     let first = read_first_time(server).await;
     let mut spans = Vec::with_capacity(PAGES);
     for n in 0..PAGES {
@@ -329,7 +249,12 @@ async fn read_first_time(server: &Running) -> i64 {
     let Some(Answer::Event(event)) = answer.and_then(|answer| answer.answer) else {
         panic!("no window")
     };
-    let time = event.event.and_then(|event| event.record_time).expect("a time");
+    micros(&event)
+}
+
+/// When it was recorded.
+fn micros(event: &v1::AuditEvent) -> i64 {
+    let time = event.event.as_ref().and_then(|event| event.record_time).expect("a time");
     time.seconds * 1_000_000 + i64::from(time.nanos / 1000)
 }
 
@@ -396,7 +321,7 @@ fn main() {
     ));
     runtime.block_on(async {
         let server = Running::start(&config).await;
-        at_rest(&server).await;
+        server.at_rest().await;
         streaming(&server).await;
         verifying(&server).await;
         timeline(&server, keys[0]).await;
