@@ -3,35 +3,23 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::place::{Place, status};
+use common::desk::verifier_key;
+use common::place::{Place, copy, shows, status, warned};
 use common::process::get;
 use common::receiver::{Answer, Receiver};
 use common::{Client, TestServer};
 use keyledger::merkle::Hash;
 use keyledger::merkle::checkpoint::Checkpoint;
-use keyledger::merkle::note::VerifierKey;
 use keyledger::merkle::proof::verify_consistency;
 use keyledger::proto::v1;
 use serde_json::Value;
 
 const INTERVAL: Duration = Duration::from_secs(60);
-
-async fn keys(client: &Client) -> Vec<VerifierKey> {
-    let answer = client.audit.clone().get_verifier_key(v1::GetVerifierKeyRequest {}).await;
-    vec![VerifierKey::parse(&answer.expect("a key").into_inner().verifier_key).expect("a key")]
-}
-
-/// Adds to the log; a checkpoint of all of it can be made when this returns.
-async fn grow(client: &Client, account: &str) -> u64 {
-    let last = client.put_account(account, "standard", &[]).await.position;
-    client.covered(last).await;
-    last
-}
 
 /// Holds that the later checkpoint continues the earlier one.
 async fn hold(client: &Client, earlier: &Checkpoint, later: &Checkpoint) {
@@ -47,23 +35,6 @@ fn anchor(settings: &str) -> String {
     format!("[audit.anchor]\n{settings}\n")
 }
 
-/// Waits until the server warns so.
-async fn warned(client: &Client, of: &str) {
-    while !status(client).await.warnings.iter().any(|warning| warning.contains(of)) {}
-}
-
-/// Waits until a figure is so.
-async fn shows(server: &TestServer, line: &str) {
-    let ops = server.ops.clone().expect("served");
-    loop {
-        let ops = ops.clone();
-        let page = tokio::task::spawn_blocking(move || get(&ops, "/metrics").1).await;
-        if page.expect("no panic").lines().any(|found| found == line) {
-            return;
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_checkpoint_is_posted_at_the_start_and_again_when_the_log_has_grown_and_an_interval_passed()
  {
@@ -71,12 +42,12 @@ async fn a_checkpoint_is_posted_at_the_start_and_again_when_the_log_has_grown_an
     let config = anchor(&format!("url = \"{}/anchors/a?token=b\"", receiver.url));
     let server = TestServer::builder().config(&config).ops().start().await;
     let admin = server.admin().await;
-    let keys = keys(&admin).await;
+    let keys = [verifier_key(&admin).await];
     let posted = receiver.next().await;
     assert_eq!((&*posted.path, &*posted.content_type), ("/anchors/a", "text/plain; charset=utf-8"));
     let first = Checkpoint::open(&posted.body, &keys).expect("signed");
     shows(&server, &format!("keyledger_anchor_position{{place=\"url\"}} {}", first.size)).await;
-    let last = grow(&admin, "a").await;
+    let last = admin.grow("a").await;
     assert!(receiver.rest().is_empty(), "no interval has passed");
     server.clock.advance(INTERVAL);
     let next = Checkpoint::open(&receiver.next().await.body, &keys).expect("signed");
@@ -100,9 +71,9 @@ async fn the_last_checkpoint_is_kept_at_an_orderly_stop() {
     ));
     let server = TestServer::builder().config(&config).start().await;
     let admin = server.admin().await;
-    let keys = keys(&admin).await;
+    let keys = [verifier_key(&admin).await];
     receiver.next().await;
-    let last = grow(&admin, "a").await;
+    let last = admin.grow("a").await;
     drop(admin);
     let clock = Arc::clone(&server.clock);
     let dir = server.stop().await;
@@ -117,7 +88,7 @@ async fn the_last_checkpoint_is_kept_at_an_orderly_stop() {
     fs::write(&history, &text).expect("written");
     let server = TestServer::builder().dir(&dir).clock(&clock).config(&config).start().await;
     let admin = server.admin().await;
-    grow(&admin, "b").await;
+    admin.grow("b").await;
     drop(admin);
     server.stop().await;
     let text = fs::read_to_string(&history).expect("lines");
@@ -135,20 +106,6 @@ async fn the_last_checkpoint_is_kept_at_an_orderly_stop() {
     assert!(sizes.is_sorted() && sizes.len() >= 3, "{sizes:?}");
 }
 
-/// A copy of a directory.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("made");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        let to = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            fs::copy(&path, &to).expect("copied");
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_data_directory_put_back_to_an_earlier_state_is_told_and_the_evidence_is_kept() {
     let home = tempfile::tempdir().expect("a directory");
@@ -161,7 +118,7 @@ async fn a_data_directory_put_back_to_an_earlier_state_is_told_and_the_evidence_
     copy(&data, &before);
     let server = TestServer::builder().dir(&dir).clock(&clock).config(&config).start().await;
     for account in ["a", "b", "c"] {
-        grow(&server.admin().await, account).await;
+        server.admin().await.grow(account).await;
     }
     server.stop().await;
     let evidence = fs::read_to_string(&file).expect("a checkpoint");
@@ -255,7 +212,7 @@ async fn a_receiver_that_never_answers_holds_up_neither_commands_nor_the_stop() 
         .expect("no panic")
         .expect("it was asked");
     let admin = server.admin().await;
-    assert!(grow(&admin, "a").await > 0);
+    assert!(admin.grow("a").await > 0);
     drop(admin);
     server.stop().await;
     drop(connection);

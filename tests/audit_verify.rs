@@ -6,10 +6,11 @@ mod common;
 mod liar;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use common::place::copy;
 use common::{Client, TestServer};
 use keyledger::proto::ledger::Record;
 use keyledger::proto::v1::{self, AuditEvent, Role};
@@ -229,19 +230,6 @@ async fn a_log_that_was_put_back_or_goes_on_another_way_is_refused_and_nothing_f
     }
     let after = [auditor.state(), auditor.progress()].map(|path| fs::read(path).expect("kept"));
     assert_eq!(kept, after);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry").path();
-        let to = to.join(entry.file_name().expect("a name"));
-        if entry.is_dir() {
-            copy(&entry, &to);
-        } else {
-            fs::copy(&entry, &to).expect("copied");
-        }
-    }
 }
 
 #[tokio::test]

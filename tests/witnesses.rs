@@ -4,37 +4,18 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::TestServer;
 use common::desk::{Desk, Ran};
-use common::place::status;
-use common::process::get;
-use common::witness::{Conduct, House, Witness, cosigned_checkpoint, grow, house, serve};
-use common::{Client, TestServer};
+use common::place::{copy, shows, status, warned};
+use common::witness::{Conduct, House, Witness, cosigned_checkpoint, house, serve};
 use keyledger::merkle::checkpoint::Checkpoint;
 use keyledger::merkle::note::VerifierKey;
 use serde_json::Value;
 
 const INTERVAL: Duration = Duration::from_secs(60);
-
-/// Waits until the server warns so.
-async fn warned(client: &Client, of: &str) {
-    while !status(client).await.warnings.iter().any(|warning| warning.contains(of)) {}
-}
-
-/// Waits until a figure is so.
-async fn shows(server: &TestServer, line: &str) {
-    let ops = server.ops.clone().expect("served");
-    loop {
-        let ops = ops.clone();
-        let page = tokio::task::spawn_blocking(move || get(&ops, "/metrics").1).await;
-        if page.expect("no panic").lines().any(|found| found == line) {
-            return;
-        }
-    }
-}
 
 fn of_witness(number: usize, figure: &str, value: u64) -> String {
     format!("keyledger_witness_{figure}{{witness=\"witness.example/w{number}\"}} {value}")
@@ -164,20 +145,6 @@ async fn too_few_cosign_nothing_and_that_is_told_once_they_are_overdue() {
     assert!(!warnings.iter().any(|warning| warning.contains("fewer than")), "{warnings:?}");
 }
 
-/// A copy of a directory.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("made");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        let to = to.join(path.file_name().expect("a name"));
-        if path.is_dir() {
-            copy(&path, &to);
-        } else {
-            fs::copy(&path, &to).expect("copied");
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_data_directory_put_back_to_an_earlier_state_is_told_by_a_witness() {
     let start = house(1, "").await;
@@ -190,13 +157,10 @@ async fn a_data_directory_put_back_to_an_earlier_state_is_told_by_a_witness() {
     copy(&data, &before);
     let server = serve(&dir, &clock, &config).await;
     let client = server.admin().await;
-    let last = {
-        let mut last = 0;
-        for account in ["a", "b", "c"] {
-            last = grow(&client, account).await;
-        }
-        last
-    };
+    for account in ["a", "b"] {
+        client.grow(account).await;
+    }
+    let last = client.grow("c").await;
     clock.advance(2 * INTERVAL);
     shows(&server, &of_witness(1, "position", last)).await;
     drop(client);
@@ -210,7 +174,7 @@ async fn a_data_directory_put_back_to_an_earlier_state_is_told_by_a_witness() {
         .await;
     // It goes on, and is longer soon, but not the same.
     for account in ["d", "e", "f", "g", "h"] {
-        grow(&client, account).await;
+        client.grow(account).await;
     }
     clock.advance(2 * INTERVAL);
     warned(&client, "it has cosigned a checkpoint that this log does not continue").await;
@@ -230,7 +194,7 @@ async fn a_witness_that_never_answers_holds_up_neither_commands_nor_the_stop() {
         .expect("no panic")
         .expect("it was asked");
     let admin = server.admin().await;
-    assert!(grow(&admin, "a").await > 0);
+    assert!(admin.grow("a").await > 0);
     assert_eq!(cosigned_checkpoint(&admin).await, "");
     drop(admin);
     server.stop().await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::process::{self, Process};
-use super::{Client, new_key};
+use super::{Client, TestServer, new_key};
 
 /// Volumes of 64 KiB, the smallest there are.
 const CONFIG: &str = "[ledger]\nvolume_bytes = 65536\n";
@@ -104,6 +104,37 @@ pub async fn grow(admin: &Client, data: &Path, volumes: usize) -> Vec<String> {
 pub async fn status(client: &Client) -> v1::GetStatusResponse {
     let mut admin = client.admin.clone();
     admin.get_status(v1::GetStatusRequest {}).await.expect("a status").into_inner()
+}
+
+/// Waits until the server warns so.
+pub async fn warned(client: &Client, of: &str) {
+    while !status(client).await.warnings.iter().any(|warning| warning.contains(of)) {}
+}
+
+/// Waits until a figure is so.
+pub async fn shows(server: &TestServer, line: &str) {
+    let ops = server.ops.clone().expect("served");
+    loop {
+        let ops = ops.clone();
+        let page = tokio::task::spawn_blocking(move || process::get(&ops, "/metrics").1).await;
+        if page.expect("no panic").lines().any(|found| found == line) {
+            return;
+        }
+    }
+}
+
+/// A copy of a directory; what it is copied to is made.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).expect("copied");
+        }
+    }
 }
 
 /// Bytes in hexadecimal.

@@ -1,5 +1,5 @@
-//! A witness, and a house with some. As C2SP tlog-witness says, it remembers the largest checkpoint it has cosigned, and cosigns what
-//! continues it. Proofs are held to the tree by another implementation.
+//! A witness, and a house with some. As C2SP tlog-witness says, it remembers the largest checkpoint it has cosigned, and
+//! cosigns what continues it. Proofs are held to the tree by another implementation.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -252,7 +252,7 @@ impl House {
 
     /// Adds to the log; a checkpoint of all of it can be made when this returns.
     pub async fn grow(&self, account: &str) -> u64 {
-        grow(&self.client, account).await
+        self.client.grow(account).await
     }
 
     pub async fn restart(self) -> House {
@@ -264,12 +264,6 @@ impl House {
         let client = server.admin().await;
         House { server, client, log, witnesses }
     }
-}
-
-pub async fn grow(client: &Client, account: &str) -> u64 {
-    let last = client.put_account(account, "standard", &[]).await.position;
-    client.covered(last).await;
-    last
 }
 
 pub async fn cosigned_checkpoint(client: &Client) -> String {
