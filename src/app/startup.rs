@@ -117,8 +117,8 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// What is closed last, in this order: witnesses, scrub, tiles, records of conduct, recording of uses, snapshots, usage projection,
-/// writer, anchor, ledger, what is kept off the host, lock.
+/// What is closed last, in this order: witnesses, scrub, tiles, records of conduct, recording of uses, snapshots, usage
+/// projection, writer, anchor, ledger, what is kept off the host, lock.
 #[derive(Debug)]
 pub struct Closing {
     scrub: Option<Scrub>,

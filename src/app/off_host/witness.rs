@@ -102,27 +102,14 @@ impl WitnessPlace {
     fn learn(&mut self, answer: &Answer, size: u64) -> Result<(), NotKept> {
         let digits = answer.body.strip_suffix('\n').unwrap_or(&answer.body);
         let said = digits.parse().ok().filter(|said| u64::to_string(said) == digits);
-        let is_size = answer.media_type() == Some(SIZE_TYPE);
-        let Some(kept) = said.filter(|_| is_size) else {
-            // To one that is told its own size it says so if it has cosigned another root.
-            let same = self.size == size;
-            return Err(if same {
-                NotKept::OtherHistory
-            } else {
-                NotKept::Answered(answer.status)
-            });
+        let said = said.filter(|_| answer.media_type() == Some(SIZE_TYPE));
+        let kept = match said.filter(|said| *said != self.size) {
+            Some(kept) if kept > size => return Err(NotKept::WitnessedMore { kept, size }),
+            Some(kept) => kept,
+            // Nothing new. To one that is told its own size it says so if it has cosigned another root.
+            None if self.size == size => return Err(NotKept::OtherHistory),
+            None => return Err(NotKept::Answered(answer.status)),
         };
-        if kept > size {
-            return Err(NotKept::WitnessedMore { kept, size });
-        }
-        if kept == self.size {
-            let same = kept == size;
-            return Err(if same {
-                NotKept::OtherHistory
-            } else {
-                NotKept::Answered(answer.status)
-            });
-        }
         self.size = kept;
         Ok(())
     }

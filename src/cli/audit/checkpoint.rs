@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::state::{State, VerifierKeys, hold, plain_lines, verifier_keys};
-use super::witness::{CosignedBy, WitnessArgs, Witnesses};
+use super::witness::{CosignedBy, NONE_COSIGNED, WitnessArgs, Witnesses};
 use crate::cli::connect::Authorized;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Format, note};
@@ -65,8 +65,7 @@ pub(super) async fn run(args: CheckpointArgs, session: &mut Session) -> Result<E
         _ => None,
     };
     if args.cosigned && answer.cosigned_checkpoint.is_empty() {
-        let text = "the server has no checkpoint that enough witnesses have cosigned";
-        return Err(Failure::Local(text.to_owned()));
+        return Err(Failure::Local(NONE_COSIGNED.to_owned()));
     }
     let shown = if args.cosigned { &answer.cosigned_checkpoint } else { &answer.checkpoint };
     let text = match session.output.format() {

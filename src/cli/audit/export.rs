@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args};
 
 use super::filter::FilterArgs;
+use super::witness::NONE_COSIGNED;
 use crate::archive::ArchiveError;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::session::Session;
@@ -142,8 +143,7 @@ async fn signed(min_size: u64, cosigned: bool, session: &mut Session) -> Result<
     let answer = audit.get_checkpoint(v1::GetCheckpointRequest { min_size }).await?.into_inner();
     let note = if cosigned { answer.cosigned_checkpoint } else { answer.checkpoint };
     if note.is_empty() {
-        let none = "the server has no checkpoint that enough witnesses have cosigned";
-        return Err(Failure::Local(none.to_owned()));
+        return Err(Failure::Local(NONE_COSIGNED.to_owned()));
     }
     let checkpoint = Checkpoint::open(&note, &keys)
         .map_err(|error| Failure::Local(format!("the server's checkpoint: {error}")))?;

@@ -13,6 +13,10 @@ use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::cosignature::{WitnessKey, cosigned};
 use crate::merkle::note::VerifierKey;
 
+/// What is said of a server that answers no cosigned checkpoint.
+pub(super) const NONE_COSIGNED: &str =
+    "the server has no checkpoint that as many witnesses have cosigned as it was told must";
+
 #[derive(Debug, Args)]
 pub(super) struct WitnessArgs {
     /// Key of a witness that must have cosigned, or a file with some, one a line; may be given several times. Get it
@@ -76,8 +80,7 @@ impl Witnesses {
     /// The checkpoint of a note that the log has signed and enough of the witnesses have cosigned; says why not.
     pub(super) fn open(&self, note: &str, log: &[VerifierKey]) -> Result<CosignedBy, String> {
         if note.is_empty() {
-            let none = "the server has no checkpoint that as many witnesses have cosigned as it was told must";
-            return Err(none.to_owned());
+            return Err(NONE_COSIGNED.to_owned());
         }
         let told = |error: &dyn std::fmt::Display| {
             format!("the cosigned checkpoint is not to be believed: {error}")
