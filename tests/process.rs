@@ -311,3 +311,17 @@ fn a_bad_configuration_is_refused_by_setting_before_anything_is_made() {
     assert!(said.contains("limits.drain_seconds"), "{said}");
     assert!(!path.exists());
 }
+
+#[test]
+fn calls_that_are_not_encrypted_are_taken_from_this_machine_alone() {
+    let (_directory, path) = data_dir();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
+        let (status, said) = refused(serve(&path, address));
+        assert!(!status.success());
+        assert!(
+            said.contains(&format!("--grpc-addr {address}: only loopback addresses")),
+            "{said}"
+        );
+        assert!(!path.exists());
+    }
+}
