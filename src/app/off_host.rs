@@ -97,7 +97,9 @@ enum NotKept {
     #[error("the proof for it: {0}")]
     NoProof(#[from] TileError),
     /// A witness does not know the log.
-    #[error("it does not know {0}: its operator has to add that")]
+    #[error(
+        "it does not know {0}: its operator has to add that, unless audit.witnesses has another's URL"
+    )]
     UnknownToWitness(&'static str),
     /// What a witness answered is no cosignature.
     #[error("what it answered is no cosignature by the key in audit.witnesses: {0}")]
@@ -172,7 +174,8 @@ impl Places {
             anchors: figures(&self.anchors),
             witnesses: figures(&self.witnesses),
             quorum: self.quorum,
-            cosigned: self.cosigned.newest().map_or(0, |newest| newest.size),
+            cosigned: self.cosigned.size(),
+            cosigned_overdue: self.cosigned.is_overdue(now, patience),
         }
     }
 }
@@ -216,7 +219,7 @@ pub(crate) fn start_for(
     let cosigned = open_cosigned(&source, witnesses, data_dir);
     let keepers = keep(places(anchor, data_dir.path())?, &source, interval)?;
     source.round = Some(Arc::new(Round::new(interval, Arc::clone(proofs.tiles()))));
-    let prover = Arc::new(Prover::new(Arc::clone(proofs.tiles()), Arc::clone(&app.reader)));
+    let prover = Arc::new(Prover::new(Arc::clone(proofs.tiles()), Some(Arc::clone(&app.reader))));
     let named = (0..).zip(&witnesses.all).map(|(number, witness)| -> Named {
         let place = WitnessPlace::new(number, witness, &prover, &cosigned);
         (witness.key.name().to_string(), Box::new(place))
@@ -243,7 +246,8 @@ fn open_cosigned(
 ) -> Arc<Cosigned> {
     let keys: Vec<_> = witnesses.all.iter().map(|witness| witness.key.clone()).collect();
     let most = source.size();
-    Arc::new(Cosigned::open(data_dir.cosigned(), &source.signer, most, (&keys, witnesses.quorum)))
+    let by = (&*source.signer, &source.clock);
+    Arc::new(Cosigned::open(data_dir.cosigned(), by, most, (&keys, witnesses.quorum)))
 }
 
 fn keep(places: Vec<Named>, source: &Source, interval: Duration) -> io::Result<Vec<Keeper>> {

@@ -1,19 +1,21 @@
 //! The newest checkpoint that enough witnesses have cosigned, in memory and beside the log.
 //!
 //! It is in one file of the data directory: a signed note, the cosignatures behind the log's own signatures. It
-//! is replaced whole, and durable before anybody is answered it. Cosignatures are gathered for one checkpoint at
-//! a time; those of one that too few have cosigned are forgotten once a larger one is cosigned.
+//! is replaced whole, and durable before anybody is answered it. Cosignatures are gathered for several checkpoints at
+//! once, since witnesses take their time: one that enough have cosigned makes those of smaller ones needless.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
 use super::NotKept;
 use crate::app::checkpoint::{CheckpointSigner, SignedCheckpoint};
+use crate::clock::Clock;
 use crate::durable_file;
 use crate::merkle::checkpoint::Checkpoint;
 use crate::merkle::cosignature::{WitnessKey, cosigned};
@@ -21,6 +23,10 @@ use crate::merkle::note::MAX_NOTE_BYTES;
 
 /// Who may read the file: a checkpoint is no secret, but the directory's other files are.
 const MODE: u32 = 0o600;
+
+/// For how many checkpoints cosignatures are gathered: a witness may take the time of some fifteen of the shortest
+/// intervals to answer about one.
+const MOST_GATHERED: usize = 32;
 
 /// A checkpoint that enough witnesses have cosigned.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,16 +42,19 @@ pub(crate) struct CosignedCheckpoint {
 pub(super) struct Cosigned {
     path: PathBuf,
     quorum: usize,
+    clock: Arc<dyn Clock>,
     gathered: Mutex<Gathered>,
     newest: ArcSwapOption<CosignedCheckpoint>,
 }
 
-/// The cosignatures of one checkpoint.
+/// The cosignatures of the newest checkpoints.
 #[derive(Debug, Default)]
 struct Gathered {
-    size: u64,
-    /// The line of each witness, by its number.
-    lines: BTreeMap<usize, String>,
+    /// By the size of the checkpoint and the number of the witness: its line.
+    lines: BTreeMap<u64, BTreeMap<usize, String>>,
+    /// Since when a witness has cosigned a newer checkpoint than enough have, or the last time that enough had
+    /// another; by time that never steps.
+    waits_since: Option<Duration>,
     /// Whether the file is no longer ours to write.
     closed: bool,
 }
@@ -56,12 +65,12 @@ impl Cosigned {
     /// witness is asked.
     pub(super) fn open(
         path: PathBuf,
-        signer: &CheckpointSigner,
+        (signer, clock): (&CheckpointSigner, &Arc<dyn Clock>),
         most: u64,
         (witnesses, quorum): (&[WitnessKey], usize),
     ) -> Self {
         let (gathered, newest) = (Mutex::default(), ArcSwapOption::empty());
-        let found = Cosigned { path, quorum, gathered, newest };
+        let found = Cosigned { path, quorum, clock: Arc::clone(clock), gathered, newest };
         if quorum == 0 {
             return found;
         }
@@ -106,6 +115,16 @@ impl Cosigned {
         self.newest.load_full()
     }
 
+    /// How many records it covers; 0 if there is none.
+    pub(super) fn size(&self) -> u64 {
+        self.newest.load().as_ref().map_or(0, |newest| newest.size)
+    }
+
+    /// Whether witnesses have cosigned newer checkpoints for longer than so, and not enough of them any one.
+    pub(super) fn is_overdue(&self, now: Duration, patience: Duration) -> bool {
+        self.lock().waits_since.is_some_and(|since| now.saturating_sub(since) > patience)
+    }
+
     /// Adds the line by witness `number`, which MUST hold; once enough are there, and with each one more, the
     /// checkpoint takes the place of the one that was cosigned before.
     pub(super) fn add(
@@ -116,22 +135,28 @@ impl Cosigned {
     ) -> Result<(), NotKept> {
         let mut gathered = self.lock();
         let size = signed.checkpoint.size;
-        if gathered.closed || size < gathered.size {
+        if gathered.closed || size < self.size() {
             return Ok(());
         }
-        if size > gathered.size {
-            (gathered.size, gathered.lines) = (size, BTreeMap::new());
+        let now = self.clock.monotonic();
+        let lines = gathered.lines.entry(size).or_default();
+        lines.insert(number, line);
+        if lines.len() >= self.quorum {
+            let mut note = signed.note.clone();
+            for line in lines.values() {
+                let _ = write!(note, "{line}");
+            }
+            durable_file::write_replacing(&self.path, note.as_bytes(), MODE)?;
+            self.newest.store(Some(Arc::new(CosignedCheckpoint { size, note })));
+            gathered.lines.retain(|other, _| *other >= size);
+            gathered.waits_since = None;
         }
-        gathered.lines.insert(number, line);
-        if gathered.lines.len() < self.quorum {
-            return Ok(());
+        if gathered.lines.len() > MOST_GATHERED {
+            gathered.lines.pop_first();
         }
-        let mut note = signed.note.clone();
-        for line in gathered.lines.values() {
-            let _ = write!(note, "{line}");
+        if gathered.lines.last_key_value().is_some_and(|(largest, _)| *largest > self.size()) {
+            gathered.waits_since.get_or_insert(now);
         }
-        durable_file::write_replacing(&self.path, note.as_bytes(), MODE)?;
-        self.newest.store(Some(Arc::new(CosignedCheckpoint { size, note })));
         Ok(())
     }
 

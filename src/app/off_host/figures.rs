@@ -42,6 +42,8 @@ pub struct OffHostFigures {
     pub quorum: usize,
     /// How many records the newest checkpoint covers that so many have cosigned; 0 if there is none.
     pub cosigned: u64,
+    /// Whether witnesses have cosigned newer ones for longer than three intervals, and not so many any one.
+    pub cosigned_overdue: bool,
 }
 
 const NOTHING: &str = "no checkpoint is kept off this host, so a data directory put back to an earlier state \
@@ -63,10 +65,11 @@ impl OffHostFigures {
         };
         let amiss = |place: &&PlaceFigures| place.is_amiss();
         let cosigning = self.witnesses.iter().filter(|place| !place.is_amiss()).count();
-        let few = (cosigning < self.quorum).then(|| {
+        let few = cosigning < self.quorum;
+        let why = if few { "too few witnesses cosign" } else { "witnesses do not cosign the same" };
+        let behind = (few || self.cosigned_overdue).then(|| {
             format!(
-                "fewer than {} witnesses cosign checkpoints, so GetCheckpoint answers none that is cosigned and \
-                 newer",
+                "{why} checkpoints, and {} must, so GetCheckpoint answers none that is cosigned and newer",
                 self.quorum
             )
         });
@@ -74,7 +77,7 @@ impl OffHostFigures {
             .into_iter()
             .chain(self.anchors.iter().filter(amiss).map(not_kept))
             .chain(self.witnesses.iter().filter(amiss).map(not_cosigned))
-            .chain(few)
+            .chain(behind)
             .collect()
     }
 }
@@ -103,7 +106,7 @@ mod tests {
         quorum: usize,
     ) -> Vec<String> {
         let (anchors, witnesses) = (anchors.to_vec(), witnesses.to_vec());
-        OffHostFigures { anchors, witnesses, quorum, cosigned: 0 }.warnings()
+        OffHostFigures { anchors, witnesses, quorum, ..Default::default() }.warnings()
     }
 
     #[test]
@@ -117,13 +120,21 @@ mod tests {
     fn a_witness_that_does_not_cosign_is_told_and_too_few_once_more() {
         let log = "checkpoints are not cosigned by the witness a; the server's log says why";
         let told = "checkpoints are not cosigned by the witness b; it is of another log";
-        let few = "fewer than 2 witnesses cosign checkpoints, so GetCheckpoint answers none that is cosigned \
-                   and newer";
+        let few = "too few witnesses cosign checkpoints, and 2 must, so GetCheckpoint answers none that is \
+                   cosigned and newer";
         let [slow, refused, well] =
             [("a", true, None), ("b", false, Some("it is of another log")), ("c", false, None)]
                 .map(|(name, overdue, refused)| place(name, overdue, refused));
         let all = [slow.clone(), well.clone(), well.clone()];
         assert_eq!(warnings(&[], &all, 2), [log]);
-        assert_eq!(warnings(&[], &[slow, refused, well], 2), [log, told, few]);
+        assert_eq!(warnings(&[], &[slow, refused, well.clone()], 2), [log, told, few]);
+        let cosigned_overdue = true;
+        let figures = OffHostFigures {
+            witnesses: vec![well.clone(), well],
+            quorum: 2,
+            cosigned_overdue,
+            ..Default::default()
+        };
+        assert!(figures.warnings()[0].starts_with("witnesses do not cosign the same checkpoints"));
     }
 }

@@ -178,7 +178,10 @@ impl Work {
     /// Has the newest checkpoint kept; whether that went well. Says so where it did not before, and the other
     /// way round.
     fn attempt(&mut self) -> bool {
-        let Some(signed) = self.source.newest() else { return true };
+        let newest = self.source.newest();
+        // Another may have chosen a newer one meanwhile.
+        let ready = newest.filter(|signed| self.source.is_ready(signed.checkpoint.size));
+        let Some(signed) = ready else { return true };
         let now = self.source.clock.wall();
         // What a place remembers is what it has kept: a panic leaves it as it was.
         let keep = AssertUnwindSafe(|| self.place.keep(&signed, now));

@@ -164,7 +164,8 @@ fn a_checkpoint_is_kept_once_enough_have_cosigned_it_and_read_again_only_if_it_h
     let first = signed(&keys, "a", 5, leaf_hash(b"one"));
     let (witnesses, [one, two]) = cosigners(&first);
     let open = |origin: &str, most, by: &[WitnessKey], quorum| {
-        Cosigned::open(file.clone(), &signer(&keys, origin), most, (by, quorum))
+        let clock = Arc::new(ManualClock::new(NOW)) as Arc<dyn Clock>;
+        Cosigned::open(file.clone(), (&signer(&keys, origin), &clock), most, (by, quorum))
     };
     let kept = open("a", 5, &witnesses, 2);
     assert_eq!(kept.newest(), None);
@@ -206,4 +207,76 @@ fn a_checkpoint_is_kept_once_enough_have_cosigned_it_and_read_again_only_if_it_h
         kept.add(&last, number, line).unwrap();
     }
     assert!(!file.exists(), "the directory is no longer ours");
+}
+
+#[test]
+fn a_witness_that_is_slow_counts_for_what_it_was_asked_and_it_is_told_if_none_is_cosigned_by_enough()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    let manual = Arc::new(ManualClock::new(NOW));
+    let clock = Arc::clone(&manual) as Arc<dyn Clock>;
+    let of = |size| signed(&keys, "a", size, leaf_hash(b"one"));
+    let (witnesses, _) = cosigners(&of(1));
+    let by = (&signer(&keys, "a"), &clock);
+    let kept = Cosigned::open(dir.path().join("cosigned"), by, 0, (&witnesses, 2));
+    let add = |size, number: usize| {
+        let line = cosigners(&of(size)).1[number].clone();
+        kept.add(&of(size), number, line).unwrap();
+        kept.size()
+    };
+    let patience = Duration::from_secs(180);
+    let overdue = |seconds| {
+        at_seconds(&manual, seconds);
+        kept.is_overdue(manual.monotonic(), patience)
+    };
+    assert_eq!([add(5, 0), add(6, 0), add(7, 0)], [0; 3], "by one of two");
+    assert!(!overdue(180) && overdue(181));
+    assert_eq!(add(6, 1), 6, "asked when that was the newest");
+    assert!(!overdue(361), "enough have cosigned another, if not the newest");
+    assert_eq!([add(5, 1), add(8, 1), add(8, 0)], [6, 6, 8]);
+    assert!(!overdue(9999), "nothing waits");
+    for size in 9..=100 {
+        add(size, 0);
+    }
+    assert_eq!([add(9, 1), add(100, 1)], [8, 100], "of so many the oldest are forgotten");
+}
+
+/// Says that it was asked, and answers when it is let go.
+struct Held(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>);
+
+impl Place for Held {
+    fn keep(&mut self, _: &SignedCheckpoint, _: Time) -> Result<(), NotKept> {
+        self.0.send(()).unwrap();
+        let _ = self.1.recv();
+        Ok(())
+    }
+}
+
+/// It would hang if it were waited for.
+#[test]
+fn witnesses_are_left_while_one_has_not_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    let clock = Arc::new(ManualClock::new(NOW)) as Arc<dyn Clock>;
+    let tree = AnchorState { position: Position::new(5), root: leaf_hash(b"one") };
+    let (_log, anchored) = watch::channel(tree);
+    let source = Source {
+        signer: Arc::new(signer(&keys, "a")),
+        anchored,
+        clock: Arc::clone(&clock),
+        round: None,
+    };
+    let by = (&*source.signer, &clock);
+    let cosigned = Arc::new(Cosigned::open(dir.path().join("cosigned"), by, 5, (&[], 0)));
+    let prover = Arc::new(Prover::new(Arc::new(Tiles::new(dir.path())), None));
+    let ((asked, was_asked), (let_go, go)) =
+        (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let place: Named = ("held".to_owned(), Box::new(Held(asked, go)));
+    let witnesses = keep(vec![place], &source, Duration::from_secs(60)).unwrap();
+    let mut off_host = OffHost { keepers: Vec::new(), witnesses, prover, cosigned, clock };
+    was_asked.recv().unwrap();
+    off_host.leave_witnesses();
+    off_host.stop();
+    drop(let_go);
 }

@@ -41,8 +41,9 @@ impl fmt::Debug for Prover {
 }
 
 impl Prover {
-    pub(super) fn new(tiles: Arc<Tiles>, log: Arc<dyn LedgerReader>) -> Self {
-        Prover { tiles, log: Mutex::new(Some(log)) }
+    /// What proves by these tiles, and by the log for what no tile holds yet; nothing without a log.
+    pub(super) fn new(tiles: Arc<Tiles>, log: Option<Arc<dyn LedgerReader>>) -> Self {
+        Prover { tiles, log: Mutex::new(log) }
     }
 
     /// Lets go of the log, once a proof that is being made is made.
@@ -103,12 +104,12 @@ impl WitnessPlace {
         let digits = answer.body.strip_suffix('\n').unwrap_or(&answer.body);
         let said = digits.parse().ok().filter(|said| u64::to_string(said) == digits);
         let said = said.filter(|_| answer.media_type() == Some(SIZE_TYPE));
-        let kept = match said.filter(|said| *said != self.size) {
+        let kept = match said {
             Some(kept) if kept > size => return Err(NotKept::WitnessedMore { kept, size }),
-            Some(kept) => kept,
-            // Nothing new. To one that is told its own size it says so if it has cosigned another root.
-            None if self.size == size => return Err(NotKept::OtherHistory),
-            None => return Err(NotKept::Answered(answer.status)),
+            // To one that is told its own size it says so if it has cosigned another root.
+            Some(kept) if kept == self.size && kept == size => return Err(NotKept::OtherHistory),
+            Some(kept) if kept != self.size => kept,
+            _ => return Err(NotKept::Answered(answer.status)),
         };
         self.size = kept;
         Ok(())

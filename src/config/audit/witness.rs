@@ -63,6 +63,9 @@ pub(super) fn settings(
         None if all.is_empty() => 0,
         None => most / 2 + 1,
         Some(given) if (1..=most).contains(&given) => given,
+        Some(_) if all.is_empty() => {
+            return Err(setting("audit.witness_quorum", "must not be set without audit.witnesses"));
+        }
         Some(_) => {
             let problem = format!("must be from 1 to {most}, the number of audit.witnesses");
             return Err(setting("audit.witness_quorum", problem));
@@ -80,10 +83,12 @@ impl FileWitness {
                 "must be <name>+<id>+<key> of an Ed25519 witness, as its operator gives it",
             )
         })?;
-        if self.url.contains('?') {
-            return Err(setting(name("url"), "must be a prefix, without a query"));
+        let prefix = self.url.trim_end_matches('/');
+        if prefix.contains('?') || prefix.ends_with(ADD_CHECKPOINT) {
+            let must = format!("must be a prefix, without a query and without {ADD_CHECKPOINT}");
+            return Err(setting(name("url"), must));
         }
-        let url = format!("{}{ADD_CHECKPOINT}", self.url.trim_end_matches('/'));
+        let url = format!("{prefix}{ADD_CHECKPOINT}");
         Ok(Witness { add_checkpoint: post_url(&name("url"), &url)?, key })
     }
 }
@@ -135,6 +140,7 @@ mod tests {
             ("ftp://s3cret", first, "url"),
             ("http://user:s3cret@host", first, "url"),
             ("http://host?s3cret", first, "url"),
+            ("http://s3cret/add-checkpoint/", first, "url"),
             ("http://host", "s3cret", "key"),
             ("http://host", &second.replace("+10", "+11"), "key"),
         ] {
@@ -145,6 +151,8 @@ mod tests {
         assert!(refused(&twice).contains("audit.witnesses, number 2: key"));
         let many: String = (0..=MAX_WITNESSES).map(|_| witness("http://a", first)).collect();
         assert!(refused(&many).contains("audit.witnesses: must be at most 8"));
+        let alone = refused("[audit]\nwitness_quorum = 1\n");
+        assert!(alone.contains("audit.witness_quorum: must not be set without"), "{alone}");
         for quorum in [0, 2] {
             let text =
                 format!("[audit]\nwitness_quorum = {quorum}\n{}", witness("http://a", first));

@@ -8,6 +8,7 @@ struct Kind {
     name: &'static str,
     label: &'static str,
     done: &'static str,
+    when: &'static str,
     doing: &'static str,
 }
 
@@ -15,6 +16,7 @@ const ANCHORS: Kind = Kind {
     name: "keyledger_anchor",
     label: "place",
     done: "was kept last off the host",
+    when: "a checkpoint was kept last off the host",
     doing: "keep a checkpoint off the host",
 };
 
@@ -22,6 +24,7 @@ const WITNESSES: Kind = Kind {
     name: "keyledger_witness",
     label: "witness",
     done: "the witness cosigned last",
+    when: "the witness cosigned a checkpoint last",
     doing: "have a witness cosign a checkpoint",
 };
 
@@ -38,10 +41,15 @@ pub(super) fn off_host(page: &mut Page, figures: &OffHostFigures) {
         "How many records the newest checkpoint covers that so many have cosigned; 0 if there is none.",
         figures.cosigned,
     );
+    page.gauge(
+        "keyledger_cosigned_overdue",
+        "Whether witnesses have cosigned newer checkpoints for longer than three intervals, and not so many any one.",
+        u8::from(figures.cosigned_overdue),
+    );
 }
 
 fn places(page: &mut Page, places: &[PlaceFigures], kind: &Kind) {
-    let Kind { name, label, done, doing } = kind;
+    let Kind { name, label, done, when, doing } = kind;
     let mut family = |what: &str, kind: &str, help: String, value: fn(&PlaceFigures) -> String| {
         let name = format!("{name}_{what}");
         page.describe(&name, kind, &help);
@@ -59,7 +67,7 @@ fn places(page: &mut Page, places: &[PlaceFigures], kind: &Kind) {
     family(
         "last_success_timestamp_seconds",
         "gauge",
-        format!("When it was that a checkpoint {done}, in seconds since 1970; 0 if none was."),
+        format!("When {when}, in seconds since 1970; 0 if never."),
         |place| place.last_kept.map_or("0".to_owned(), |time| seconds(time.as_micros())),
     );
     family("failing", "gauge", format!("Whether the last attempt to {doing} failed."), |place| {
