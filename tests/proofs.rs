@@ -11,6 +11,7 @@ use std::sync::Arc;
 use common::place::Place;
 use common::{Client, TestServer, fields, reason};
 use keyledger::app::proofs::add_signing_key;
+use keyledger::config::Config;
 use keyledger::domain::base62;
 use keyledger::domain::ids::Position;
 use keyledger::ledger::engine::Ledger as _;
@@ -267,7 +268,8 @@ async fn a_new_signing_key_signs_beside_the_old_one_until_that_is_taken_away() {
     old.advance(&server.admin().await, 0).await;
     let (clock, keys) = (Arc::clone(&server.clock), server.data_dir().join("keys"));
     let dir = server.stop().await;
-    add_signing_key(&dir.path().join("data"), &SystemRandom).expect("made");
+    let config = Config { data_dir: dir.path().join("data"), ..Config::default() };
+    add_signing_key(&config, &SystemRandom).expect("made");
     let server = TestServer::builder().dir(&dir).clock(&clock).start().await;
     old.advance(&server.admin().await, 0).await;
     let mut both = Verifier::trusting(&server.admin().await).await;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use common::{Client, TestServer};
 use keyledger::app::proofs::add_signing_key;
+use keyledger::config::Config;
 use keyledger::merkle::checkpoint::Checkpoint;
 use keyledger::merkle::note::VerifierKey;
 use keyledger::proto::v1;
@@ -47,6 +48,10 @@ async fn replace_lost(data: &Path) -> (bool, String) {
     (ran.status.success(), String::from_utf8(ran.stderr).expect("text"))
 }
 
+fn of(data: &Path) -> Config {
+    Config { data_dir: data.to_owned(), ..Config::default() }
+}
+
 #[tokio::test]
 async fn keys_that_come_and_go_are_on_record_once() {
     let server = TestServer::start().await;
@@ -58,7 +63,7 @@ async fn keys_that_come_and_go_are_on_record_once() {
     assert_eq!(recorded(&server.admin().await).await, found);
 
     let dir = server.stop().await;
-    add_signing_key(&data, &SystemRandom).expect("made");
+    add_signing_key(&of(&data), &SystemRandom).expect("made");
     let server = TestServer::builder().dir(&dir).clock(&clock).start().await;
     let found = recorded(&server.admin().await).await;
     assert_eq!(changes(&found), [First, Added]);
@@ -114,22 +119,26 @@ async fn a_start_without_the_keys_that_signed_is_refused_until_an_operator_repla
 }
 
 #[tokio::test]
-async fn a_key_in_place_of_a_lost_one_has_a_number_that_no_key_had() {
+async fn no_key_has_the_number_of_one_that_is_on_record() {
     let server = TestServer::start().await;
     let (clock, data) = (Arc::clone(&server.clock), server.data_dir());
     let dir = server.stop().await;
-    let key = |number: u32| data.join(format!("keys/signing-{number}.key"));
     let start = async || TestServer::builder().dir(&dir).clock(&clock).start().await.stop().await;
-    for next in [2, 3] {
-        add_signing_key(&data, &SystemRandom).expect("made");
+    let mut had = vec![data.join("keys/signing-1.key")];
+    let mut signing = had[0].clone();
+    for newest_goes in [false, true, false] {
+        let added = add_signing_key(&of(&data), &SystemRandom).expect("made");
+        assert!(!had.contains(&added), "{had:?}");
+        had.push(added.clone());
         start().await;
-        fs::remove_file(key(next - 1)).expect("retired");
+        let gone = if newest_goes { added } else { std::mem::replace(&mut signing, added) };
+        fs::remove_file(gone).expect("retired");
         start().await;
     }
-    fs::remove_file(key(3)).expect("lost");
+    fs::remove_file(signing).expect("lost");
     let (done, said) = replace_lost(&data).await;
     assert!(done, "{said}");
-    assert!((1..=3).all(|number| !key(number).exists()), "{said}");
+    assert!(had.iter().all(|key| !key.exists()), "{said}");
     start().await;
 }
 

@@ -22,9 +22,10 @@ use crate::domain::ids::Position;
 use crate::domain::signing::{MAX_SIGNING_KEYS, SigningKey};
 use crate::ledger;
 use crate::ledger::data_dir::DataDir;
-use crate::ledger::engine::LedgerReader;
+use crate::ledger::engine::{Ledger as _, LedgerReader};
 use crate::ledger::lanes::Lane;
 use crate::ledger::record::glance;
+use crate::ledger::volumes::VolumeLedger;
 use crate::merkle::Hash;
 use crate::merkle::note::VerifierKey;
 use crate::progress::Progress;
@@ -168,8 +169,8 @@ fn replace_lost(app: &App, keys: &Path) -> Result<(), StartError> {
     record_signing_keys(app, &ring, Mechanism::Offline)
 }
 
-/// A number that no signing key has had: they count up from 1, and each that came is on record, with some changes
-/// more. Reads the whole log.
+/// A number that no signing key on record has had: they count up from 1, and each that came is on record, with some
+/// changes more. Not known are those that were made and taken away before a start. Reads the whole log.
 fn unused_number(log: &dyn LedgerReader) -> Result<u16, StartError> {
     let is_change = |record: &[u8]| {
         glance(record).is_ok_and(|seen| seen.kind == EventKind::SigningKeyChanged as u64)
@@ -182,13 +183,17 @@ fn unused_number(log: &dyn LedgerReader) -> Result<u16, StartError> {
 }
 
 /// Makes another key that signs checkpoints in a data directory that no server uses, and answers where it
-/// is.
+/// is. Reads the whole log, for a number that no key has had.
 ///
 /// # Errors
-/// If the directory is in use or not one of ours; if it has no signing key yet, or an unfit one.
-pub fn add_signing_key(data_dir: &Path, random: &dyn Random) -> Result<PathBuf, StartError> {
-    let data_dir = DataDir::open_existing(data_dir)?;
-    let name = SigningRing::add(&data_dir.keys(), random)?;
+/// If the directory is in use or not one of ours, or its log cannot be read; if it has no signing key yet, or an
+/// unfit one.
+pub fn add_signing_key(config: &Config, random: &dyn Random) -> Result<PathBuf, StartError> {
+    let data_dir = DataDir::open_existing(&config.data_dir)?;
+    let ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
+    let unused = unused_number(&*ledger.reader())?;
+    drop(ledger);
+    let name = SigningRing::add(&data_dir.keys(), unused, random)?;
     Ok(data_dir.keys().join(name.file_name()))
 }
 

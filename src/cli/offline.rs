@@ -111,7 +111,7 @@ pub fn add_signing_key(args: &AddSigningKeyArgs) -> ExitCode {
         return try_replace_lost(args).unwrap_or_else(|problem| failed(&problem));
     }
     let added = prepare(args.config.as_deref(), args.data_dir.as_deref()).and_then(|config| {
-        proofs::add_signing_key(&config.data_dir, &SystemRandom).map_err(|error| error.to_string())
+        proofs::add_signing_key(&config, &SystemRandom).map_err(|error| error.to_string())
     });
     match added {
         Ok(path) => {

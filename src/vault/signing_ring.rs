@@ -32,13 +32,13 @@ impl SigningRing {
     }
 
     /// Makes another key, which signs beside those there are from the next start on, and answers the name of
-    /// its file.
+    /// its file. Its number is at least `unused`, and higher than those of the keys that are there.
     ///
     /// # Errors
     /// If the keys that are there are unfit, or none; if the file cannot be made durable.
-    pub fn add(keys_dir: &Path, random: &dyn Random) -> Result<KeyName, VaultError> {
+    pub fn add(keys_dir: &Path, unused: u16, random: &dyn Random) -> Result<KeyName, VaultError> {
         let newest = Self::open(keys_dir)?.keys.last_key_value().map_or(0, |(version, _)| *version);
-        let name = KeyName { role: Role::Signing, version: newest.saturating_add(1) };
+        let name = KeyName { role: Role::Signing, version: newest.saturating_add(1).max(unused) };
         key_file::create(keys_dir, name, random)?;
         Ok(name)
     }
@@ -90,7 +90,7 @@ mod tests {
         let [one] = first.public().collect::<Vec<_>>()[..] else { panic!("one key") };
         assert_eq!(again.public().collect::<Vec<_>>(), [one]);
 
-        let added = SigningRing::add(&keys, &SeededRandom::new(2)).unwrap();
+        let added = SigningRing::add(&keys, 1, &SeededRandom::new(2)).unwrap();
         assert_eq!(added.file_name(), "signing-2.key");
         let both = SigningRing::open(&keys).unwrap();
         let public: Vec<_> = both.public().collect();
