@@ -120,3 +120,13 @@ fn no_command_takes_a_secret_as_an_argument() {
 fn a_faulty_server_address_is_a_usage_error() {
     assert!(refused(&["admin", "status", "--server", "https://host:1"]).contains("http://"));
 }
+
+#[test]
+fn what_a_checkpoint_is_held_to_is_refused_where_it_would_be_held_to_nothing() {
+    let key = "w+10043a1a+BIqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+    for shown in ["--cosigned", "--keys"] {
+        refused(&["audit", "checkpoint", shown, "--witness", key]);
+        refused(&["audit", "checkpoint", shown, "--verify", "log.state"]);
+        refused(&["audit", "checkpoint", shown, "--trust", key]);
+    }
+}

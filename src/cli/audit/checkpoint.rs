@@ -27,10 +27,11 @@ pub(in crate::cli) struct CheckpointArgs {
     verify: Option<PathBuf>,
     /// Show the verifier keys of the log instead, one a line, the newest first: at the server, to be handed to
     /// auditors over a way that they trust
-    #[arg(long, conflicts_with_all = ["min_size", "verify"])]
+    #[arg(long, conflicts_with_all = ["min_size", "verify", "trust", "witness", "quorum"])]
     keys: bool,
-    /// Show the newest checkpoint that as many witnesses have cosigned as the server was told must, instead
-    #[arg(long, conflicts_with_all = ["min_size", "verify", "keys"])]
+    /// Show the newest checkpoint that as many witnesses have cosigned as the server was told must, instead. It is held
+    /// to nothing here
+    #[arg(long, conflicts_with_all = ["min_size", "verify", "keys", "trust", "witness", "quorum"])]
     cosigned: bool,
     /// Verifier key to trust from here on, or a file with some, put into the state file, which is made if it is not
     /// there. Get it over a way you trust
@@ -64,13 +65,16 @@ pub(super) async fn run(args: CheckpointArgs, session: &mut Session) -> Result<E
         }
         _ => None,
     };
-    if args.cosigned && answer.cosigned_checkpoint.is_empty() {
-        return Err(Failure::Local(NONE_COSIGNED.to_owned()));
-    }
-    let shown = if args.cosigned { &answer.cosigned_checkpoint } else { &answer.checkpoint };
-    let text = match session.output.format() {
-        Format::Table => plain_lines(shown.trim_end()),
-        Format::Json => json(&answer, verified.as_ref()).to_string(),
+    let text = match (session.output.format(), &answer.cosigned_checkpoint) {
+        (_, cosigned) if args.cosigned && cosigned.is_empty() => {
+            return Err(Failure::Local(NONE_COSIGNED.to_owned()));
+        }
+        (Format::Table, cosigned) if args.cosigned => plain_lines(cosigned.trim_end()),
+        (Format::Json, cosigned) if args.cosigned => {
+            json!({"origin": answer.origin, "cosigned_checkpoint": cosigned}).to_string()
+        }
+        (Format::Table, _) => plain_lines(answer.checkpoint.trim_end()),
+        (Format::Json, _) => json(&answer, verified.as_ref()).to_string(),
     };
     session.output.line(&text)?;
     if let Some(verified) = verified {

@@ -42,7 +42,9 @@ pub(super) fn keys_of<K>(
     }
     let lines = durable_file::read_bounded(Path::new(text), MAX_STATE_BYTES);
     if lines.is_err() && text.split('+').count() > 2 {
-        return Err(format!("{must}: its id is not that of its name and key"));
+        return Err(format!(
+            "{must}: it is of another kind, or its id is not that of its name and key"
+        ));
     }
     let lines = lines.map_err(|error| format!("{must}; or a file with such lines: {error}"))?;
     let lines = lines.and_then(|lines| String::from_utf8(lines).ok()).unwrap_or_default();

@@ -23,7 +23,8 @@ pub(super) struct WitnessArgs {
     /// from who runs the witness, over a way you trust
     #[arg(long, value_name = "KEY|FILE", value_parser = witness_keys)]
     witness: Vec<WitnessKeys>,
-    /// How many of the witnesses must have cosigned [default: all of them]
+    /// How many of the witnesses must have cosigned: more than half, or two histories can each have as many [default:
+    /// all of them]
     #[arg(long, value_name = "N", requires = "witness")]
     quorum: Option<usize>,
 }
