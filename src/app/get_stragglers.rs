@@ -9,10 +9,11 @@ use crate::app::key_view::KeyView;
 use crate::app::page::PageRequest;
 use crate::app::sealing::read_fact;
 use crate::app::usage_agents::Agents;
-use crate::app::usage_question::{Counted, TooMany};
+use crate::app::usage_question::{Counted, TooMany, source_detail};
 use crate::app::usage_range::finest_kept;
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::refusal::Refusal;
+use crate::domain::source_detail::SourceDetail;
 use crate::domain::time::Time;
 use crate::domain::usage::window_start;
 use crate::projection::usage::{Granularity, UsageReader, Way};
@@ -35,12 +36,14 @@ pub struct Stragglers {
     pub start: Time,
     /// The ways in which it was used since, latest first, and what these uses said they came from.
     pub ways: Vec<(Way, Vec<String>)>,
+    /// How exactly sources are shown.
+    pub detail: SourceDetail,
     /// The token of the next page; none after the last.
     pub next: Option<String>,
 }
 
 impl App {
-    /// GetStragglers.
+    /// GetStragglers. To a caller that may not read the history, a source is its network.
     ///
     /// # Errors
     /// [`AppError`]: unknown key, one that was not rotated, foreign page token, a projection that is behind, a
@@ -58,13 +61,15 @@ impl App {
         let after = page.cursor(|bytes| Some(bytes.to_vec()))?;
         let rotate_time = self.record_time(rotated_at).await?;
         let start = self.start_of(rotate_time);
-        let size = page.size;
-        let ask = move |reader: &UsageReader| reader.ways(&id, start, after.as_deref(), size);
+        let (size, detail) = (page.size, source_detail(identity));
+        let ask = move |reader: &UsageReader| {
+            reader.with_sources_as(detail).ways(&id, start, after.as_deref(), size)
+        };
         let Counted { value: found, position, complete_until } =
             self.ask_usage(TOO_MANY, ask).await?;
         // Read again: the last record of the key leads back over its uses up to now.
         let key = self.visible_key(identity, &id)?;
-        let agents = self.agents(key.last_record(), rotated_at, start).await?;
+        let agents = self.agents(key.last_record(), rotated_at, start, detail).await?;
         let ways = found.ways.into_iter().map(|way| {
             let said = agents.of(&way);
             (way, said)
@@ -72,7 +77,7 @@ impl App {
         let ways = ways.collect();
         let next = found.next.map(|next| page.token(&next));
         let key = self.view(id, key).await?;
-        let value = Stragglers { key, rotate_time, start, ways, next };
+        let value = Stragglers { key, rotate_time, start, ways, detail, next };
         Ok(Counted { value, position, complete_until })
     }
 
@@ -97,9 +102,14 @@ impl App {
         last: Position,
         rotated_at: Position,
         start: Time,
+        detail: SourceDetail,
     ) -> Result<Agents, AppError> {
         let (reader, vault) = (Arc::clone(&self.reader), Arc::clone(&self.vault));
-        let read = move || Agents::read(&*reader, &vault.data_keys, last, rotated_at, start);
+        let read = move || {
+            let mut agents = Agents::told_apart_as(detail);
+            agents.read(&*reader, &vault.data_keys, last, rotated_at, start)?;
+            Ok(agents)
+        };
         let read = tokio::task::spawn_blocking(read).await;
         read.map_err(|error| AppError::internal("reading records", &error))?
     }

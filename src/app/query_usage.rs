@@ -4,9 +4,10 @@ use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::page::PageRequest;
-use crate::app::usage_question::{Counted, TooMany, gaps};
+use crate::app::usage_question::{Counted, TooMany, gaps, source_detail};
 use crate::app::usage_range::AskedRange;
 use crate::domain::ids::TenantId;
+use crate::domain::source_detail::SourceDetail;
 use crate::projection::usage::{AsOf, Dimension, Gap, Order, Range, Row, UsageFilter, UsageQuery};
 
 /// Groups are added up in memory, also those that no page shows.
@@ -44,6 +45,8 @@ pub struct UsageQuestion {
 pub struct UsageRows {
     /// The rows that have uses.
     pub rows: Vec<Row>,
+    /// How exactly sources are shown.
+    pub detail: SourceDetail,
     /// The token of the next page; none after the last.
     pub next: Option<String>,
     /// What was asked for, on the bounds of buckets.
@@ -55,7 +58,8 @@ pub struct UsageRows {
 }
 
 impl App {
-    /// QueryUsage. To a caller that is bound to tenants, there are no others.
+    /// QueryUsage. To a caller that is bound to tenants, there are no others. To one that may not read the history,
+    /// a source is its network, in the filter too: no row says more of an address than that.
     ///
     /// # Errors
     /// [`AppError`]: foreign tenant, a range that cannot be, foreign page token, a projection that is behind.
@@ -78,16 +82,15 @@ impl App {
         };
         let filter = UsageFilter { tenants, ..filter };
         let query = UsageQuery { range, granularity, filter, group_by, order };
-        let identity = identity.clone();
+        let (identity, detail) = (identity.clone(), source_detail(identity));
         self.ask_usage(TOO_MANY, move |reader| {
-            let AsOf { position, value: found } = reader.query(&query)?;
+            let found = reader.with_sources_as(detail).query(&query)?;
+            let AsOf { position, value: found } = found;
             let next = found.next.zip(page).map(|(next, page)| page.token(&next));
             let gaps = gaps(reader, range, &identity)?;
             let unattributed = found.unattributed;
-            Ok(AsOf {
-                position,
-                value: UsageRows { rows: found.rows, next, range, unattributed, gaps },
-            })
+            let value = UsageRows { rows: found.rows, detail, next, range, unattributed, gaps };
+            Ok(AsOf { position, value })
         })
         .await
     }

@@ -9,6 +9,7 @@ use crate::app::sealing::{self, read_fact};
 use crate::domain::event::{Event, Recorded};
 use crate::domain::ids::{CallerId, Position};
 use crate::domain::source::parse_source;
+use crate::domain::source_detail::SourceDetail;
 use crate::domain::time::Time;
 use crate::domain::usage::used::{UsedSample, UsedWindow, at};
 use crate::ledger::engine::LedgerReader;
@@ -27,30 +28,38 @@ type Told = (Option<CallerId>, Option<String>, Option<IpAddr>);
 
 /// What the uses of a key said they came from, by the way in which it was used.
 #[derive(Debug, Default)]
-pub(crate) struct Agents(HashMap<Told, Vec<String>>);
+pub(crate) struct Agents {
+    told: HashMap<Told, Vec<String>>,
+    detail: SourceDetail,
+}
 
 impl Agents {
+    /// None so far, of ways whose sources are told apart as exactly as that.
+    pub(crate) fn told_apart_as(detail: SourceDetail) -> Self {
+        Agents { told: HashMap::new(), detail }
+    }
+
     /// Reads the records of a key from `last` back to the one at `until`, which is left out, and takes from them
     /// the uses since `start`.
     ///
     /// # Errors
     /// [`AppError::Damaged`] if a record, or what is sealed in it, fails its check.
     pub(crate) fn read(
+        &mut self,
         reader: &dyn LedgerReader,
         data_keys: &DataKeys,
         last: Position,
         until: Position,
         start: Time,
-    ) -> Result<Self, AppError> {
-        let mut agents = Agents::default();
+    ) -> Result<(), AppError> {
         let mut next = Some(last);
         for _ in 0..MAX_RECORDS {
             let Some(position) = next.filter(|position| *position > until) else { break };
             let fact = read_fact(reader, position)?;
             next = fact.previous;
-            agents.take(data_keys, &fact, start)?;
+            self.take(data_keys, &fact, start)?;
         }
-        Ok(agents)
+        Ok(())
     }
 
     /// What uses of that way said, the latest first.
@@ -59,7 +68,7 @@ impl Agents {
             return Vec::new();
         }
         let told = (way.caller, way.action.clone(), way.source);
-        self.0.get(&told).cloned().unwrap_or_default()
+        self.told.get(&told).cloned().unwrap_or_default()
     }
 
     fn take(&mut self, data_keys: &DataKeys, fact: &Recorded, start: Time) -> Result<(), AppError> {
@@ -78,8 +87,9 @@ impl Agents {
         samples.sort_by_key(|sample| std::cmp::Reverse(sample.time));
         for sample in samples {
             if let Some(agent) = at(&personal.agents, sample.agent) {
-                let told = told(&used.window, sample, &personal.sources);
-                let known = self.0.entry(told).or_default();
+                let (caller, action, source) = told(&used.window, sample, &personal.sources);
+                let source = source.map(|address| self.detail.of(address));
+                let known = self.told.entry((caller, action, source)).or_default();
                 if known.len() < MAX_AGENTS && !known.contains(agent) {
                     known.push(agent.clone());
                 }
@@ -140,7 +150,9 @@ mod tests {
         let last = records.last().expect("some").position;
         let until = Position::new(until).expect("a position");
         let log = FrameLog::of(records, 7);
-        Agents::read(&log, &ground.vault.data_keys, last, until, start).expect("it reads")
+        let mut agents = Agents::default();
+        agents.read(&log, &ground.vault.data_keys, last, until, start).expect("it reads");
+        agents
     }
 
     #[test]
@@ -174,19 +186,33 @@ mod tests {
             vec![used(&format!("agent {n}"), &action, minute(n))]
         };
         let records = records(&ground, &(1..=minutes).map(uses).collect::<Vec<_>>());
-        let agents = Agents::read(
-            &FrameLog::of(&records, 7),
-            &ground.vault.data_keys,
-            Position::new(minutes - 1).expect("a position"),
-            Position::FIRST,
-            minute(0),
-        );
-        let agents = agents.expect("it reads");
+        let last = Position::new(minutes - 1).expect("a position");
+        let (log, data_keys) = (FrameLog::of(&records, 7), &ground.vault.data_keys);
+        let mut agents = Agents::default();
+        agents.read(&log, data_keys, last, Position::FIRST, minute(0)).expect("it reads");
         let latest: Vec<_> = (0..8).map(|back| format!("agent {}", minutes - 1 - back)).collect();
         assert_eq!(agents.of(&way("read")), latest);
         assert_eq!(agents.of(&way("action 2")), ["agent 2"], "the last that is read");
         let one_later = read(&ground, &records, 1, minute(0));
         assert_eq!(one_later.of(&way("action 2")), [""; 0], "one too far back");
+    }
+
+    #[test]
+    fn ways_whose_sources_are_networks_have_the_agents_of_all_addresses_in_them() {
+        let ground = Ground::new();
+        let near = Use { source: address("192.0.2.9"), ..used("b", "read", minute(2)) };
+        let far = Use { source: address("192.0.3.1"), ..used("c", "read", minute(2)) };
+        let records = records(
+            &ground,
+            &[vec![used("a", "read", minute(0))], vec![used("a", "read", minute(1)), near, far]],
+        );
+        let (last, log) = (records[1].position, FrameLog::of(&records, 1));
+        let mut agents = Agents::told_apart_as(SourceDetail::Network);
+        agents
+            .read(&log, &ground.vault.data_keys, last, Position::FIRST, minute(0))
+            .expect("it reads");
+        let shown = Way { source: address("192.0.2.0"), ..way("read") };
+        assert_eq!(agents.of(&shown), ["b", "a"]);
     }
 
     #[test]
@@ -196,7 +222,8 @@ mod tests {
         let erased = ground.vault_without_keys_of_accounts();
         let (last, until) = (records[1].position, Position::FIRST);
         let log = FrameLog::of(&records, 1);
-        let agents = Agents::read(&log, &erased.data_keys, last, until, minute(0));
-        assert_eq!(agents.expect("it reads").of(&way("read")), [""; 0]);
+        let mut agents = Agents::default();
+        agents.read(&log, &erased.data_keys, last, until, minute(0)).expect("it reads");
+        assert_eq!(agents.of(&way("read")), [""; 0]);
     }
 }

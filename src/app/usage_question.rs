@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::domain::caller::Role;
 use crate::domain::ids::Position;
+use crate::domain::source_detail::SourceDetail;
 use crate::domain::time::Time;
 use crate::projection::usage::{AsOf, UsageReader, UsageStoreError};
 pub use crate::projection::usage::{
@@ -60,6 +62,15 @@ impl App {
             _ => AppError::internal("reading the usage projection", &error),
         })?;
         Ok(Counted { value, position, complete_until })
+    }
+}
+
+/// How exactly the caller may know where uses came from: to the address if it may read the history, which has them.
+pub(crate) fn source_detail(identity: &Identity) -> SourceDetail {
+    if identity.has_any_role(&[Role::Auditor]) {
+        SourceDetail::Address
+    } else {
+        SourceDetail::Network
     }
 }
 

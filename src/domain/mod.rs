@@ -32,6 +32,7 @@ pub mod requests;
 pub mod sealed;
 pub mod signing;
 pub mod source;
+pub mod source_detail;
 pub mod subject;
 pub mod tag;
 #[cfg(test)]

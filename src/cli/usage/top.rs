@@ -50,7 +50,7 @@ struct FilterArgs {
     /// For this action; an empty one: for none that was given
     #[arg(long)]
     action: Option<String>,
-    /// From this address
+    /// From this address; from its network, to who is no auditor
     #[arg(long, value_name = "ADDRESS", default_value_t, hide_default_value = true)]
     source: String,
     /// With this answer: allowed, or denied for this reason

@@ -1,7 +1,10 @@
 //! The answers to questions on uses.
 
+use std::net::IpAddr;
+
 use crate::app::list_signals::Signal;
 use crate::app::usage_question::{Bucket, Counts, Gap, Row, Way};
+use crate::domain::source_detail::SourceDetail;
 use crate::domain::usage::UseOutcome;
 use crate::grpc::encode::{position, time};
 use crate::grpc::enums;
@@ -44,7 +47,7 @@ pub(super) fn gap(gap: &Gap) -> v1::UsageGapSpan {
 }
 
 /// The uses of one group.
-pub(super) fn row(row: &Row) -> v1::UsageRow {
+pub(super) fn row(row: &Row, detail: SourceDetail) -> v1::UsageRow {
     v1::UsageRow {
         bucket_start: row.bucket.map(time),
         tenant_id: text(row.tenant.as_ref()),
@@ -52,7 +55,7 @@ pub(super) fn row(row: &Row) -> v1::UsageRow {
         key_id: text(row.key.as_ref()),
         caller_id: text(row.caller.as_ref()),
         action: text(row.action.as_ref()),
-        source: text(row.source.as_ref()),
+        source: source(row.source, detail),
         reason: row.outcome.map_or(0, |outcome| enums::use_outcome(outcome).into()),
         other: row.other,
         erased: row.erased,
@@ -61,11 +64,14 @@ pub(super) fn row(row: &Row) -> v1::UsageRow {
 }
 
 /// One way in which a key is still used, and what such uses said they came from.
-pub(super) fn straggler((way, user_agents): (Way, Vec<String>)) -> v1::Straggler {
+pub(super) fn straggler(
+    (way, user_agents): (Way, Vec<String>),
+    detail: SourceDetail,
+) -> v1::Straggler {
     v1::Straggler {
         caller_id: text(way.caller.as_ref()),
         action: text(way.action.as_ref()),
-        source: text(way.source.as_ref()),
+        source: source(way.source, detail),
         user_agents,
         allowed: way.allowed,
         denied: way.denied,
@@ -76,7 +82,7 @@ pub(super) fn straggler((way, user_agents): (Way, Vec<String>)) -> v1::Straggler
 }
 
 /// Unusual activity.
-pub(super) fn signal(signal: &Signal) -> v1::Signal {
+pub(super) fn signal(signal: &Signal, detail: SourceDetail) -> v1::Signal {
     let (tenant, account, key) = signal
         .whose
         .as_ref()
@@ -94,13 +100,17 @@ pub(super) fn signal(signal: &Signal) -> v1::Signal {
         threshold: signal.threshold,
         first_position: position(Some(signal.first)),
         last_position: position(Some(signal.last)),
-        sources: signal.sources.iter().map(ToString::to_string).collect(),
+        sources: signal.sources.iter().map(|address| detail.text(*address)).collect(),
         more_sources: signal.more_sources,
         erased: signal.erased,
         caller_ids: signal.callers.iter().map(ToString::to_string).collect(),
         more_callers: signal.more_callers,
         presented_keys: signal.presented,
     }
+}
+
+fn source(known: Option<IpAddr>, detail: SourceDetail) -> String {
+    known.map(|address| detail.text(address)).unwrap_or_default()
 }
 
 fn text(known: Option<&impl ToString>) -> String {
@@ -127,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_of_a_group_is_empty() {
-        let sent = row(&Row { other: true, ..Row::default() });
+        let sent = row(&Row { other: true, ..Row::default() }, SourceDetail::Network);
         let expected = v1::UsageRow {
             other: true,
             counts: Some(v1::UsageCounts::default()),

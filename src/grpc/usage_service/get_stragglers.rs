@@ -25,9 +25,9 @@ pub(super) async fn handle(
     })?;
     let found = app.get_stragglers(&identity, id, page).await?;
     let Counted { value, position: at, complete_until } = found;
-    let Stragglers { key: view, rotate_time, start, ways, next } = value;
+    let Stragglers { key: view, rotate_time, start, ways, detail, next } = value;
     Ok(GetStragglersResponse {
-        stragglers: ways.into_iter().map(encode::straggler).collect(),
+        stragglers: ways.into_iter().map(|way| encode::straggler(way, detail)).collect(),
         next_page_token: next.unwrap_or_default(),
         key: Some(key(view)),
         rotate_time: Some(time(rotate_time)),

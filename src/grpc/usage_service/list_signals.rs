@@ -24,9 +24,9 @@ pub(super) async fn handle(
     let (tenant, range, page) = decode(|bad| read(bad, request.into_inner()))?;
     let found = app.list_signals(&identity, tenant, range, page).await?;
     let Counted { value, position: at, complete_until } = found;
-    let FoundSignals { page, range, gaps } = value;
+    let FoundSignals { page, detail, range, gaps } = value;
     Ok(ListSignalsResponse {
-        signals: page.items.iter().map(encode::signal).collect(),
+        signals: page.items.iter().map(|signal| encode::signal(signal, detail)).collect(),
         next_page_token: page.next.unwrap_or_default(),
         start_time: Some(time(range.from)),
         end_time: Some(time(range.until)),

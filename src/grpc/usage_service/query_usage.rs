@@ -85,9 +85,9 @@ fn read_source(bad: &mut Violations, text: &str) -> Option<IpAddr> {
 
 fn answer(found: Counted<UsageRows>) -> QueryUsageResponse {
     let Counted { value, position: at, complete_until } = found;
-    let UsageRows { rows, next, range, unattributed, gaps } = value;
+    let UsageRows { rows, detail, next, range, unattributed, gaps } = value;
     QueryUsageResponse {
-        rows: rows.iter().map(encode::row).collect(),
+        rows: rows.iter().map(|row| encode::row(row, detail)).collect(),
         next_page_token: next.unwrap_or_default(),
         start_time: Some(time(range.from)),
         end_time: Some(time(range.until)),

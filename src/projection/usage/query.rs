@@ -163,7 +163,7 @@ impl Wanted {
         Ok(Wanted {
             caller: filter.caller.as_ref().map(caller).transpose()?.map(number),
             action: filter.action.as_ref().map(action).transpose()?.map(number),
-            source: filter.source.map(|source| source.to_canonical()),
+            source: filter.source.map(|source| moment.detail.of(source)),
             outcome: filter.outcome,
         })
     }

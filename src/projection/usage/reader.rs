@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Params, Row};
 
 use crate::domain::ids::{KeyId, Position, TenantId};
+use crate::domain::source_detail::SourceDetail;
 use crate::domain::time::Time;
 use crate::projection::usage::levels::Horizons;
 use crate::projection::usage::sources::{Clear, Opener};
@@ -35,13 +36,16 @@ pub struct UsageReader {
     unfit: Arc<AtomicBool>,
     /// What each answer takes into account at least.
     at_least: Option<Position>,
+    /// How exactly answers tell sources apart.
+    detail: SourceDetail,
 }
 
 impl UsageReader {
     pub(super) fn new(path: &Path, vault: Arc<Vault>, unfit: Arc<AtomicBool>) -> Self {
         let room = Mutex::new(Room { open: 0, idle: Vec::new() });
         let pool = Pool { path: path.to_owned(), room, freed: Condvar::new() };
-        UsageReader { pool: Arc::new(pool), vault, clear: Arc::default(), unfit, at_least: None }
+        let (clear, detail) = (Arc::default(), SourceDetail::default());
+        UsageReader { pool: Arc::new(pool), vault, clear, unfit, at_least: None, detail }
     }
 
     /// The same, whose every answer takes into account all events up to `position`: also if the database is made anew
@@ -49,6 +53,13 @@ impl UsageReader {
     #[must_use]
     pub fn at_least(self, position: Option<Position>) -> Self {
         UsageReader { at_least: position, ..self }
+    }
+
+    /// The same, whose answers tell sources apart, and find them, as exactly as that: uses that are alike then are
+    /// added up.
+    #[must_use]
+    pub fn with_sources_as(&self, detail: SourceDetail) -> Self {
+        UsageReader { detail, ..self.clone() }
     }
 
     /// The last event that is folded in.
@@ -153,6 +164,7 @@ impl UsageReader {
         let moment = Moment {
             database: &transaction,
             opener: Opener { vault: &self.vault, clear: &self.clear },
+            detail: self.detail,
             horizons: state.horizons,
             read: Cell::new(0),
         };
@@ -168,6 +180,7 @@ impl UsageReader {
 pub(super) struct Moment<'a> {
     pub(super) database: &'a Connection,
     pub(super) opener: Opener<'a>,
+    pub(super) detail: SourceDetail,
     pub(super) horizons: Horizons,
     read: Cell<u64>,
 }

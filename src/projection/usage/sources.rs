@@ -67,7 +67,7 @@ const ALTERED: UsageStoreError = UsageStoreError::Damaged("a source");
 pub(super) enum Origin {
     /// It was not given, or was no address.
     NotGiven,
-    /// From there.
+    /// From there, as exactly as the question tells sources apart.
     Address(IpAddr),
     /// It was known once.
     Erased,
@@ -119,6 +119,7 @@ impl<'a> Origins<'a> {
         let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
         let (data_key, sealed) = self.moment.one(sql, [source], read)?.ok_or(ALTERED)?;
         let opened = self.moment.opener.open(DataKeyId(data_key.cast_unsigned()), &sealed)?;
-        Ok(opened.map_or(Origin::Erased, Origin::Address))
+        let shown = |address| Origin::Address(self.moment.detail.of(address));
+        Ok(opened.map_or(Origin::Erased, shown))
     }
 }

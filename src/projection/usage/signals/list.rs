@@ -153,6 +153,7 @@ impl Found {
         for source in sources.iter().take(MAX_NAMED) {
             let number = origins.number(i64::from_be_bytes(*source))?;
             match origins.origin(number) {
+                Origin::Address(address) if signal.sources.contains(&address) => {}
                 Origin::Address(address) => signal.sources.push(address),
                 _ => signal.erased = true,
             }
