@@ -7,7 +7,9 @@ pub mod desk;
 pub mod place;
 pub mod process;
 pub mod receiver;
+pub mod requests;
 pub mod usage;
+pub mod wire;
 pub mod witness;
 
 use std::path::{Path, PathBuf};

@@ -133,7 +133,18 @@ impl Client {
 /// A text in which only the random part of a key differs: the right form, the wrong secret.
 pub fn other_secret(secret: &str) -> String {
     let start = secret.len() - 6 - 43;
-    let body = format!("{}{}", &secret[..start], "0".repeat(43));
+    checked(format!("{}{}", &secret[..start], "0".repeat(43)))
+}
+
+/// A text that differs from a key in its id: the right form, and no key.
+pub fn other_id(secret: &str) -> String {
+    let start = secret.len() - 6 - 43 - 17;
+    let rest = &secret[start + 17..secret.len() - 6];
+    checked(format!("{}{}{rest}", &secret[..start], "0".repeat(17)))
+}
+
+/// The body of a key, with its check.
+fn checked(body: String) -> String {
     let check = crc32(body.as_bytes());
     let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let digit = |at: u32| char::from(digits[(check / 62_u32.pow(at) % 62) as usize]);
