@@ -15,6 +15,7 @@ use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tower::Layer;
 
+use crate::app::App;
 pub use crate::app::startup::stop_on_engine_panic;
 use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;
@@ -158,10 +159,7 @@ pub async fn run_telling(
     let drain = app.drain();
     drop(access);
     operations.ready(&app);
-    // Ended when this is dropped.
-    let mut sweeping = JoinSet::new();
-    sweeping.spawn(app.sweep_rate_windows());
-    sweeping.spawn(app.retire_idle_keys());
+    let mut sweeping = sweep(&app);
     drop(app);
 
     let connections = Connections::new(service, limits, random);
@@ -187,4 +185,13 @@ pub async fn run_telling(
     operations.let_go();
     tokio::task::spawn_blocking(move || closing.close()).await??;
     Ok(())
+}
+
+/// What looks at the table again and again while the server runs. Ended when this is dropped.
+fn sweep(app: &App) -> JoinSet<()> {
+    let mut sweeping = JoinSet::new();
+    sweeping.spawn(app.sweep_rate_windows());
+    sweeping.spawn(app.retire_idle_keys());
+    sweeping.spawn(app.tell_caller_ends());
+    sweeping
 }

@@ -298,6 +298,7 @@ impl Sending {
             tokio::select! {
                 biased;
                 () = self.app.drain.begun() => Err(Ended::With(AppError::Draining)),
+                () = self.app.ended(&self.identity) => Err(Ended::With(AppError::CredentialInvalid)),
                 sent = tokio::time::timeout(self.patience, self.parts.send(Ok(part))) => match sent {
                     Ok(Ok(())) => Ok(()),
                     Ok(Err(_)) => Err(Ended::ClientGone),

@@ -179,6 +179,23 @@ async fn a_caller_that_is_revoked_meanwhile_gets_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_waits_for_its_client_ends_with_the_credential_of_its_caller() {
+    let service = Service::start().await;
+    let (app, operator) = (service.app(), service.operator().await);
+    let parts = app.start_backup(&operator, Have::default(), LONG).await.unwrap();
+    while parts.len() < PARTS_WAITING {
+        tokio::task::yield_now().await;
+    }
+    let call = service.call(Method::RevokeCaller);
+    app.revoke_caller(&call, operator.id, String::new()).await.unwrap();
+    // Nothing is read, and the room for the next is there all the same.
+    drop(app.backup_room.acquire().await.unwrap());
+    let (_, error) = read(parts).await;
+    assert!(matches!(error, Some(AppError::CredentialInvalid)), "{error:?}");
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_another_log_is_not_continued() {
     let service = Service::start().await;
     let (app, admin) = (service.app(), service.admin());

@@ -48,6 +48,10 @@ pub struct CallerView {
     pub caller: Arc<Caller>,
     /// Its name and owner.
     pub personal: Arc<Personal>,
+    /// When it last called.
+    pub last_use: Option<Time>,
+    /// Until when the credential of before its last rotation still works; none: that does not.
+    pub retire_time: Option<Time>,
 }
 
 /// A caller and, unless the call came before, its credential.
@@ -192,7 +196,11 @@ impl App {
 
     async fn caller_view(&self, id: CallerId, caller: Arc<Caller>) -> Result<CallerView, AppError> {
         let personal = self.personal_at(caller.personal_at).await?;
-        Ok(CallerView { id, caller, personal })
+        let last_use = self.table.last_call(&id);
+        let (now, retiring) = (self.now(), caller.retiring.as_ref());
+        let retire_time = retiring.map(|retiring| retiring.retire_time);
+        let retire_time = retire_time.filter(|time| caller.works_at(now) && now < *time);
+        Ok(CallerView { id, caller, personal, last_use, retire_time })
     }
 }
 

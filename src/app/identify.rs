@@ -10,6 +10,8 @@ use crate::domain::ids::{CallerId, TenantId};
 use crate::domain::key_format::{self, Environment, Secret};
 use crate::domain::tag::KeyTag;
 use crate::domain::tag::{Purpose, Tag};
+use crate::domain::time::Time;
+use crate::projection::key_table::KeyTable;
 
 /// A caller whose credential has been checked.
 #[derive(Clone)]
@@ -115,14 +117,7 @@ impl App {
     /// # Errors
     /// [`AppError::CredentialInvalid`].
     pub(crate) fn confirm(&self, identity: &Identity) -> Result<(), AppError> {
-        let now = self.now();
-        let caller = self.table.caller(&identity.id);
-        let works = caller.is_some_and(|caller| {
-            let retiring = caller.retiring.as_ref().filter(|retiring| now < retiring.retire_time);
-            let in_force = caller.tag == identity.tag
-                || retiring.is_some_and(|retiring| retiring.tag == identity.tag);
-            in_force && caller.works_at(now)
-        });
+        let works = works(&self.table, identity, self.now());
         if works { Ok(()) } else { Err(AppError::CredentialInvalid) }
     }
 
@@ -130,4 +125,14 @@ impl App {
         let pepper = self.vault.peppers.get(stored.pepper);
         pepper.is_some_and(|pepper| pepper.tag(Purpose::Caller, &id.0, secret).matches(&stored.tag))
     }
+}
+
+/// Whether what a caller was recognised by still works at `now`.
+pub(crate) fn works(table: &KeyTable, identity: &Identity, now: Time) -> bool {
+    table.caller(&identity.id).is_some_and(|caller| {
+        let retiring = caller.retiring.as_ref().filter(|retiring| now < retiring.retire_time);
+        let in_force = caller.tag == identity.tag
+            || retiring.is_some_and(|retiring| retiring.tag == identity.tag);
+        in_force && caller.works_at(now)
+    })
 }

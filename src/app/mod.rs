@@ -6,6 +6,7 @@ pub mod audit;
 pub mod authenticate;
 pub mod backup;
 pub mod call;
+pub mod caller_ends;
 pub mod callers;
 pub mod check;
 pub mod checkpoint;
@@ -57,6 +58,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::app::audit::Audit;
+use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::Conduct;
 use crate::app::drain::Drain;
 use crate::app::off_host::Places;
@@ -97,6 +99,7 @@ pub struct App {
     pub(crate) audit: Audit,
     pub(crate) conduct: Arc<Conduct>,
     pub(crate) drain: Drain,
+    pub(crate) caller_ends: CallerEnds,
     pub(crate) notices: NoticeSettings,
     /// Set before the first call is taken; offline nothing is recorded and no key authenticated.
     pub(crate) recording: OnceLock<Recording>,

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::app::admin_credential::{self, CredentialError};
 use crate::app::audit::Audit;
 use crate::app::backup;
+use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::ConductKeeper;
 use crate::app::drain::Drain;
 use crate::app::off_host::{self, OffHost, OffHostError};
@@ -324,6 +325,7 @@ pub(crate) fn open_existing(
     let (writer, thread) =
         Writer::start(ledger, table, keeper, Arc::clone(&clock), Arc::clone(&random), start)?;
     let app = App {
+        caller_ends: CallerEnds::of(&key_table),
         table: key_table,
         writer: writer.clone(),
         reader,

@@ -207,6 +207,8 @@ impl Resource for v1::Caller {
             "create_time": time(self.create_time.as_ref()),
             "expire_time": time(self.expire_time.as_ref()),
             "revoke_time": time(self.revoke_time.as_ref()),
+            "last_use_time": time(self.last_use_time.as_ref()),
+            "retire_time": time(self.retire_time.as_ref()),
             "position": self.position,
         })
     }
@@ -224,6 +226,13 @@ impl Resource for v1::Caller {
         if let Some(revoked) = &self.revoke_time {
             fields.push(("revoked", humane(revoked)));
         }
+        if let Some(until) = &self.retire_time {
+            fields.push(("old credential", format!("works until {}", humane(until))));
+        }
+        fields.push((
+            "last used",
+            self.last_use_time.as_ref().map_or_else(|| "—".to_owned(), humane),
+        ));
         fields.push(("position", self.position.to_string()));
         fields
     }
@@ -231,7 +240,7 @@ impl Resource for v1::Caller {
 
 impl Row for v1::Caller {
     const COLUMNS: &'static [&'static str] =
-        &["CALLER", "NAME", "OWNER", "ROLES", "TENANTS", "ENDS"];
+        &["CALLER", "NAME", "OWNER", "ROLES", "TENANTS", "USED", "ENDS"];
 
     fn cells(&self) -> Vec<String> {
         let revoked = self.revoke_time.as_ref().map(|_| "revoked".to_owned());
@@ -241,6 +250,7 @@ impl Row for v1::Caller {
             or_dash(&self.owner),
             joined(&roles(&self.roles), "—"),
             joined(&self.tenants, "all"),
+            self.last_use_time.as_ref().map_or_else(|| "—".to_owned(), day),
             revoked.unwrap_or_else(|| or_never(self.expire_time.as_ref(), day)),
         ]
     }

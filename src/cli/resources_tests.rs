@@ -187,6 +187,7 @@ fn a_caller_is_shown_with_roles_in_words_and_unbound_as_all_tenants() {
         roles: vec![v1::Role::Authenticator.into(), v1::Role::Issuer.into()],
         create_time: at(1_795_411_812),
         revoke_time: at(1_795_411_813),
+        last_use_time: at(1_795_411_812),
         position: 7,
         ..Default::default()
     };
@@ -201,10 +202,17 @@ fn a_caller_is_shown_with_roles_in_words_and_unbound_as_all_tenants() {
             "create_time": "2026-11-23T05:30:12Z",
             "expire_time": null,
             "revoke_time": "2026-11-23T05:30:13Z",
+            "last_use_time": "2026-11-23T05:30:12Z",
+            "retire_time": null,
             "position": 7,
         })
     );
-    assert!(shown(Format::Table, &caller).contains("tenants   all\n"));
+    let text = shown(Format::Table, &caller);
+    assert!(text.contains("tenants    all\n"), "{text}");
+    let rotated = v1::Caller { retire_time: at(1_795_411_812), ..caller.clone() };
+    let rotated = shown(Format::Table, &rotated);
+    assert!(rotated.contains("works until 2026-11-23 05:30:12Z\n"), "{rotated}");
+    assert!(text.contains("last used  2026-11-23 05:30:12Z\n"), "{text}");
     let table = listed(Format::Table, &[caller]);
     assert!(table.lines().nth(1).is_some_and(|row| row.ends_with("revoked")), "{table}");
 }

@@ -94,6 +94,13 @@ const RULES: [(&str, Rule, Bound); 36] = [
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Rule::AnyCaller, Bound::NoTenant),
 ];
 
+/// Streams that the gate ends when their caller's credential works no more. StreamEvents ends itself then: it says
+/// from where to resume.
+const ENDED_BY_GATE: [&str; 2] = [
+    "/keyledger.v1.AdminService/Backup",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+];
+
 /// What manages: RPCs that change something, and the one that takes all data away. Whatever they refuse goes on
 /// record.
 const MANAGING: [&str; 12] = [
@@ -123,6 +130,12 @@ pub fn manages(path: &str) -> bool {
     MANAGING.contains(&path)
 }
 
+/// Whether the gate ends what the RPC of that path streams: see [`ENDED_BY_GATE`].
+#[must_use]
+pub fn is_ended_by_gate(path: &str) -> bool {
+    ENDED_BY_GATE.contains(&path)
+}
+
 /// The whole table: path, rule, and what a caller bound to tenants gets about another tenant. The
 /// bound is kept by the use cases, which know what a request is about; a test walks the table.
 pub fn table() -> impl Iterator<Item = (&'static str, Rule, Bound)> {
@@ -134,7 +147,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use prost::Message as _;
-    use prost_types::FileDescriptorSet;
+    use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
     use super::*;
     use crate::proto::FILE_DESCRIPTOR_SET;
@@ -160,19 +173,36 @@ mod tests {
         assert!(MANAGING.iter().all(|path| find(path).is_some()));
     }
 
-    fn served_by_us() -> BTreeSet<String> {
+    fn methods_of_ours(fits: impl Fn(&MethodDescriptorProto) -> bool) -> BTreeSet<String> {
         let files =
             FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).expect("descriptors decode").file;
         let mut paths = BTreeSet::new();
         for file in &files {
             for service in &file.service {
-                for method in &service.method {
+                for method in service.method.iter().filter(|method| fits(method)) {
                     let (package, service) = (file.package(), service.name());
                     paths.insert(format!("/{package}.{service}/{}", method.name()));
                 }
             }
         }
         paths
+    }
+
+    fn served_by_us() -> BTreeSet<String> {
+        methods_of_ours(|_| true)
+    }
+
+    #[test]
+    fn each_stream_of_a_caller_is_ended_by_the_gate_or_ends_itself() {
+        let mut streams = methods_of_ours(MethodDescriptorProto::server_streaming);
+        assert!(streams.remove("/keyledger.v1.AuditService/StreamEvents"), "ends itself");
+        for (path, rule, _) in table().filter(|(path, ..)| !path.starts_with("/keyledger.")) {
+            // Of the others, whose descriptors are not here.
+            if matches!(rule, Rule::AnyCaller | Rule::Roles(_)) {
+                streams.insert(path.to_owned());
+            }
+        }
+        assert_eq!(BTreeSet::from(ENDED_BY_GATE.map(str::to_owned)), streams);
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub(super) fn account(view: AccountView) -> v1::Account {
 
 /// A caller.
 pub(super) fn caller(view: &CallerView) -> v1::Caller {
-    let CallerView { id, caller, personal } = view;
+    let CallerView { id, caller, personal, last_use, retire_time } = view;
     v1::Caller {
         caller_id: id.to_string(),
         name: personal.name.clone(),
@@ -117,6 +117,8 @@ pub(super) fn caller(view: &CallerView) -> v1::Caller {
         create_time: Some(time(caller.create_time)),
         expire_time: caller.expire_time.map(time),
         revoke_time: caller.revoke_time.map(time),
+        last_use_time: last_use.map(time),
+        retire_time: retire_time.map(time),
         position: caller.position.get(),
     }
 }

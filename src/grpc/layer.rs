@@ -25,7 +25,8 @@ use crate::domain::conduct::window::RefusedOne;
 use crate::domain::ids::{CallerId, TraceId};
 use crate::grpc::access::{self, Rule};
 use crate::grpc::call::{NamedByCall, trace_id_of};
-use crate::grpc::status;
+use crate::grpc::ended::{Endable, Ending};
+use crate::grpc::{remembered, status};
 use crate::proto::v1::ErrorReason;
 
 /// When to come back to a server that had too many calls under way: it does most within this time.
@@ -47,6 +48,15 @@ pub trait Callers: Send + Sync + 'static {
     /// [`AppError::CredentialInvalid`] for every credential that does not work.
     fn recognise(&self, credential: &str) -> Result<Identity, AppError>;
 
+    /// Whether what a caller was recognised by still works, and the caller has not changed since.
+    fn is_unchanged(&self, identity: &Identity) -> bool;
+
+    /// Notes that a caller calls, whatever comes of it.
+    fn note_call(&self, identity: &Identity);
+
+    /// Resolves when what the caller was recognised by works no more.
+    fn ended(&self, identity: &Arc<Identity>) -> Ending;
+
     /// Notes a refused call, for the record.
     fn note_refused(&self, one: RefusedOne);
 }
@@ -54,6 +64,18 @@ pub trait Callers: Send + Sync + 'static {
 impl Callers for App {
     fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
         self.identify(credential)
+    }
+
+    fn is_unchanged(&self, identity: &Identity) -> bool {
+        App::is_unchanged(self, identity)
+    }
+
+    fn note_call(&self, identity: &Identity) {
+        App::note_call(self, identity);
+    }
+
+    fn ended(&self, identity: &Arc<Identity>) -> Ending {
+        Box::pin(App::ended(self, identity))
     }
 
     fn note_refused(&self, one: RefusedOne) {
@@ -122,6 +144,8 @@ impl<I, S: Clone> Clone for Gate<I, S> {
 struct Admitted {
     rule: Rule,
     known: Known,
+    /// What ends the stream that is answered, if the gate does.
+    ending: Option<Ending>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -164,33 +188,39 @@ impl<I: Callers> Shared<I> {
         let room = room.map(|room| Arc::clone(room).try_acquire_owned()).transpose();
         let room = room.map_err(|_| overloaded())?;
         let mut known = Known { path, caller: None, particulars: None };
+        let mut ending = None;
         if let Rule::AnyCaller | Rule::Roles(_) = rule {
             if path != access::AUTHENTICATE {
                 let particulars = Particulars::of(request);
                 request.extensions_mut().insert(particulars.named.clone());
                 known.particulars = Some(particulars);
             }
-            let identity = self.caller(request.headers(), rule, &mut known);
+            let identity = self.caller(request, rule, &mut known);
             let identity = identity.map_err(|error| {
                 known.particulars.get_or_insert_with(|| Particulars::of(request));
                 let refused = status::of(&error, None);
                 self.note(&known, &refused);
                 refused
             })?;
-            request.extensions_mut().insert(Arc::new(identity));
+            let identity = Arc::new(identity);
+            if access::is_ended_by_gate(path) {
+                ending = Some(self.callers.ended(&identity));
+            }
+            request.extensions_mut().insert(identity);
         }
-        Ok(Admitted { rule, known, _room: room })
+        Ok(Admitted { rule, known, ending, _room: room })
     }
 
     /// Who calls, if its roles allow it.
-    fn caller(
+    fn caller<B>(
         &self,
-        headers: &HeaderMap,
+        request: &Request<B>,
         rule: Rule,
         known: &mut Known,
     ) -> Result<Identity, AppError> {
-        let credential = bearer(headers)?.ok_or(AppError::CredentialMissing)?;
-        let identity = self.callers.recognise(credential)?;
+        let credential = bearer(request.headers())?.ok_or(AppError::CredentialMissing)?;
+        let identity = remembered::recognise(&*self.callers, request.extensions(), credential)?;
+        self.callers.note_call(&identity);
         known.caller = Some(identity.id);
         match rule {
             Rule::Roles(allowed) if !identity.has_any_role(allowed) => {
@@ -270,7 +300,7 @@ where
     I: Callers,
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
-    R: Default,
+    R: Default + Endable,
 {
     type Response = Response<R>;
     type Error = S::Error;
@@ -282,11 +312,16 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.access.0.admit(&mut request) {
-            Ok(admitted) => {
+            Ok(mut admitted) => {
+                let ending = admitted.ending.take();
+                let until = move |answer: Response<R>| match ending {
+                    Some(ending) => answer.map(|body| body.until(ending)),
+                    None => answer,
+                };
                 let (answer, access) = (self.inner.call(request), self.access.clone());
                 Box::pin(async move {
                     if !admitted.is_ours() {
-                        return answer.await;
+                        return answer.await.map(until);
                     }
                     match tokio::time::timeout(LONGEST_CALL, answer).await {
                         Ok(answer) => {
@@ -294,7 +329,7 @@ where
                             if let Some(status) = answer.extensions().get::<Status>() {
                                 access.0.note(&admitted.known, status);
                             }
-                            Ok(answer)
+                            Ok(until(answer))
                         }
                         Err(_) => Ok(status::of(&AppError::TooSlow, None).into_http()),
                     }

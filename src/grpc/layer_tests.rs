@@ -46,9 +46,23 @@ impl Callers for Two {
         Ok(Identity { id: CallerId([1; 12]), tag: caller.tag.clone(), caller: Arc::new(caller) })
     }
 
+    fn is_unchanged(&self, _: &Identity) -> bool {
+        true
+    }
+
+    fn note_call(&self, _: &Identity) {}
+
+    fn ended(&self, _: &Arc<Identity>) -> Ending {
+        Box::pin(std::future::pending())
+    }
+
     fn note_refused(&self, one: RefusedOne) {
         self.refused.lock().expect("no panic").push(one);
     }
+}
+
+impl Endable for () {
+    fn until(self, _: Ending) -> Self {}
 }
 
 /// Notes whether a call that came through has an identity, and answers with `status`.

@@ -7,6 +7,9 @@
 //! 2. tonic: the size of the message, its coding;
 //! 3. the handler: `decode` reads the fields, the use case answers, `encode` writes the answer.
 //!
+//! A credential that was recognised on a connection is remembered there ([`remembered`]), and a stream ends with the
+//! credential of its caller ([`ended`]).
+//!
 //! What fails, wherever, is told by the one table of `status`, whose documentation is
 //! `error_reason.proto`.
 
@@ -17,11 +20,13 @@ mod audit_service;
 mod call;
 mod decode;
 mod encode;
+pub mod ended;
 mod enums;
 mod event;
 mod key_service;
 pub mod layer;
 pub mod long_calls;
+pub mod remembered;
 mod status;
 mod usage_service;
 

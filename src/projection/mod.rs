@@ -1,6 +1,7 @@
 //! Read models folded from events. The key table answers Authenticate, the usage projection who used which key how
 //! often; each can be dropped and rebuilt from the log at any time.
 
+mod callers;
 pub mod directory;
 pub mod ends;
 mod id_hash;

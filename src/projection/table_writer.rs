@@ -25,6 +25,8 @@ pub struct TableWriter {
     open: HashMap<Arc<AccountRef>, OpenKeys>,
     peppers: HashMap<PepperVersion, PepperCheck>,
     requests: Requests,
+    /// Whether callers have changed that nobody has been told of.
+    callers_changed: bool,
 }
 
 impl TableWriter {
@@ -60,6 +62,9 @@ impl TableWriter {
 impl Table for TableWriter {
     fn publish(&mut self, head: Position, time: Time) {
         self.table.publish(head, time);
+        if std::mem::take(&mut self.callers_changed) {
+            self.table.callers_changed();
+        }
     }
 
     fn witnessed(&self) -> Time {
@@ -138,6 +143,7 @@ impl FactsMut for TableWriter {
 
     fn put_caller(&mut self, id: CallerId, caller: Caller) {
         self.table.put_caller(id, caller);
+        self.callers_changed = true;
     }
 
     fn put_policy(&mut self, policy: Policy) {

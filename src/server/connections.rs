@@ -25,6 +25,7 @@ use tower::Service;
 
 use crate::config::Limits;
 use crate::grpc::long_calls::LongCalls;
+use crate::grpc::remembered::Remembered;
 use crate::process;
 use crate::random::{self, Random};
 
@@ -117,7 +118,8 @@ where
         }
         let long_calls = LongCalls::default();
         let (service, peer) = (self.service.clone(), stream.connect_info());
-        let service = WithPeer { service, peer, long_calls: long_calls.clone() };
+        let remembered = Remembered::default();
+        let service = WithPeer { service, peer, long_calls: long_calls.clone(), remembered };
         let age = self.age();
         let grace = self.limits.drain;
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -168,12 +170,14 @@ fn note_end(ended: Result<(), hyper::Error>) {
     }
 }
 
-/// Tells each call where its connection comes from, and where to say that it lasts long.
+/// Tells each call where its connection comes from, where to say that it lasts long, and which credentials were
+/// recognised on it.
 #[derive(Clone)]
 struct WithPeer<S> {
     service: S,
     peer: TcpConnectInfo,
     long_calls: LongCalls,
+    remembered: Remembered,
 }
 
 impl<S> Service<Request<Incoming>> for WithPeer<S>
@@ -192,6 +196,7 @@ where
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer.clone());
         request.extensions_mut().insert(self.long_calls.clone());
+        request.extensions_mut().insert(self.remembered.clone());
         self.service.call(request)
     }
 }

@@ -1,5 +1,6 @@
 //! The sending side of one stream of events.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +46,8 @@ impl From<AppError> for Ended {
 pub(super) struct Follower {
     pub(super) app: Arc<App>,
     pub(super) identity: Arc<Identity>,
+    /// Resolves when the identity's credential works no more.
+    pub(super) ended: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// What its reading is on record as.
     pub(super) reader: Reader,
     pub(super) sight: Arc<Sight>,
@@ -130,6 +133,7 @@ impl Follower {
         tokio::select! {
             biased;
             () = self.app.drain.begun() => Err(Ended::With(AppError::Draining)),
+            () = &mut self.ended => Err(Ended::With(AppError::CredentialInvalid)),
             () = self.lots.closed() => Err(Ended::ClientGone),
             () = following.moved() => Ok(()),
             () = tokio::time::sleep_until(self.due) => Ok(()),
@@ -177,11 +181,12 @@ impl Follower {
     }
 
     /// What fits of the log behind what has been reached: read by one of a few threads.
-    async fn read(&self) -> Result<Found, Ended> {
+    async fn read(&mut self) -> Result<Found, Ended> {
         let readers = Arc::clone(&self.app.audit.readers);
         let room = tokio::select! {
             biased;
             () = self.app.drain.begun() => return Err(Ended::With(AppError::Draining)),
+            () = &mut self.ended => return Err(Ended::With(AppError::CredentialInvalid)),
             () = self.lots.closed() => return Err(Ended::ClientGone),
             room = readers.acquire_owned() => room.map_err(|_| AppError::Internal)?,
         };
@@ -207,6 +212,7 @@ impl Follower {
         let room = tokio::select! {
             biased;
             () = self.app.drain.begun() => return Err(Ended::With(AppError::Draining)),
+            () = &mut self.ended => return Err(Ended::With(AppError::CredentialInvalid)),
             room = tokio::time::timeout(self.pace.patience, self.lots.reserve()) => match room {
                 Ok(Ok(room)) => room,
                 Ok(Err(_)) => return Err(Ended::ClientGone),

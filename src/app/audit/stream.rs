@@ -74,6 +74,17 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// The position to resume behind once this has been read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match self {
+            Answer::Event(entry) => entry.fact.position.get(),
+            Answer::Heartbeat { head: position, .. } | Answer::Progress { position } => *position,
+        }
+    }
+}
+
 /// The answers of a stream as they come, some at a time; the last may be an error.
 #[derive(Debug)]
 pub struct Answers {
@@ -133,6 +144,7 @@ impl App {
         let mut follower = Follower {
             app: Arc::clone(self),
             identity: Arc::clone(identity),
+            ended: Box::pin(self.ended(identity)),
             reader,
             sight: Arc::new(sight),
             pace,

@@ -14,6 +14,8 @@ use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountId, Position};
 use crate::grpc::call::{NamedByCall, identity, named_account};
 use crate::grpc::decode::{Violations, decode};
+use crate::grpc::encode::position;
+use crate::grpc::ended::Ending;
 use crate::grpc::event;
 use crate::grpc::long_calls::LongCalls;
 use crate::grpc::status;
@@ -27,6 +29,10 @@ const MAX_KINDS: usize = 32;
 pub(in crate::grpc) struct Answers {
     lots: audit::Answers,
     lot: std::vec::IntoIter<Answer>,
+    /// Resolves when the credential of who reads works no more: what waits is not handed out then. None once it has.
+    ending: Option<Ending>,
+    /// The position of the last answer that was handed out, or behind which the stream began.
+    handed: u64,
 }
 
 pub(super) fn handle(
@@ -42,8 +48,10 @@ pub(super) fn handle(
     // The connection is not cut for its age while anything is sent: a client that does not read what is
     // left does not hold it.
     let long_call = request.extensions().get::<LongCalls>().map(LongCalls::begin);
+    let handed = position(ask.after);
     let lots = app.stream_events(&identity, ask, long_call)?;
-    Ok(Answers { lots, lot: Vec::new().into_iter() })
+    let ending: Ending = Box::pin(app.ended(&identity));
+    Ok(Answers { lots, lot: Vec::new().into_iter(), ending: Some(ending), handed })
 }
 
 fn read(bad: &mut Violations, message: &StreamEventsRequest) -> Option<StreamAsk> {
@@ -97,8 +105,16 @@ impl Stream for Answers {
     type Item = Result<StreamEventsResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(ending) = &mut self.ending else { return Poll::Ready(None) };
+        if ending.as_mut().poll(context).is_ready() {
+            self.ending = None;
+            let cause = Box::new(AppError::CredentialInvalid);
+            let ended = AppError::Interrupted { cause, resume_after: self.handed };
+            return Poll::Ready(Some(Err(status::of(&ended, None))));
+        }
         loop {
             if let Some(next) = self.lot.next() {
+                self.handed = next.position();
                 return Poll::Ready(Some(Ok(answer(&next))));
             }
             match ready!(self.lots.poll_recv(context)) {
