@@ -142,7 +142,7 @@ pub(crate) fn open_bound(data_keys: &DataKeys, entry: &KeyEntry) -> Result<Sourc
 /// The sources that the opened fields of a bound key name: some, or ones that cannot be read any more.
 fn bound_sources(opened: Result<Personal, OpenError>) -> Result<Sources, OpenError> {
     match opened {
-        Err(OpenError::KeyGone) => Ok(Sources::Unreadable),
+        Err(OpenError::Erased) => Ok(Sources::Unreadable),
         Err(error) => Err(error),
         Ok(personal) => {
             let sources = sources_of(&personal).filter(|sources| *sources != Sources::Any);

@@ -164,13 +164,19 @@ fn what_is_not_bound_is_not_opened() {
 }
 
 #[test]
-fn a_bound_key_whose_data_key_is_gone_may_be_used_from_nowhere() {
+fn a_bound_key_whose_data_key_is_destroyed_may_be_used_from_nowhere() {
     let keys = keys();
     let mut fact = keys.fact(Sources::Unreadable, &personal());
-    fact.private.as_mut().unwrap().sealed.data_key = DataKeyId(99);
-    assert_eq!(keys.opens(&fact), Err(OpenError::KeyGone));
+    assert_eq!(keys.data_keys.destroy(&[scope_of(&fact.subject)]).unwrap(), 1);
+    assert_eq!(keys.opens(&fact), Err(OpenError::Erased));
     assert_eq!(open_sources(&keys.data_keys, &mut fact), Ok(()));
     assert_eq!(sources(&fact), &Sources::Unreadable);
+    fact.private.as_mut().unwrap().sealed.data_key = DataKeyId(99);
+    assert_eq!(
+        open_sources(&keys.data_keys, &mut fact),
+        Err(OpenError::KeyMissing),
+        "lost, not erased"
+    );
 }
 
 #[test]

@@ -310,6 +310,7 @@ pub(crate) fn open_existing(
     let Recovered { table, head, last_time, snapshot } = recovery.run()?;
     vault.peppers.verify(table.peppers())?;
     vault.data_keys.cut_unfinished()?;
+    vault.data_keys.wipe_unfinished()?;
     if let Some(position) = head.position {
         // What was durable but not yet anchored is about to be read: it must not get lost again.
         anchor.write(position, head.frontier.root())?;

@@ -76,7 +76,7 @@ impl Agents {
         let personal = match sealing::open(data_keys, fact) {
             Ok(personal) => personal.unwrap_or_default(),
             // Erased: it is not known any more.
-            Err(OpenError::KeyGone) => return Ok(()),
+            Err(OpenError::Erased) => return Ok(()),
             Err(error) => {
                 tracing::error!(position = %fact.position, cause = %error, "sealed fields cannot be opened");
                 return Err(AppError::Damaged { position: Some(fact.position) });
@@ -219,7 +219,7 @@ mod tests {
     fn what_was_erased_has_no_agents_and_is_no_fault() {
         let ground = Ground::new();
         let records = records(&ground, &[0, 1].map(|_| vec![used("a", "read", minute(0))]));
-        let erased = ground.vault_without_keys_of_accounts();
+        let erased = ground.vault_without_keys_of(&[&account("a")]);
         let (last, until) = (records[1].position, Position::FIRST);
         let log = FrameLog::of(&records, 1);
         let mut agents = Agents::default();

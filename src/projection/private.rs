@@ -51,7 +51,7 @@ pub(crate) fn open_clear(
     }
     match open_bytes(data_keys, &fact.subject, fact.event.kind(), private) {
         Ok(opened) => Ok(Some(opened)),
-        Err(OpenError::KeyGone) => Ok(None),
+        Err(OpenError::Erased) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -1,6 +1,6 @@
 //! Data keys: one per scope, wrapped by a key-encryption key, kept in one file of slots.
 //!
-//! The file `<data-dir>/datakeys` only grows. A data key leaves [`DataKeys::ensure`] after its slot
+//! The file `<data-dir>/datakeys` only grows; a slot is changed once at most, when its key is destroyed. A data key leaves [`DataKeys::ensure`] after its slot
 //! is durable, so a slot that power loss tears was never used. Slots written together carry the
 //! number of the first of them, their *batch*; the next batch is written after the one before is
 //! synced. So of a slot that is torn and followed by one of a later batch it is known that it was
@@ -10,14 +10,15 @@
 //!
 //! The caller MUST hold the lock of the data directory.
 
+mod destroy;
 mod durable;
+mod examine;
 mod read;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{
@@ -32,16 +33,13 @@ use crate::random::Random;
 use crate::vault::error::VaultError;
 use crate::vault::kek_ring::KekRing;
 use crate::vault::secret_key::SecretKey;
-use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotHead};
+use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotHead, Wanted};
 use crate::vault::snapshot_key::SnapshotKeys;
 use durable::Durable;
 use read::{check_keks, whole_slots};
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
 const CACHED_KEYS: usize = 10_000;
-
-/// Slots that are read at a time when they are held to those in memory: 64 KiB.
-const EXAMINED_SLOTS: usize = 512;
 
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
@@ -70,7 +68,7 @@ struct Queue {
     /// The scopes of the next batch and of the one being written.
     announced: HashSet<ScopeName>,
     next_id: u64,
-    /// A thread is writing a batch.
+    /// A thread is writing a batch, or wiping slots.
     writing: bool,
 }
 
@@ -105,14 +103,15 @@ impl DataKeys {
     }
 
     /// As [`DataKeys::open`], only to open what is sealed: nothing is written or synced, now or later,
-    /// and every data key is unwrapped once to see that it can be. No data key can be made.
+    /// and every data key that is not destroyed is unwrapped once to see that it can be. No data key can be made or
+    /// destroyed.
     ///
     /// # Errors
     /// As [`DataKeys::open`]; the first slot whose key cannot be unwrapped.
     pub fn open_to_read(path: &Path, keks: KekRing) -> Result<Self, VaultError> {
         let file = durable_file::open_regular(path).map_err(VaultError::io("open", path))?;
         let keys = DataKeys::read(path, file, keks)?;
-        for slot in &keys.durable().slots {
+        for slot in keys.durable().slots.iter().filter(|slot| !slot.is_destroyed()) {
             let kek = keys.keks.get(slot.kek_version())?;
             slot.unwrap_key(kek).ok_or(VaultError::DamagedSlot { slot: slot.id().0 })?;
         }
@@ -151,38 +150,6 @@ impl DataKeys {
         self.unfinished
     }
 
-    /// Reads the file again, from the disk, and holds each slot to the one in memory. `each` is told how
-    /// many bytes have been read, and may end it.
-    ///
-    /// # Errors
-    /// [`VaultError::DamagedSlot`] for the first slot that is not as it was; [`VaultError::Io`].
-    pub fn examine(
-        &self,
-        each: &mut dyn FnMut(u64) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, VaultError> {
-        let file = File::open(&self.path).map_err(VaultError::io("open", &self.path))?;
-        durable_file::forget_cached(&file).map_err(VaultError::io("read", &self.path))?;
-        let count = self.durable().slots.len();
-        let mut bytes = vec![0; EXAMINED_SLOTS * SLOT_BYTES];
-        for from in (0..count).step_by(EXAMINED_SLOTS) {
-            let bytes = &mut bytes[..(count - from).min(EXAMINED_SLOTS) * SLOT_BYTES];
-            let (at, length) = ((from * SLOT_BYTES) as u64, bytes.len() as u64);
-            file.read_exact_at(bytes, at).map_err(VaultError::io("read", &self.path))?;
-            let (chunks, _) = bytes.as_chunks::<SLOT_BYTES>();
-            let durable = self.durable();
-            let known = durable.slots[from..].iter().zip(chunks);
-            if let Some((slot, _)) = known.into_iter().find(|(slot, chunk)| slot.bytes() != *chunk)
-            {
-                return Err(VaultError::DamagedSlot { slot: slot.id().0 });
-            }
-            drop(durable);
-            if each(length).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
     /// Cuts off what an append that power loss interrupted left at the end. The caller MUST know by then
     /// that nothing was sealed under a data key that is not there.
     ///
@@ -199,19 +166,25 @@ impl DataKeys {
         self.file.sync_all().map_err(VaultError::io("sync", &self.path))
     }
 
-    /// The data key of `scope`, if it has one.
+    /// The data key of `scope`, if it has one that is not destroyed.
     #[must_use]
     pub fn find(&self, scope: &Scope) -> Option<DataKeyId> {
-        self.durable().by_scope.get(&ScopeName::from(scope)).copied()
+        self.durable().live(&scope.into())
     }
 
-    /// Whether a slot has the data key `id`.
+    /// Whether a slot has the data key `id`, or had it until it was destroyed.
     #[must_use]
     pub fn is_known(&self, id: DataKeyId) -> bool {
         self.durable().slot(id).is_some()
     }
 
-    /// The file, and how many of its bytes hold data keys that are durable; these do not change.
+    /// Whether a slot has the data key `id`, so that what was sealed under it can be opened.
+    #[must_use]
+    pub fn is_live(&self, id: DataKeyId) -> bool {
+        self.durable().slot(id).is_some_and(|slot| !slot.is_destroyed())
+    }
+
+    /// The file, and how many of its bytes hold data keys that are durable; these change only where one is destroyed.
     ///
     /// # Errors
     /// [`VaultError::Io`] if it cannot be opened.
@@ -226,51 +199,58 @@ impl DataKeys {
     /// writes and syncs.
     ///
     /// # Errors
+    /// [`VaultError::Destroyed`] if it had one, or is a month of an account that had one.
     /// [`VaultError::Io`] if a write or sync fails, [`VaultError::Poisoned`] from then on, whatever
     /// the scope: the caller MUST end the process, for the disk may hold less than memory.
     pub fn ensure(&self, scope: &Scope, random: &dyn Random) -> Result<DataKeyId, VaultError> {
-        let name = ScopeName::from(scope);
-        if let Some(id) = self.durable().find(&name)? {
+        let wanted = Wanted::from(scope);
+        if let Some(id) = self.durable().find(&wanted)? {
             return Ok(id);
         }
-        self.make_missing(vec![name], random)?;
-        Ok(self.durable().find(&name)?.expect("what is made stays"))
+        self.make_missing(vec![wanted], random)?;
+        Ok(self.durable().find(&wanted)?.expect("what is made stays until it is destroyed"))
     }
 
-    /// As [`DataKeys::ensure`] of each scope, with one write and sync for all that are missing.
+    /// As [`DataKeys::ensure`] of each scope, with one write and sync for all that are missing. What is destroyed
+    /// stays so, and is no error.
     ///
     /// # Errors
-    /// As [`DataKeys::ensure`].
+    /// Otherwise as [`DataKeys::ensure`].
     pub fn ensure_all<'a>(
         &self,
         scopes: impl IntoIterator<Item = &'a Scope>,
         random: &dyn Random,
     ) -> Result<(), VaultError> {
-        self.make_missing(scopes.into_iter().map(ScopeName::from).collect(), random)
+        self.make_missing(scopes.into_iter().map(Wanted::from).collect(), random)
     }
 
-    fn make_missing(
-        &self,
-        mut scopes: Vec<ScopeName>,
-        random: &dyn Random,
-    ) -> Result<(), VaultError> {
+    fn make_missing(&self, mut scopes: Vec<Wanted>, random: &dyn Random) -> Result<(), VaultError> {
         let mut queue = self.queue();
         loop {
             self.durable().retain_missing(&mut scopes)?;
             if scopes.is_empty() {
                 return Ok(());
             }
-            for scope in &scopes {
+            for Wanted { scope, .. } in &scopes {
                 if !queue.announced.contains(scope) {
                     self.announce(&mut queue, *scope, random);
                 }
             }
-            queue = if queue.writing {
-                self.written.wait(queue).unwrap_or_else(PoisonError::into_inner)
-            } else {
-                self.write_batch(queue)?
-            };
+            queue = self.write_or_wait(queue)?;
         }
+    }
+
+    /// Lets the batch that is being written be durable, or writes the next one.
+    fn write_or_wait<'a>(
+        &'a self,
+        queue: MutexGuard<'a, Queue>,
+    ) -> Result<MutexGuard<'a, Queue>, VaultError> {
+        if queue.writing { Ok(self.wait(queue)) } else { self.write_batch(queue) }
+    }
+
+    /// Waits until a thread that writes has done so.
+    fn wait<'a>(&'a self, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        self.written.wait(queue).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The keys under which snapshots are told from what others wrote.
@@ -286,9 +266,13 @@ impl DataKeys {
         }
         let durable = self.durable();
         let slot = durable.slot(id).ok_or(VaultError::UnknownDataKey { id })?;
+        if slot.is_destroyed() {
+            return Err(VaultError::Destroyed);
+        }
         let kek = self.keks.get(slot.kek_version())?;
         let key = slot.unwrap_key(kek).ok_or(VaultError::DamagedSlot { slot: id.0 })?;
         let key = Arc::new(key);
+        // Under the lock, so that no key is kept that is destroyed meanwhile.
         self.cache.insert(id, Arc::clone(&key));
         Ok(key)
     }
@@ -332,7 +316,7 @@ impl DataKeys {
 
     fn append(&self, batch: &[Slot]) -> Result<(), VaultError> {
         let Some(first) = batch.first() else { return Ok(()) };
-        let at = (first.id().0 - 1) * SLOT_BYTES as u64;
+        let at = offset_of(first.id());
         let bytes = batch.iter().flat_map(|slot| *slot.bytes()).collect::<Vec<_>>();
         self.file.write_all_at(&bytes, at).map_err(VaultError::io("write", &self.path))?;
         self.file.sync_data().map_err(VaultError::io("sync", &self.path))
@@ -352,6 +336,11 @@ impl DataKeys {
     fn durable_mut(&self) -> RwLockWriteGuard<'_, Durable> {
         self.durable.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where the slot of a data key begins in the file.
+fn offset_of(id: DataKeyId) -> u64 {
+    (id.0 - 1) * SLOT_BYTES as u64
 }
 
 impl fmt::Debug for DataKeys {

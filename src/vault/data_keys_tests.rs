@@ -16,10 +16,10 @@ pub(in crate::vault) fn account(n: usize) -> Scope {
 }
 
 /// A directory with key-encryption key 1 and a data key file.
-struct Place {
-    dir: TempDir,
-    path: PathBuf,
-    random: SeededRandom,
+pub(super) struct Place {
+    pub(super) dir: TempDir,
+    pub(super) path: PathBuf,
+    pub(super) random: SeededRandom,
 }
 
 impl Place {
@@ -33,7 +33,7 @@ impl Place {
     }
 
     /// With data keys for the accounts 2 to `last`, each of its own number.
-    fn with_keys(seed: u64, last: usize) -> Self {
+    pub(super) fn with_keys(seed: u64, last: usize) -> Self {
         let place = Place::new(seed);
         let keys = place.open().unwrap();
         for n in 2..=last {
@@ -42,15 +42,15 @@ impl Place {
         place
     }
 
-    fn open(&self) -> Result<DataKeys, VaultError> {
+    pub(super) fn open(&self) -> Result<DataKeys, VaultError> {
         DataKeys::open(&self.path, KekRing::open(self.dir.path())?)
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         fs::read(&self.path).unwrap()
     }
 
-    fn put(&self, bytes: &[u8]) {
+    pub(super) fn put(&self, bytes: &[u8]) {
         fs::write(&self.path, bytes).unwrap();
     }
 }

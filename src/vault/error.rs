@@ -107,6 +107,9 @@ pub enum VaultError {
         /// The data key asked for.
         id: DataKeyId,
     },
+    /// The data key is destroyed, which is final: what was sealed under it is erased, and nothing more is sealed.
+    #[error("the data key is destroyed: what was sealed under it is erased")]
+    Destroyed,
     /// The fields are too long to be sealed.
     #[error("the fields are too long to be sealed")]
     TooLong,
@@ -145,13 +148,27 @@ impl VaultError {
 /// Why sealed fields stay shut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum OpenError {
-    /// The data key is erased or was never there: the fields are gone.
-    #[error("the data key is gone")]
-    KeyGone,
+    /// The data key is destroyed: the fields are erased.
+    #[error("the sealed fields are erased: their data key is destroyed")]
+    Erased,
+    /// The data key is not in the data key file, which has lost it or is another log's.
+    #[error("the data key of the sealed fields is missing from the data key file")]
+    KeyMissing,
     /// The sealed bytes, their data key or their context are not those of the sealing.
     #[error("the sealed fields are altered or belong elsewhere")]
     Altered,
     /// The fields were sealed in a way this program does not know.
     #[error("the fields are sealed by an unknown scheme")]
     UnknownScheme,
+}
+
+impl From<VaultError> for OpenError {
+    /// Why what was sealed under a data key stays shut that cannot be used.
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Destroyed => OpenError::Erased,
+            VaultError::UnknownDataKey { .. } => OpenError::KeyMissing,
+            _ => OpenError::Altered,
+        }
+    }
 }

@@ -69,7 +69,7 @@ impl DataKeys {
     /// Seals `plaintext` under the data key `key`, bound to `context`.
     ///
     /// # Errors
-    /// [`VaultError::UnknownDataKey`]; [`VaultError::DamagedSlot`] if the key cannot be unwrapped;
+    /// [`VaultError::UnknownDataKey`]; [`VaultError::Destroyed`]; [`VaultError::DamagedSlot`] if the key cannot be unwrapped;
     /// [`VaultError::TooLong`] above 64 GiB.
     pub fn seal(
         &self,
@@ -98,10 +98,7 @@ impl DataKeys {
         if sealed.scheme != AES_256_GCM_SIV {
             return Err(OpenError::UnknownScheme);
         }
-        let key = self.key(sealed.data_key).map_err(|error| match error {
-            VaultError::UnknownDataKey { .. } => OpenError::KeyGone,
-            _ => OpenError::Altered,
-        })?;
+        let key = self.key(sealed.data_key)?;
         let payload = Payload { msg: &sealed.ciphertext, aad: &context.additional_data() };
         let plaintext = key.cipher().decrypt(&sealed.nonce.into(), payload);
         plaintext.map(Zeroizing::new).map_err(|_| OpenError::Altered)

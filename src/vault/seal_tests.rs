@@ -143,7 +143,7 @@ fn an_unknown_scheme_or_data_key_is_told_apart() {
     assert_eq!(keys.open_sealed(&newer, &context).unwrap_err(), OpenError::UnknownScheme);
     let data_key = DataKeyId(9);
     let gone = Sealed { data_key, ..sealed };
-    assert_eq!(keys.open_sealed(&gone, &context).unwrap_err(), OpenError::KeyGone);
+    assert_eq!(keys.open_sealed(&gone, &context).unwrap_err(), OpenError::KeyMissing);
     let refusal = keys.seal(data_key, &context, b"", &random).unwrap_err();
     assert!(matches!(refusal, VaultError::UnknownDataKey { id } if id == data_key));
     assert!(keys.request_digest(data_key, b"").is_err());

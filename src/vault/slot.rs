@@ -7,7 +7,7 @@
 //! |-----|-------|------|
 //! | 0   | 4     | `KLDK` |
 //! | 4   | 1     | format version: 1 |
-//! | 5   | 1     | state: 1 live |
+//! | 5   | 1     | state: 1 live, 2 destroyed |
 //! | 6   | 1     | kind of scope: 0 the service, 1 an account, 2 an account in one month |
 //! | 7   | 1     | 0 |
 //! | 8   | 2     | version of the key-encryption key |
@@ -18,6 +18,9 @@
 //! | 64  | 12    | nonce |
 //! | 76  | 48    | wrapped key: AES-256-GCM-SIV (RFC 8452) of the 32 bytes under the key-encryption key, the tag last; additional data: bytes 0 to 63 |
 //! | 124 | 4     | CRC-32 (ISO-HDLC) of bytes 0 to 123 |
+//!
+//! Of a destroyed slot, bytes 64 to 123 are 0. While it is being wiped they, and the checksum, may be anything: its
+//! state is on disk before, in one byte, which no write tears, and counts whatever is behind the head.
 
 use aes_gcm_siv::aead::{Aead, Payload};
 use sha2::{Digest, Sha256};
@@ -36,6 +39,10 @@ pub(super) const SLOT_BYTES: usize = 128;
 const MAGIC: [u8; 4] = *b"KLDK";
 const VERSION: u8 = 1;
 const LIVE: u8 = 1;
+const DESTROYED: u8 = 2;
+
+/// Where the state is.
+pub(super) const STATE: usize = 5;
 
 const CLEAR: std::ops::Range<usize> = 0..64;
 const NONCE: std::ops::Range<usize> = 64..76;
@@ -58,6 +65,24 @@ pub enum Scope {
 pub(super) struct ScopeName {
     kind: u8,
     hash: [u8; 32],
+}
+
+/// A scope that is to have a data key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) scope: ScopeName,
+    /// The scope without whose data key this one is given none: of an account in one month, the account.
+    pub(super) within: Option<ScopeName>,
+}
+
+impl From<&Scope> for Wanted {
+    fn from(scope: &Scope) -> Self {
+        let within = match scope {
+            Scope::Service | Scope::Account(_) => None,
+            Scope::AccountMonth(of, _) => Some(ScopeName::from(&Scope::Account(of.clone()))),
+        };
+        Wanted { scope: scope.into(), within }
+    }
 }
 
 impl From<&Scope> for ScopeName {
@@ -136,7 +161,7 @@ impl Slot {
     ) -> Self {
         let mut slot = [0; SLOT_BYTES];
         slot[0..4].copy_from_slice(&MAGIC);
-        (slot[4], slot[5], slot[6]) = (VERSION, LIVE, head.scope.kind);
+        (slot[4], slot[STATE], slot[6]) = (VERSION, LIVE, head.scope.kind);
         slot[8..10].copy_from_slice(&head.kek_version.to_be_bytes());
         slot[16..24].copy_from_slice(&head.id.0.to_be_bytes());
         slot[24..32].copy_from_slice(&head.batch.0.to_be_bytes());
@@ -145,14 +170,22 @@ impl Slot {
         let payload = Payload { msg: key.bytes(), aad: &slot[CLEAR] };
         let wrapped = kek.cipher().encrypt(&nonce.into(), payload);
         slot[WRAPPED].copy_from_slice(&wrapped.expect("32 bytes are below the cipher's limit"));
-        let crc = crc32fast::hash(&slot[..CRC.start]);
-        slot[CRC].copy_from_slice(&crc.to_be_bytes());
-        Slot(slot)
+        Slot(slot).with_checksum()
     }
 
     /// The slot `id`, from `bytes` at its place in the file.
     pub(super) fn read(bytes: &[u8; SLOT_BYTES], id: DataKeyId) -> Result<Self, SlotFault> {
-        let whole = crc32fast::hash(&bytes[..CRC.start]).to_be_bytes() == bytes[CRC];
+        let slot = Slot(*bytes);
+        let is_known = bytes[0..4] == MAGIC
+            && bytes[4] == VERSION
+            && [LIVE, DESTROYED].contains(&bytes[STATE])
+            && bytes[6] <= 2;
+        let unused = bytes[7] == 0 && bytes[10..16] == [0; 6];
+        let in_place = unused && slot.id() == id && (1..=id.0).contains(&slot.batch().0);
+        if is_known && in_place && slot.is_destroyed() {
+            return Ok(slot);
+        }
+        let whole = slot.checksum() == bytes[CRC];
         // The checksum is the slot's end: an append that stopped within the slot did not reach it.
         if !whole && bytes[CRC] == [0; 4] {
             return Err(SlotFault::Torn);
@@ -160,16 +193,38 @@ impl Slot {
         if !whole || bytes[0..4] != MAGIC {
             return Err(SlotFault::Damaged);
         }
-        if bytes[4] != VERSION || bytes[5] != LIVE || bytes[6] > 2 {
+        if !is_known {
             return Err(SlotFault::Newer);
         }
-        let slot = Slot(*bytes);
-        let unused = bytes[7] == 0 && bytes[10..16] == [0; 6];
-        if unused && slot.id() == id && (1..=id.0).contains(&slot.batch().0) {
-            Ok(slot)
-        } else {
-            Err(SlotFault::Damaged)
-        }
+        if in_place { Ok(slot) } else { Err(SlotFault::Damaged) }
+    }
+
+    /// The slot as it is when its key is destroyed and wiped.
+    pub(super) fn destroyed(&self) -> Self {
+        let mut slot = self.clone();
+        slot.0[STATE] = DESTROYED;
+        slot.0[NONCE.start..].fill(0);
+        slot.with_checksum()
+    }
+
+    /// Whether the key is destroyed: there is none any more, even if it is not wiped yet.
+    pub(super) fn is_destroyed(&self) -> bool {
+        self.0[STATE] == DESTROYED
+    }
+
+    /// Whether the key is destroyed and nothing is left of it.
+    pub(super) fn is_wiped(&self) -> bool {
+        self.0 == self.destroyed().0
+    }
+
+    fn with_checksum(mut self) -> Self {
+        let checksum = self.checksum();
+        self.0[CRC].copy_from_slice(&checksum);
+        self
+    }
+
+    fn checksum(&self) -> [u8; 4] {
+        crc32fast::hash(&self.0[..CRC.start]).to_be_bytes()
     }
 
     pub(super) fn bytes(&self) -> &[u8; SLOT_BYTES] {
@@ -194,7 +249,7 @@ impl Slot {
         ScopeName { kind: self.0[6], hash }
     }
 
-    /// The data key; none if `kek` is not what wrapped it, or a byte is not as it was written.
+    /// The data key; none if `kek` is not what wrapped it, a byte is not as it was written, or it is destroyed.
     pub(super) fn unwrap_key(&self, kek: &SecretKey) -> Option<SecretKey> {
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(&self.0[NONCE]);

@@ -120,13 +120,52 @@ fn only_a_slot_without_its_end_counts_as_torn() {
 #[test]
 fn unknown_versions_states_and_kinds_are_told_from_damage() {
     let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
-    for (at, value) in [(4, 2), (5, 2), (6, 3)] {
+    for (at, value) in [(4, 2), (5, 0), (5, 3), (6, 3)] {
         let mut bytes = *slot.bytes();
         bytes[at] = value;
         let crc = crc32fast::hash(&bytes[..124]);
         bytes[124..].copy_from_slice(&crc.to_be_bytes());
         assert_eq!(Slot::read(&bytes, DataKeyId(7)).unwrap_err(), SlotFault::Newer);
     }
+}
+
+#[test]
+fn a_destroyed_slot_keeps_its_head_and_nothing_else() {
+    let slot = Slot::new(head(&account("acme", "bo")), &key(1), &SeededRandom::new(1));
+    let destroyed = slot.destroyed();
+
+    let mut by_hand = slot.bytes()[..64].to_vec();
+    by_hand[5] = 2;
+    by_hand.extend([0; 60]);
+    by_hand.extend(crc32fast::hash(&by_hand).to_be_bytes());
+    assert_eq!(destroyed.bytes()[..], by_hand[..]);
+
+    let read = Slot::read(destroyed.bytes(), DataKeyId(7)).unwrap();
+    assert!(read.is_destroyed() && read.is_wiped());
+    assert_eq!((read.scope(), read.batch()), (slot.scope(), slot.batch()));
+    assert!(read.unwrap_key(&key(1)).is_none());
+    assert!(!slot.is_destroyed() && !slot.is_wiped());
+}
+
+#[test]
+fn a_slot_is_destroyed_from_its_state_on_however_far_it_is_wiped() {
+    let slot = Slot::new(head(&account("a", "b")), &key(1), &SeededRandom::new(1));
+    let wiped = slot.destroyed();
+    let mut bytes = *slot.bytes();
+    bytes[STATE] = wiped.bytes()[STATE];
+    // Every order of bytes that a torn write may leave is between these two.
+    for forwards in [true, false] {
+        for count in 0..=64 {
+            let mut torn = bytes;
+            let range = if forwards { 64..64 + count } else { 128 - count..128 };
+            torn[range.clone()].copy_from_slice(&wiped.bytes()[range]);
+            let read = Slot::read(&torn, DataKeyId(7)).unwrap();
+            assert!(read.is_destroyed() && read.unwrap_key(&key(1)).is_none(), "{count}");
+            assert_eq!(read.is_wiped(), torn == *wiped.bytes(), "{count}");
+            assert_eq!(read.destroyed().bytes(), wiped.bytes());
+        }
+    }
+    assert_eq!(Slot::read(wiped.bytes(), DataKeyId(8)).unwrap_err(), SlotFault::Damaged);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use crate::domain::sealed::{DataKeyId, NONCE_BYTES};
 use crate::domain::usage::signals::{SOURCE_NAME_BYTES, SourceName, SourceNetwork};
 use crate::vault::data_keys::DataKeys;
-use crate::vault::error::{OpenError, VaultError};
+use crate::vault::error::OpenError;
 use crate::vault::seal::hmac;
 use crate::vault::secret_key::SecretKey;
 
@@ -45,12 +45,10 @@ impl DataKeys {
     /// What seals and opens addresses under the data key `id`.
     ///
     /// # Errors
-    /// [`OpenError::KeyGone`] if there is no such key, [`OpenError::Altered`] if it cannot be unwrapped.
+    /// [`OpenError::Erased`] if it is destroyed, [`OpenError::KeyMissing`] if there is no such key,
+    /// [`OpenError::Altered`] if it cannot be unwrapped.
     pub fn source_key(&self, id: DataKeyId) -> Result<SourceKey, OpenError> {
-        let key = self.key(id).map_err(|error| match error {
-            VaultError::UnknownDataKey { .. } => OpenError::KeyGone,
-            _ => OpenError::Altered,
-        })?;
+        let key = self.key(id)?;
         let derived = Zeroizing::new(hmac(key.bytes(), LABEL));
         let derived = SecretKey::filled_by(|bytes| {
             bytes.copy_from_slice(&*derived);
@@ -151,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn altered_bytes_and_those_of_a_key_that_is_gone_do_not_open() {
+    fn altered_bytes_and_those_of_a_key_that_is_missing_or_destroyed_do_not_open() {
         let place = tempfile::tempdir().unwrap();
         let vault = vault(place.path());
         let key = vault.data_keys.source_key(DataKeyId(1)).unwrap();
@@ -162,7 +160,10 @@ mod tests {
             assert_eq!(key.open(&altered), Err(OpenError::Altered), "byte {at}");
             assert_eq!(key.open(&sealed[..at]), Err(OpenError::Altered), "cut at {at}");
         }
-        let gone = vault.data_keys.source_key(DataKeyId(2));
-        assert_eq!(gone.map(|_| ()), Err(OpenError::KeyGone));
+        let missing = vault.data_keys.source_key(DataKeyId(2));
+        assert_eq!(missing.map(|_| ()), Err(OpenError::KeyMissing));
+        vault.data_keys.destroy(&[Scope::Service]).unwrap();
+        let destroyed = vault.data_keys.source_key(DataKeyId(1));
+        assert_eq!(destroyed.map(|_| ()), Err(OpenError::Erased));
     }
 }

@@ -9,6 +9,7 @@ use crate::app::recovery::BadRecord;
 use crate::app::sealing;
 use crate::app::status::bytes_below;
 use crate::domain::apply::apply;
+use crate::domain::event::Recorded;
 use crate::domain::ids::Position;
 use crate::ledger::anchor::AnchorState;
 use crate::ledger::engine::LedgerError;
@@ -19,7 +20,7 @@ use crate::ledger::volumes::check::{Problem, Watch};
 use crate::merkle::Frontier;
 use crate::progress::Progress;
 use crate::projection::table_writer::TableWriter;
-use crate::vault::DataKeys;
+use crate::vault::{DataKeys, OpenError};
 
 /// Where findings about records are.
 const PLACE: &str = "ledger";
@@ -108,15 +109,12 @@ impl<'a> Fold<'a> {
         if let (Some(data_keys), Some(private)) = (self.data_keys, &fact.private) {
             let id = private.sealed.data_key;
             let opened = if data_keys.is_known(id) {
-                let opened = sealing::open(data_keys, &fact).map_err(BadRecord::Personal);
-                opened.and_then(|_| {
-                    sealing::open_sources(data_keys, &mut fact).map_err(BadRecord::Personal)
-                })
+                open(data_keys, &mut fact).map_err(BadRecord::Personal)
             } else {
                 Err(BadRecord::DataKeyMissing(id.0))
             };
             match opened {
-                Ok(()) => self.report.opened += 1,
+                Ok(is_open) => self.report.opened += u64::from(is_open),
                 // What the record did is known all the same.
                 Err(error) => self.refuse(position, error),
             }
@@ -151,6 +149,15 @@ impl<'a> Fold<'a> {
                 ReplayError::OtherThanAnchor { anchored: anchored.get() };
             self.report.add(Finding::new(Severity::Damage, PLACE, what).at(Some(anchored)));
         }
+    }
+}
+
+/// Opens what is sealed in a record; false if it is erased.
+fn open(data_keys: &DataKeys, fact: &mut Recorded) -> Result<bool, OpenError> {
+    match sealing::open(data_keys, fact) {
+        Ok(_) => sealing::open_sources(data_keys, fact).map(|()| true),
+        Err(OpenError::Erased) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

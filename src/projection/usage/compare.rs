@@ -11,7 +11,7 @@ use crate::projection::usage::{UsageStore, UsageStoreError};
 use crate::vault::Vault;
 
 /// What the rows of a table say together. The order of rows makes no difference, nor whether a count is in one row or
-/// in two: sources whose data key is gone are one.
+/// in two: sources whose data key is destroyed are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct TableDigest(u128);
 
@@ -38,7 +38,7 @@ LEFT JOIN sources ON sources.id = lines.source";
 
 const GAPS: &str = "SELECT * FROM gaps";
 
-/// Without the sources they name, which differ once a data key is gone.
+/// Without the sources they name, which differ once a data key is destroyed.
 const SIGNALS: &str = "
 SELECT kind, tenants.name, accounts.name, keys.key, span, about, first, last, from_time, until_time, uses, observed,
     threshold, callers, presented
@@ -82,7 +82,7 @@ impl UsageStore {
         let mut statement = database.prepare("SELECT DISTINCT data_key FROM sources")?;
         let mut data_keys = statement.query([])?;
         while let Some(row) = data_keys.next()? {
-            if !vault.data_keys.is_known(DataKeyId(row.get::<_, i64>(0)?.cast_unsigned())) {
+            if !vault.data_keys.is_live(DataKeyId(row.get::<_, i64>(0)?.cast_unsigned())) {
                 return Ok(&[
                     SignalKind::EndedKeyTried,
                     SignalKind::Burst,
@@ -116,10 +116,10 @@ impl UsageStore {
     }
 }
 
-/// Whether the data key of a counted row's source is gone.
+/// Whether the data key of a counted row's source is destroyed.
 fn is_gone(row: &rusqlite::Row<'_>, vault: &Vault) -> Result<bool, UsageStoreError> {
     let data_key = row.get::<_, Option<i64>>(1)?;
-    Ok(data_key.is_some_and(|id| !vault.data_keys.is_known(DataKeyId(id.cast_unsigned()))))
+    Ok(data_key.is_some_and(|id| !vault.data_keys.is_live(DataKeyId(id.cast_unsigned()))))
 }
 
 /// A value with its kind and length, so that no two rows are the same bytes.

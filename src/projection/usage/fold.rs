@@ -181,7 +181,7 @@ impl Adding<'_> {
             Ok(personal) => {
                 Ok(Some(personal.map_or_else(Vec::new, |Personal { sources, .. }| sources)))
             }
-            Err(OpenError::KeyGone) => Ok(None),
+            Err(OpenError::Erased) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

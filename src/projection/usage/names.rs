@@ -153,7 +153,7 @@ impl Names {
         }
         let sealed = match (address, vault.data_keys.source_key(data_key)) {
             (Some(address), Ok(key)) => key.seal(address).to_vec(),
-            (None, _) | (_, Err(OpenError::KeyGone)) => Vec::new(),
+            (None, _) | (_, Err(OpenError::Erased)) => Vec::new(),
             (_, Err(error)) => return Err(error.into()),
         };
         let sql = "INSERT INTO sources (data_key, sealed, day) VALUES (?1, ?2, ?3)
@@ -164,14 +164,14 @@ impl Names {
         Ok(dated.number)
     }
 
-    /// What a network is recognised by under `data_key`; none if that is gone.
+    /// What a network is recognised by under `data_key`; none if that is destroyed.
     pub(super) fn network(
         &mut self,
         vault: &Vault,
         data_key: DataKeyId,
         network: &SourceNetwork,
     ) -> Result<Option<SourceName>, UsageStoreError> {
-        if !vault.data_keys.is_known(data_key) {
+        if !vault.data_keys.is_live(data_key) {
             return Ok(None);
         }
         let named = (data_key, *network);

@@ -26,7 +26,7 @@ impl Default for Clear {
     }
 }
 
-/// Opens addresses while their data key is there.
+/// Opens addresses until their data key is destroyed.
 #[derive(Clone, Copy)]
 pub(super) struct Opener<'a> {
     pub(super) vault: &'a Vault,
@@ -34,11 +34,11 @@ pub(super) struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// The address; none if its data key is gone.
+    /// The address; none if its data key is destroyed.
     fn open(&self, data_key: DataKeyId, sealed: &[u8]) -> Result<Option<IpAddr>, UsageStoreError> {
         let data_keys = &self.vault.data_keys;
-        // It came when its data key was gone already, or the key is gone by now.
-        if sealed.is_empty() || !data_keys.is_known(data_key) {
+        // It came when its data key was destroyed already, or the key is by now.
+        if sealed.is_empty() || !data_keys.is_live(data_key) {
             return Ok(None);
         }
         let name: SealedSource = match sealed.try_into() {
@@ -54,7 +54,7 @@ impl Opener<'_> {
                 self.clear.0.insert(name, address);
                 Ok(Some(address))
             }
-            Err(OpenError::KeyGone) => Ok(None),
+            Err(OpenError::Erased) => Ok(None),
             Err(_) => Err(ALTERED),
         }
     }

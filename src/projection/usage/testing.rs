@@ -72,13 +72,17 @@ impl Ground {
         UsageStore::open(&self.dir(), Arc::clone(&self.vault), keep).unwrap()
     }
 
-    /// The vault as it is when all data keys but the service's are destroyed.
-    pub(crate) fn vault_without_keys_of_accounts(&self) -> Arc<Vault> {
+    /// The vault as it is when the data keys of these accounts are destroyed.
+    pub(crate) fn vault_without_keys_of(&self, accounts: &[&AccountRef]) -> Arc<Vault> {
         let (keys, data_keys) =
             (self.place.path().join("keys"), self.place.path().join("datakeys"));
         let destroyed = self.place.path().join("destroyed");
-        fs::write(&destroyed, &fs::read(data_keys).unwrap()[..128]).unwrap();
-        Arc::new(Vault::open(&keys, &destroyed).unwrap())
+        fs::copy(data_keys, &destroyed).unwrap();
+        let vault = Vault::open(&keys, &destroyed).unwrap();
+        for account in accounts {
+            assert!(vault.data_keys.destroy_account(account).unwrap() > 0);
+        }
+        Arc::new(vault)
     }
 
     /// Uses of one key in one window, as the log has them.

@@ -33,10 +33,10 @@ fn never_synced(from_torn: &[[u8; SLOT_BYTES]], id: DataKeyId) -> bool {
     })
 }
 
-/// Checks each key-encryption key that the slots name on the first slot that names it.
+/// Checks each key-encryption key that the slots name on the first slot that names it; a destroyed one names none.
 pub(super) fn check_keks(slots: &[Slot], keks: &KekRing) -> Result<(), VaultError> {
     let mut checked = BTreeSet::new();
-    for slot in slots {
+    for slot in slots.iter().filter(|slot| !slot.is_destroyed()) {
         let version = slot.kek_version();
         if checked.insert(version) && slot.unwrap_key(keks.get(version)?).is_none() {
             return Err(VaultError::WrongKek { version });

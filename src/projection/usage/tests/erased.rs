@@ -49,7 +49,7 @@ fn sources_whose_data_key_is_destroyed_are_counted_and_not_told() {
     drop(store);
 
     // Destroyed behind the fold.
-    let vault = ground.vault_without_keys_of_accounts();
+    let vault = ground.vault_without_keys_of(&[&account("a")]);
     let store = UsageStore::open(&ground.dir(), Arc::clone(&vault), KEEP).unwrap();
     assert_eq!(store.reached().map(|at| at.get()), Some(4));
     let erased = [(None, false, 1), (None, true, 3)];
