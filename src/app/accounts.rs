@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::key_view::shown;
 use crate::app::page::{Page, PageRequest};
 use crate::domain::account::Account;
 use crate::domain::ids::{AccountId, AccountRef, TenantId};
@@ -17,8 +18,10 @@ pub struct AccountView {
     pub name: AccountRef,
     /// The account.
     pub account: Arc<Account>,
-    /// Its display name.
+    /// Its display name; empty if it is erased.
     pub display_name: String,
+    /// Whether its personal fields are erased.
+    pub erased: bool,
 }
 
 impl App {
@@ -41,9 +44,18 @@ impl App {
     pub(crate) async fn account_view(&self, name: &AccountRef) -> Result<AccountView, AppError> {
         let standing = self.table.standing(name).ok_or(Refusal::AccountNotFound)?;
         let account = Arc::clone(&standing.account);
-        let personal = self.personal_at(account.position).await?;
-        let display_name = personal.display_name.clone();
-        Ok(AccountView { name: name.clone(), account, display_name })
+        self.account_view_of(name, account).await
+    }
+
+    /// An account as it is or was, with its display name.
+    pub(crate) async fn account_view_of(
+        &self,
+        name: &AccountRef,
+        account: Arc<Account>,
+    ) -> Result<AccountView, AppError> {
+        let (personal, gone) = shown(self.personal_at(account.position).await?);
+        let (display_name, erased) = (personal.display_name.clone(), gone || account.erased);
+        Ok(AccountView { name: name.clone(), account, display_name, erased })
     }
 
     /// ListAccounts: the accounts of a tenant by id.

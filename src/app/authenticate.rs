@@ -231,10 +231,18 @@ impl App {
             }
             Judged::Passed(passed) => {
                 charged = if rate_limit.is_some() { cost } else { 0 };
-                let personal = self.personal_at(passed.personal_at).await?;
-                let principal = Principal { personal, ..passed.principal };
-                let account = Arc::clone(&principal.account);
-                (Outcome::Allowed(principal), account, UseOutcome::Allowed)
+                let account = Arc::clone(&passed.principal.account);
+                match self.personal_at(passed.personal_at).await? {
+                    Some(personal) => {
+                        let principal = Principal { personal, ..passed.principal };
+                        (Outcome::Allowed(principal), account, UseOutcome::Allowed)
+                    }
+                    // Its account has been erased since it was judged.
+                    None => {
+                        let denied = self.erased(&account);
+                        (Outcome::Denied(id, denied), account, denied.denial.into())
+                    }
+                }
             }
         };
         Ok(Decided { outcome, tried: Tried::Key(id, account), recorded, rate_limit, charged })
@@ -266,6 +274,13 @@ impl App {
             }
         };
         Ok((judged, rate_limit))
+    }
+
+    /// Why no key of an account works whose data key is destroyed.
+    fn erased(&self, account: &AccountRef) -> Denied {
+        let standing = self.table.standing(account);
+        let evidence = standing.map(|standing| standing.account.status_position);
+        Denied { denial: Denial::AccountInactive, evidence }
     }
 
     /// Charges a use of a key to its account.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::sealing::data_key;
 use crate::domain::command::{Act, Command};
 use crate::domain::event::{Actor, Mechanism};
 use crate::domain::ids::TraceId;
@@ -71,7 +72,7 @@ impl App {
         scope: &Scope,
     ) -> Result<Option<Request>, AppError> {
         let Some(named) = &call.request else { return Ok(None) };
-        let Some(key) = self.vault.data_keys.find(scope) else { return Err(AppError::Internal) };
+        let key = data_key(&self.vault.data_keys, scope)?;
         let digest = self.vault.data_keys.request_digest(key, &named.body)?;
         Ok(Some(Request { id: named.id, method: call.method, digest }))
     }

@@ -195,7 +195,7 @@ impl App {
     }
 
     async fn caller_view(&self, id: CallerId, caller: Arc<Caller>) -> Result<CallerView, AppError> {
-        let personal = self.personal_at(caller.personal_at).await?;
+        let personal = self.personal_at(caller.personal_at).await?.unwrap_or_default();
         let last_use = self.table.last_call(&id);
         let (now, retiring) = (self.now(), caller.retiring.as_ref());
         let retire_time = retiring.map(|retiring| retiring.retire_time);

@@ -212,6 +212,10 @@ impl From<LedgerError> for AppError {
 
 impl From<VaultError> for AppError {
     fn from(error: VaultError) -> Self {
-        AppError::internal("using the vault", &error)
+        match error {
+            // Only of an account that was erased: what it had can be sealed or named no more.
+            VaultError::Destroyed => Refusal::AccountClosed.into(),
+            error => AppError::internal("using the vault", &error),
+        }
     }
 }

@@ -27,6 +27,8 @@ pub struct KeyView {
     pub uses: UseCounts,
     /// What may be shown of the key's text: its beginning.
     pub hint: String,
+    /// Whether its personal fields are erased, with its account.
+    pub erased: bool,
 }
 
 /// A key that was just made, and its secret unless the call came before.
@@ -36,6 +38,12 @@ pub struct IssuedKey {
     pub view: KeyView,
     /// The key's text, shown this once; none for a repeated call.
     pub secret: Option<KeyText>,
+}
+
+/// Personal fields as views show them: empty if they are erased; and whether they are.
+pub(crate) fn shown(personal: Option<Arc<Personal>>) -> (Arc<Personal>, bool) {
+    let erased = personal.is_none();
+    (personal.unwrap_or_default(), erased)
 }
 
 impl App {
@@ -48,6 +56,7 @@ impl App {
     /// A key with its personal fields.
     pub(crate) async fn view(&self, id: KeyId, key: Key) -> Result<KeyView, AppError> {
         let personal = self.personal_at(key.personal_at()).await?;
+        let (personal, erased) = shown(personal);
         let now = self.now();
         let state = key.state_at(now);
         if matches!(state, KeyState::Expired | KeyState::Superseded) {
@@ -55,7 +64,7 @@ impl App {
         }
         let hint = key_format::hint(&self.prefix, key.environment, &id);
         let uses = self.table.uses(&id, &key);
-        Ok(KeyView { id, key, personal, state, uses, hint })
+        Ok(KeyView { id, key, personal, state, uses, hint, erased })
     }
 
     /// GetKey.

@@ -116,7 +116,7 @@ impl App {
         let Some(row) = self.table.row(&id).filter(fits) else { return Ok(None) };
         if filter.reads_personal() {
             let personal = self.personal_at(row.key.personal_at()).await?;
-            if !filter.fits_personal(&personal) {
+            if !personal.is_some_and(|personal| filter.fits_personal(&personal)) {
                 return Ok(None);
             }
         }

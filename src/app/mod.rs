@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod conduct;
 pub mod create_key;
 pub mod drain;
+pub mod erase_account;
 pub mod error;
 pub mod get_key_usage;
 pub mod get_stragglers;

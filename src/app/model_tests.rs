@@ -10,6 +10,7 @@
 //! it fails, and its seed printed.
 
 mod check;
+mod erasure;
 mod model;
 mod orders;
 mod rules;
@@ -195,7 +196,7 @@ fn scripts_get_everywhere() {
         }
         kinds.extend(model.log.iter().map(|entry| entry.kind));
     }
-    assert_eq!(kinds.len(), 14, "{kinds:?}");
+    assert_eq!(kinds.len(), 15, "{kinds:?}");
     assert_eq!(refusals.len(), 24, "{refusals:?}");
     assert_eq!(verdicts.len(), 7, "{verdicts:?}");
     assert!(parted > 50, "{parted} groups that do not fit one frame");

@@ -96,7 +96,10 @@ impl App {
         let basis = self.table.standing(account).map(|standing| standing.account.position);
         let request = self.name_request(call, &scope_of(subject))?;
         let present = match basis {
-            Some(position) => self.personal_at(position).await?.display_name.clone(),
+            Some(position) => {
+                let present = self.personal_at(position).await?;
+                present.ok_or(Refusal::AccountClosed)?.display_name.clone()
+            }
             None => String::new(),
         };
         let display_name = change.display_name.clone().unwrap_or_else(|| present.clone());

@@ -14,6 +14,7 @@ use crate::domain::ids::{KeyId, Position};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::RotateKey;
 use crate::domain::personal::Personal;
+use crate::domain::refusal::Refusal;
 use crate::domain::subject::Subject;
 use crate::domain::tag::Purpose;
 use crate::random;
@@ -76,7 +77,7 @@ impl App {
         reason: RevokeReason,
     ) -> Result<RotatedKey, AppError> {
         let key = self.visible_key(&call.identity, &id)?;
-        let personal = self.personal_at(key.personal_at()).await?;
+        let personal = self.personal_at(key.personal_at()).await?.ok_or(Refusal::AccountClosed)?;
         let old = Subject::Key(Arc::clone(&key.account), id);
         let request = self.name_request(call, &scope_of(&old))?;
         let successor = KeyId(random::bytes(&*self.random));

@@ -11,7 +11,8 @@ use crate::app::error::AppError;
 use crate::domain::event::{Event, EventKind, Recorded};
 use crate::domain::ids::{AccountRef, EventId, Position};
 use crate::domain::personal::Personal;
-use crate::domain::sealed::Private;
+use crate::domain::refusal::Refusal;
+use crate::domain::sealed::{DataKeyId, Private};
 use crate::domain::source::{SourceRange, Sources};
 use crate::domain::subject::Subject;
 use crate::ledger::engine::LedgerReader;
@@ -20,7 +21,7 @@ pub(crate) use crate::projection::private::open;
 use crate::projection::private::{context, open_private};
 use crate::projection::snapshot::{Bound, KeyEntry};
 use crate::random::{self, Random};
-use crate::vault::{DataKeys, OpenError, Scope, Vault, commitment};
+use crate::vault::{DataKeys, OpenError, Scope, Vault, VaultError, commitment};
 
 /// Bytes of opened personal fields that are kept: at 150 bytes a key, those of about 400,000 keys.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
@@ -32,15 +33,29 @@ const CACHE_ENTRIES: usize = 400_000;
 const ENTRY_BYTES: usize = 200;
 
 /// Opened personal fields by the position of their record, which never changes.
-pub(crate) type PersonalCache = Cache<Position, Arc<Personal>, PersonalWeight>;
+pub(crate) type PersonalCache = Cache<Position, Kept, PersonalWeight>;
+
+/// Opened personal fields, until the data key they were sealed under is destroyed.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    personal: Arc<Personal>,
+    /// None: nothing was sealed.
+    data_key: Option<DataKeyId>,
+}
+
+impl Kept {
+    fn is_erased(&self, data_keys: &DataKeys) -> bool {
+        self.data_key.is_some_and(|id| !data_keys.is_live(id))
+    }
+}
 
 /// What an entry of the cache weighs: about its bytes.
 #[derive(Clone, Debug)]
 pub(crate) struct PersonalWeight;
 
-impl Weighter<Position, Arc<Personal>> for PersonalWeight {
-    fn weight(&self, _: &Position, personal: &Arc<Personal>) -> u64 {
-        u64::try_from(weight(personal)).unwrap_or(u64::MAX)
+impl Weighter<Position, Kept> for PersonalWeight {
+    fn weight(&self, _: &Position, kept: &Kept) -> u64 {
+        u64::try_from(weight(&kept.personal)).unwrap_or(u64::MAX)
     }
 }
 
@@ -70,10 +85,22 @@ pub(crate) fn scope_of(subject: &Subject) -> Scope {
     }
 }
 
+/// The data key of a scope, which must have one.
+///
+/// # Errors
+/// [`Refusal::AccountClosed`] if it is destroyed; [`AppError::Internal`] if there is none.
+pub(crate) fn data_key(data_keys: &DataKeys, scope: &Scope) -> Result<DataKeyId, AppError> {
+    match data_keys.find(scope) {
+        Some(key) => Ok(key),
+        None if data_keys.is_destroyed(scope) => Err(Refusal::AccountClosed.into()),
+        None => Err(AppError::Internal),
+    }
+}
+
 /// Seals the personal fields of an event to be. The scope of `subject` must have a data key.
 ///
 /// # Errors
-/// [`AppError::Internal`] if it has none or it cannot be used.
+/// As [`data_key`]; [`AppError::Internal`] if it cannot be used.
 pub(crate) fn seal(
     data_keys: &DataKeys,
     random: &dyn Random,
@@ -96,9 +123,7 @@ pub(crate) fn seal_under(
     kind: EventKind,
     personal: &Personal,
 ) -> Result<Private, AppError> {
-    let Some(key) = data_keys.find(scope) else {
-        return Err(AppError::Internal);
-    };
+    let key = data_key(data_keys, scope)?;
     let event_id = EventId(random::bytes(random));
     let clear = record::encode_personal(personal, random::bytes(random));
     let sealed = data_keys.seal(key, &context(subject, kind, event_id), &clear, random)?;
@@ -170,14 +195,24 @@ pub(crate) fn read_fact(
     record::decode(frame.record(position).ok_or_else(damaged)?).map_err(|_| damaged())
 }
 
-/// Reads a record and opens its personal fields.
+/// Reads a record and opens its personal fields; none if they are erased.
 pub(crate) fn read_personal(
     reader: &dyn LedgerReader,
     data_keys: &DataKeys,
     position: Position,
-) -> Result<Personal, AppError> {
-    match open(data_keys, &read_fact(reader, position)?) {
-        Ok(personal) => Ok(personal.unwrap_or_default()),
+) -> Result<Option<Personal>, AppError> {
+    let fact = read_fact(reader, position)?;
+    open_personal(data_keys, position, &fact)
+}
+
+fn open_personal(
+    data_keys: &DataKeys,
+    position: Position,
+    fact: &Recorded,
+) -> Result<Option<Personal>, AppError> {
+    match open(data_keys, fact) {
+        Ok(personal) => Ok(Some(personal.unwrap_or_default())),
+        Err(OpenError::Erased) => Ok(None),
         Err(error) => {
             tracing::error!(%position, cause = %error, "sealed fields cannot be opened");
             Err(AppError::Damaged { position: Some(position) })
@@ -186,23 +221,41 @@ pub(crate) fn read_personal(
 }
 
 impl App {
-    /// The personal fields of the record at `position`. Reads the log, off the reactor, if they are
-    /// not kept.
-    pub(crate) async fn personal_at(&self, position: Position) -> Result<Arc<Personal>, AppError> {
+    /// The personal fields of the record at `position`; none if they are erased. Reads the log, off the reactor, if
+    /// they are not kept.
+    pub(crate) async fn personal_at(
+        &self,
+        position: Position,
+    ) -> Result<Option<Arc<Personal>>, AppError> {
         if let Some(kept) = self.personal.get(&position) {
-            return Ok(kept);
+            return Ok(Some(kept.personal));
         }
         let (reader, vault) = (Arc::clone(&self.reader), Arc::clone(&self.vault));
-        let read = move || read_personal(&*reader, &vault.data_keys, position);
-        let personal = tokio::task::spawn_blocking(read)
+        let read = move || {
+            let fact = read_fact(&*reader, position)?;
+            let opened = open_personal(&vault.data_keys, position, &fact)?;
+            let data_key = fact.private.map(|private| private.sealed.data_key);
+            Ok(opened.map(|personal| Kept { personal: Arc::new(personal), data_key }))
+        };
+        let read: Result<Option<Kept>, AppError> = tokio::task::spawn_blocking(read)
             .await
-            .map_err(|error| AppError::internal("reading a record", &error))??;
-        let personal = Arc::new(personal);
-        self.personal.insert(position, Arc::clone(&personal));
-        Ok(personal)
+            .map_err(|error| AppError::internal("reading a record", &error))?;
+        let Some(kept) = read? else { return Ok(None) };
+        self.personal.insert(position, kept.clone());
+        // Erased since it was opened, and since what is kept was gone through.
+        if kept.is_erased(&self.vault.data_keys) {
+            self.personal.remove(&position);
+            return Ok(None);
+        }
+        Ok(Some(kept.personal))
     }
 
-    /// Makes sure that a scope has a data key, durably, off the reactor.
+    /// Forgets what was opened under data keys that are destroyed.
+    pub(crate) fn forget_erased(&self) {
+        self.personal.retain(|_, kept| !kept.is_erased(&self.vault.data_keys));
+    }
+
+    /// Makes sure that a scope has a data key, durably, off the reactor; refuses if it is destroyed.
     pub(crate) async fn ensure_data_key(&self, scope: Scope) -> Result<(), AppError> {
         if self.vault.data_keys.find(&scope).is_some() {
             return Ok(());
@@ -211,7 +264,7 @@ impl App {
         let ensure = move || ensure_or_stop(&vault, &scope, &*random);
         tokio::task::spawn_blocking(ensure)
             .await
-            .map_err(|error| AppError::internal("making a data key", &error))
+            .map_err(|error| AppError::internal("making a data key", &error))?
     }
 
     /// As [`seal`], with this service's keys and randomness.
@@ -244,9 +297,13 @@ pub(crate) fn ensure_all_or_stop(vault: &Vault, scopes: &[Scope], random: &dyn R
 
 /// A data key file that could not be written leaves the disk in an unknown state: nothing may be
 /// acknowledged after that.
-fn ensure_or_stop(vault: &Vault, scope: &Scope, random: &dyn Random) {
-    if let Err(error) = vault.data_keys.ensure(scope, random) {
-        crate::ledger::durable::fail_stop("a data key could not be made durable", &error);
+fn ensure_or_stop(vault: &Vault, scope: &Scope, random: &dyn Random) -> Result<(), AppError> {
+    match vault.data_keys.ensure(scope, random) {
+        Ok(_) => Ok(()),
+        Err(destroyed @ VaultError::Destroyed) => Err(destroyed.into()),
+        Err(error) => {
+            crate::ledger::durable::fail_stop("a data key could not be made durable", &error)
+        }
     }
 }
 

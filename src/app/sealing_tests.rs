@@ -199,7 +199,10 @@ fn a_bound_key_without_ranges_or_with_what_is_none_is_altered() {
 
 #[test]
 fn an_entry_of_the_cache_weighs_at_least_its_texts() {
-    let weigh = |personal| PersonalWeight.weight(&Position::FIRST, &Arc::new(personal));
+    let weigh = |personal| {
+        let kept = Kept { personal: Arc::new(personal), data_key: None };
+        PersonalWeight.weight(&Position::FIRST, &kept)
+    };
     let (text, none) = (|| "x".repeat(1000), Personal::default());
     let empty = weigh(none.clone());
     assert!(empty > 0, "an entry is never free");

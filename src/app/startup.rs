@@ -18,6 +18,7 @@ use crate::app::backup;
 use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::ConductKeeper;
 use crate::app::drain::Drain;
+use crate::app::erase_account::finish_erasures;
 use crate::app::off_host::{self, OffHost, OffHostError};
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::proofs;
@@ -307,10 +308,10 @@ pub(crate) fn open_existing(
         clock: &*clock,
         progress,
     };
-    let Recovered { table, head, last_time, snapshot } = recovery.run()?;
+    let Recovered { mut table, head, last_time, snapshot } = recovery.run()?;
     vault.peppers.verify(table.peppers())?;
     vault.data_keys.cut_unfinished()?;
-    vault.data_keys.wipe_unfinished()?;
+    finish_erasures(&vault, &mut table)?;
     if let Some(position) = head.position {
         // What was durable but not yet anchored is about to be read: it must not get lost again.
         anchor.write(position, head.frontier.root())?;

@@ -15,6 +15,7 @@ use crate::domain::ids::{KeyId, Position};
 use crate::domain::key_rules::UpdateKey;
 use crate::domain::permission::Permissions;
 use crate::domain::personal::Personal;
+use crate::domain::refusal::Refusal;
 use crate::domain::source::SourceRange;
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
@@ -63,7 +64,7 @@ impl App {
         change: &KeyChange,
     ) -> Result<Changed<KeyView>, AppError> {
         let key = self.visible_key(&call.identity, &id)?;
-        let present = self.personal_at(key.personal_at()).await?;
+        let present = self.personal_at(key.personal_at()).await?.ok_or(Refusal::AccountClosed)?;
         let subject = Subject::Key(Arc::clone(&key.account), id);
         let request = self.name_request(call, &scope_of(&subject))?;
         let cidrs = change.allowed_cidrs.as_ref();

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::backup::BackupArgs;
 use super::caller::CallerCommand;
 use super::connect::ClientArgs;
+use super::erase_account::EraseAccountArgs;
 use super::failure::{Exit, Failure};
 use super::session::Session;
 use super::status::Status;
@@ -22,6 +23,11 @@ pub(super) enum AdminCommand {
     Backup(BackupGroup),
     /// Create, rotate, revoke and list callers: the services, auditors and operators that call keyledger
     Caller(CallerGroup),
+    /// Close an account for ever and destroy what its personal fields are sealed under; asks first
+    ///
+    /// None of its keys works any more, and names, metadata, address ranges, comments, addresses and user agents
+    /// of all its events can be read by nobody. What else is on record stays and still verifies.
+    EraseAccount(EraseAccountGroup),
     /// Make a new admin caller, offline, when no admin's credential is left
     ///
     /// Works on the data directory of a server that is not running. The log keeps that it was done.
@@ -66,6 +72,14 @@ pub(super) struct CallerGroup {
     pub(super) client: ClientArgs,
     #[command(subcommand)]
     pub(super) command: CallerCommand,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EraseAccountGroup {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(flatten)]
+    pub(super) args: EraseAccountArgs,
 }
 
 /// Shows how the server is.

@@ -10,7 +10,7 @@ use super::words::word;
 use crate::proto::v1;
 
 /// What people are told of a repeated request.
-const REPLAYED: &str = "yes: this request was done before, nothing was done now";
+pub(super) const REPLAYED: &str = "yes: this request was done before, nothing was done now";
 
 /// A resource that a command changed.
 pub(super) struct Changed<R> {

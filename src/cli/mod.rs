@@ -13,6 +13,7 @@ mod chart;
 pub mod client;
 mod confirm;
 mod connect;
+mod erase_account;
 mod failure;
 mod issued;
 mod key;
@@ -41,6 +42,7 @@ use audit::AuditCommand;
 use backup::BackupArgs;
 use caller::CallerCommand;
 use connect::ClientArgs;
+use erase_account::EraseAccountArgs;
 use key::KeyCommand;
 use session::Session;
 use usage::UsageCommand;
@@ -274,6 +276,7 @@ enum Call {
     Status,
     Backup(BackupArgs),
     Caller(CallerCommand),
+    EraseAccount(EraseAccountArgs),
 }
 
 impl From<Cli> for Invocation {
@@ -297,6 +300,9 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::Backup(group)) => (group.client, Call::Backup(group.args)),
             Command::Admin(AdminCommand::Caller(group)) => {
                 (group.client, Call::Caller(group.command))
+            }
+            Command::Admin(AdminCommand::EraseAccount(group)) => {
+                (group.client, Call::EraseAccount(group.args))
             }
         };
         Invocation::Client(ClientCall { client, call })
@@ -337,6 +343,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
         Call::Status => admin::status(&mut session).await,
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,
+        Call::EraseAccount(args) => erase_account::run(args, &mut session).await,
     };
     match result {
         Ok(exit) => exit.into(),

@@ -37,6 +37,13 @@ fn pairs(metadata: &BTreeMap<String, String>) -> String {
     joined(&pairs, "—")
 }
 
+/// What is told in place of what was erased.
+pub(super) const ERASED: &str = "[erased]";
+
+fn unless_erased(erased: bool, shown: impl FnOnce() -> String) -> String {
+    if erased { ERASED.to_owned() } else { shown() }
+}
+
 /// A name after the id it belongs to.
 pub(super) fn named(id: &str, name: &str) -> String {
     if name.is_empty() { plain(id) } else { format!("{} ({})", plain(id), plain(name)) }
@@ -73,6 +80,7 @@ impl Resource for v1::Key {
             "last_denied_time": time(self.last_denied_time.as_ref()),
             "denied_count": self.denied_count,
             "retire_when_idle_for": self.retire_when_idle_for.as_ref().map(span),
+            "erased": self.erased,
         })
     }
 
@@ -85,7 +93,7 @@ impl Resource for v1::Key {
         };
         let mut fields = vec![
             ("key", plain(&self.key_id)),
-            ("name", or_dash(&self.name)),
+            ("name", unless_erased(self.erased, || or_dash(&self.name))),
             ("tenant", plain(&self.tenant_id)),
             ("account", plain(&self.account_id)),
             ("state", enum_or_dash::<v1::KeyState>(self.state)),
@@ -98,8 +106,11 @@ impl Resource for v1::Key {
                     |set| joined(&set.permissions, "nothing"),
                 ),
             ),
-            ("allowed from", joined(&self.allowed_cidrs, "anywhere")),
-            ("metadata", pairs(&self.metadata)),
+            (
+                "allowed from",
+                unless_erased(self.erased, || joined(&self.allowed_cidrs, "anywhere")),
+            ),
+            ("metadata", unless_erased(self.erased, || pairs(&self.metadata))),
             ("created", self.create_time.as_ref().map_or_else(|| "—".to_owned(), humane) + &by),
             ("expires", or_never(self.expire_time.as_ref(), humane)),
         ];
@@ -136,7 +147,7 @@ impl Row for v1::Key {
     fn cells(&self) -> Vec<String> {
         vec![
             plain(&self.key_id),
-            or_dash(&self.name),
+            unless_erased(self.erased, || or_dash(&self.name)),
             plain(&self.account_id),
             or_dash(&self.environment),
             enum_or_dash::<v1::KeyState>(self.state),
@@ -160,6 +171,7 @@ impl Resource for v1::Account {
             "create_time": time(self.create_time.as_ref()),
             "update_time": time(self.update_time.as_ref()),
             "position": self.position,
+            "erased": self.erased,
         })
     }
 
@@ -167,7 +179,7 @@ impl Resource for v1::Account {
         vec![
             ("tenant", plain(&self.tenant_id)),
             ("account", plain(&self.account_id)),
-            ("name", or_dash(&self.display_name)),
+            ("name", unless_erased(self.erased, || or_dash(&self.display_name))),
             ("status", enum_or_dash::<v1::AccountStatus>(self.status)),
             ("plan", or_dash(&self.plan)),
             ("permissions", joined(&self.permissions, "—")),
@@ -186,7 +198,7 @@ impl Row for v1::Account {
     fn cells(&self) -> Vec<String> {
         vec![
             plain(&self.account_id),
-            or_dash(&self.display_name),
+            unless_erased(self.erased, || or_dash(&self.display_name)),
             enum_or_dash::<v1::AccountStatus>(self.status),
             or_dash(&self.plan),
             joined(&self.roles, "—"),

@@ -81,6 +81,7 @@ fn a_keys_json_has_every_field_of_the_api_and_null_for_what_is_unset() {
             "last_denied_time": null,
             "denied_count": 0,
             "retire_when_idle_for": null,
+            "erased": false,
         })
     );
 }
@@ -173,10 +174,21 @@ fn an_account_is_shown_in_both_forms() {
             "create_time": "2026-11-23T05:30:12Z",
             "update_time": "2026-11-23T05:30:12Z",
             "position": 3,
+            "erased": false,
         })
     );
     let text = shown(Format::Table, &account);
     assert!(text.contains("permissions  reports:read, reports:write\nroles        —\n"), "{text}");
+}
+
+#[test]
+fn what_is_erased_is_shown_as_that() {
+    let erased = v1::Key { erased: true, name: String::new(), ..key() };
+    let text = shown(Format::Table, &erased);
+    assert!(text.contains("name          [erased]\n"), "{text}");
+    assert!(text.contains("allowed from  [erased]\n") && text.contains("metadata      [erased]\n"));
+    let account = v1::Account { erased: true, ..Default::default() };
+    assert!(shown(Format::Table, &account).contains("[erased]"));
 }
 
 #[test]

@@ -41,4 +41,6 @@ pub struct Account {
     pub position: Position,
     /// The record that gave it its present status.
     pub status_position: Position,
+    /// Whether it is erased: closed, and the keys to its personal fields destroyed or about to be.
+    pub erased: bool,
 }

@@ -35,6 +35,34 @@ pub struct PutAccount {
     pub private: Private,
 }
 
+/// What EraseAccount asks for.
+#[derive(Clone, Debug)]
+pub struct EraseAccount {
+    /// Which account.
+    pub account: Arc<AccountRef>,
+    /// The position the caller expects the account at, if it said so.
+    pub expected: Option<Position>,
+    /// Sealed asides of the call, under the service's data key: they outlast the account's.
+    pub private: Option<Private>,
+}
+
+/// Decides EraseAccount: one event, by which all its keys are denied; erasing an erased account does nothing.
+///
+/// # Errors
+/// [`Refusal`] if the account is unknown or not where it was expected.
+pub fn decide_erase(facts: &impl Facts, erase: &EraseAccount) -> Result<Vec<Proposal>, Refusal> {
+    let present = facts.account(&erase.account).ok_or(Refusal::AccountNotFound)?;
+    if present.erased {
+        return Ok(Vec::new());
+    }
+    if erase.expected.is_some_and(|expected| expected != present.position) {
+        return Err(Refusal::StalePosition { current: Some(present.position) });
+    }
+    let subject = Subject::Account(Arc::clone(&erase.account));
+    let private = erase.private.clone();
+    Ok(vec![Proposal { subject, event: Event::AccountErased, private }])
+}
+
 /// Decides PutAccount: registers the account, changes it, or does nothing if nothing differs.
 ///
 /// # Errors

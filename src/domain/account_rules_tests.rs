@@ -193,3 +193,86 @@ fn an_account_keeps_a_plan_and_roles_that_left_the_policy_but_cannot_take_them_a
     let role = PutAccount { roles, ..world.change("b") };
     assert!(matches!(put_refused(&world, role), Refusal::UnknownRole { .. }));
 }
+
+fn erase(name: &str) -> EraseAccount {
+    EraseAccount { account: account(name), expected: None, private: Some(private()) }
+}
+
+#[test]
+fn erasing_is_one_event_that_closes_the_account_whatever_its_status_was() {
+    for status in [AccountStatus::Active, AccountStatus::Suspended, AccountStatus::Closed] {
+        let mut world = World::with_key();
+        let put = PutAccount { status: Some(status), ..world.change("a") };
+        world.carry_out(&by(admin(), Act::PutAccount(put))).expect("not refused");
+        let before = state_of(&world, "a");
+        let events = world.when(Act::EraseAccount(erase("a")));
+        assert_eq!(events, Ok(vec![Event::AccountErased]));
+        let position = world.does(Act::EraseAccount(erase("a")));
+
+        let erased = &world.accounts[&*account("a")];
+        assert!(erased.erased);
+        assert_eq!(erased.state, AccountState { status: AccountStatus::Closed, ..before });
+        assert_eq!((erased.position, erased.status_position), (position, position));
+        let judged = crate::domain::verdict::judge(
+            &world.keys[&key_id(1)],
+            erased,
+            &permissions(&["*"]),
+            &crate::domain::verdict::Ask { tenant: None, required: &[], source: None },
+            world.now,
+        );
+        let denial = crate::domain::verdict::Denial::AccountInactive;
+        let evidence = Some(position);
+        assert_eq!(judged, Err(crate::domain::verdict::Denied { denial, evidence }));
+    }
+}
+
+#[test]
+fn an_erased_account_stays_as_it_is_and_nothing_more_is_sealed_about_it() {
+    let mut world = World::with_key();
+    let position = world.does(Act::EraseAccount(erase("a")));
+    assert_eq!(world.when(Act::EraseAccount(erase("a"))), Ok(Vec::new()));
+    let stale = EraseAccount { expected: Some(Position::FIRST), ..erase("a") };
+    assert_eq!(world.when(Act::EraseAccount(stale)), Ok(Vec::new()), "what is asked is so");
+
+    let again = PutAccount { status: Some(AccountStatus::Active), ..world.change("a") };
+    assert_eq!(put_refused(&world, again), Refusal::AccountClosed);
+    let renamed = PutAccount { renamed: true, ..world.change("a") };
+    assert_eq!(put_refused(&world, renamed), Refusal::AccountClosed);
+    let switch = crate::domain::key_rules::SwitchKey { private: Some(private()), ..switch(1) };
+    assert_eq!(world.when(Act::DisableKey(switch)), Err(Refusal::AccountClosed));
+    assert_eq!(world.when(Act::CreateKey(create("a", 2))), Err(Refusal::AccountNotActive));
+    assert_eq!(world.accounts[&*account("a")].position, position);
+    assert!(world.when(Act::RevokeKey(revoke(1))).is_ok(), "without a word sealed");
+}
+
+#[test]
+fn only_an_account_that_is_where_it_is_expected_is_erased() {
+    let world = World::with_account();
+    let current = world.accounts[&*account("a")].position;
+    let stale = EraseAccount { expected: Some(Position::FIRST), ..erase("a") };
+    let refusal = Refusal::StalePosition { current: Some(current) };
+    assert_eq!(world.when(Act::EraseAccount(stale)), Err(refusal));
+    let right = EraseAccount { expected: Some(current), ..erase("a") };
+    assert!(world.when(Act::EraseAccount(right)).is_ok());
+    assert_eq!(world.when(Act::EraseAccount(erase("b"))), Err(Refusal::AccountNotFound));
+}
+
+#[test]
+fn the_keys_of_an_erased_account_forget_where_they_may_be_used_from() {
+    use crate::domain::source::{SourceRange, Sources};
+    let mut world = World::with_account();
+    world.does(Act::PutAccount(put("b")));
+    let ranges = || Sources::requested(vec![SourceRange::parse("192.0.2.0/24").expect("valid")]);
+    for (name, key) in [("a", 1), ("b", 2)] {
+        let mut bound = create(name, key);
+        bound.created.sources = ranges();
+        world.does(Act::CreateKey(bound));
+    }
+    world.does(Act::CreateKey(create("a", 3)));
+    world.does(Act::EraseAccount(erase("a")));
+    let sources =
+        |key| world.keys[&key_id(key)].limits.as_ref().map(|limits| limits.sources.clone());
+    assert_eq!(sources(1), Some(Sources::Unreadable));
+    assert_eq!(sources(2), Some(ranges()));
+    assert_eq!(sources(3), None);
+}

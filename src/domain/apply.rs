@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::domain::account::{Account, AccountState};
+use crate::domain::account::{Account, AccountState, AccountStatus};
 use crate::domain::caller::{Caller, Retiring};
 use crate::domain::event::{Event, KeyCreated, KeyUpdated, Recorded};
 use crate::domain::facts::FactsMut;
@@ -33,13 +33,12 @@ pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFo
         return Err(wrong);
     }
     match (&fact.subject, &fact.event) {
-        (Subject::Account(name), Event::AccountRegistered(state)) if fact.previous.is_none() => {
-            put_account(facts, fact, name, state);
-        }
-        (Subject::Account(name), Event::AccountChanged { state, .. })
-            if fact.previous.is_some() =>
-        {
-            put_account(facts, fact, name, state);
+        (Subject::Account(name), event) => {
+            let before = facts.account(name);
+            facts.put_account(name, account_after(before.as_deref(), fact).ok_or(wrong)?);
+            if *event == Event::AccountErased {
+                facts.forget_sources(name);
+            }
         }
         (Subject::Key(account, id), Event::KeyCreated(created)) if fact.previous.is_none() => {
             facts.account(account).ok_or(wrong)?;
@@ -54,7 +53,6 @@ pub fn apply(facts: &mut impl FactsMut, fact: &Recorded) -> Result<(), DoesNotFo
         }
         (Subject::Caller(id), event) => apply_to_caller(facts, fact, *id, event).ok_or(wrong)?,
         (Subject::Service, event) => apply_to_service(facts, fact, event).ok_or(wrong)?,
-        (Subject::Account(_), _) => return Err(wrong),
     }
     remember(facts, fact);
     Ok(())
@@ -74,19 +72,25 @@ fn remember(facts: &mut impl FactsMut, fact: &Recorded) {
     }
 }
 
-fn put_account(
-    facts: &mut impl FactsMut,
-    fact: &Recorded,
-    name: &Arc<AccountRef>,
-    state: &AccountState,
-) {
-    let before = facts.account(name);
-    facts.put_account(name, account_after(before.as_deref(), fact, state));
+/// An account after a record about it; none if it is no record that can follow.
+#[must_use]
+pub fn account_after(before: Option<&Account>, fact: &Recorded) -> Option<Account> {
+    match (&fact.event, before) {
+        (Event::AccountRegistered(state), None) => Some(account_with(None, fact, state)),
+        (Event::AccountChanged { state, .. }, Some(before)) if !before.erased => {
+            Some(account_with(Some(before), fact, state))
+        }
+        (Event::AccountErased, Some(before)) if !before.erased => {
+            let state = AccountState { status: AccountStatus::Closed, ..before.state.clone() };
+            let closed = account_with(Some(before), fact, &state);
+            // Whatever closed it before, this is what its keys are denied for.
+            Some(Account { status_position: fact.position, erased: true, ..closed })
+        }
+        _ => None,
+    }
 }
 
-/// An account after a record that gave it this state.
-#[must_use]
-pub fn account_after(before: Option<&Account>, fact: &Recorded, state: &AccountState) -> Account {
+fn account_with(before: Option<&Account>, fact: &Recorded, state: &AccountState) -> Account {
     let same_status = before.filter(|before| before.state.status == state.status);
     Account {
         state: state.clone(),
@@ -94,6 +98,7 @@ pub fn account_after(before: Option<&Account>, fact: &Recorded, state: &AccountS
         update_time: fact.time,
         position: fact.position,
         status_position: same_status.map_or(fact.position, |before| before.status_position),
+        erased: false,
     }
 }
 

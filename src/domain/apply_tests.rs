@@ -59,6 +59,7 @@ fn what_changes_must_have_come_to_be() {
     let rotated = Event::CallerRotated { tag: tag(1), retire_time: Time::EPOCH };
     for (subject, event) in [
         (Subject::Account(account("a")), Event::AccountChanged { state: state(), changed: vec![] }),
+        (Subject::Account(account("a")), Event::AccountErased),
         (key_subject("a", 1), Event::KeyCreated(created(1))),
         (key_subject("a", 1), Event::KeyUpdated(updated())),
         (key_subject("a", 1), Event::KeyDisabled),
@@ -80,6 +81,18 @@ fn nothing_comes_to_be_twice() {
         (Subject::Caller(ADMIN), Event::CallerCreated(caller)),
     ] {
         refuse(&world, &next(&world, subject, event));
+    }
+}
+
+#[test]
+fn nothing_becomes_of_an_account_that_is_erased() {
+    let mut world = World::with_key();
+    let subject = || Subject::Account(account("a"));
+    let erased = next(&world, subject(), Event::AccountErased);
+    assert_eq!(world.take(&erased), Ok(()));
+    let changed = Event::AccountChanged { state: state(), changed: vec![] };
+    for event in [Event::AccountErased, changed, Event::AccountRegistered(state())] {
+        refuse(&world, &next(&world, subject(), event));
     }
 }
 

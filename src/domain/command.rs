@@ -1,7 +1,7 @@
 //! Commands: what may be asked of the writer, and the one door to deciding them.
 
 use crate::domain::account_rules;
-use crate::domain::account_rules::PutAccount;
+use crate::domain::account_rules::{EraseAccount, PutAccount};
 use crate::domain::caller_rules;
 use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
 use crate::domain::conduct::{self, RecordConduct};
@@ -27,6 +27,8 @@ use crate::domain::usage::used::UsageGap;
 pub enum Act {
     /// Register or change an account.
     PutAccount(PutAccount),
+    /// Close an account for ever and erase it.
+    EraseAccount(EraseAccount),
     /// Create a key.
     CreateKey(CreateKey),
     /// Change a key's name, metadata, scopes, expiry or sources.
@@ -123,6 +125,7 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
     }
     match &command.act {
         Act::PutAccount(put) => account_rules::decide_put(facts, put),
+        Act::EraseAccount(erase) => account_rules::decide_erase(facts, erase),
         Act::CreateKey(create) => key_rules::decide_create(facts, create, now),
         Act::UpdateKey(update) => key_rules::decide_update(facts, update, now),
         Act::DisableKey(switch) => key_rules::decide_disable(facts, switch, now),
@@ -143,7 +146,19 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::RestoreLog(restored) => log_state::decide_restored(facts, restored),
         Act::ResolveLoss(resolved) => log_state::decide_resolved(facts, resolved),
     }
+    .and_then(|events| refuse_of_erased(facts, events))
     .map(Decision::Events)
+}
+
+/// Nothing more is sealed about an erased account: the key it would be sealed under is destroyed.
+fn refuse_of_erased(facts: &impl Facts, events: Vec<Proposal>) -> Result<Vec<Proposal>, Refusal> {
+    let erased = |event: &Proposal| match &event.subject {
+        Subject::Key(account, _) | Subject::Account(account) => {
+            event.private.is_some() && facts.account(account).is_some_and(|found| found.erased)
+        }
+        Subject::Caller(_) | Subject::Service => false,
+    };
+    if events.iter().any(erased) { Err(Refusal::AccountClosed) } else { Ok(events) }
 }
 
 fn set_policy(facts: &impl Facts, policy: &Policy) -> Vec<Proposal> {

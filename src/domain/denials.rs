@@ -42,6 +42,8 @@ pub struct Denials {
     pub keys: BTreeMap<KeyId, LostKey>,
     /// The last states of accounts.
     pub accounts: BTreeMap<AccountRef, AccountState>,
+    /// The erasures of accounts.
+    pub erased: BTreeMap<AccountRef, Recorded>,
     /// Callers.
     pub callers: BTreeMap<CallerId, LostCaller>,
 }
@@ -59,6 +61,9 @@ impl Denials {
             (Subject::Account(account), Event::AccountChanged { state, .. }) => {
                 self.accounts.insert(AccountRef::clone(account), state.clone());
             }
+            (Subject::Account(account), Event::AccountErased) => {
+                self.erased.insert(AccountRef::clone(account), lost.clone());
+            }
             (Subject::Caller(id), Event::CallerRotated { .. }) => {
                 self.callers.entry(*id).or_default().rotations.push(lost.clone());
             }
@@ -72,7 +77,7 @@ impl Denials {
     /// How many subjects something was denied of.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len() + self.accounts.len() + self.callers.len()
+        self.keys.len() + self.accounts.len() + self.erased.len() + self.callers.len()
     }
 
     /// Whether nothing was denied.

@@ -139,6 +139,18 @@ fn an_account_keeps_what_both_states_have() {
 }
 
 #[test]
+fn an_erasure_is_kept() {
+    use crate::domain::account_rules::EraseAccount;
+    let world = World::with_account();
+    let denials = denied(&world, |world| {
+        let erase = EraseAccount { account: account("a"), expected: None, private: None };
+        world.does(Act::EraseAccount(erase));
+    });
+    assert_eq!(denials.len(), 1);
+    assert!(denials.erased.contains_key(&AccountRef::clone(&account("a"))));
+}
+
+#[test]
 fn the_last_state_of_an_account_counts() {
     let world = World::with_account();
     let denials = denied(&world, |world| {

@@ -76,6 +76,8 @@ pub enum Event {
         /// The fields that differ from before.
         changed: Vec<String>,
     },
+    /// An account is closed for ever, and what is known of it beyond ids and figures is destroyed.
+    AccountErased,
     /// A key came to be.
     KeyCreated(KeyCreated),
     /// A key's changeable fields changed.
@@ -171,6 +173,7 @@ macro_rules! kinds {
 kinds! {
     AccountRegistered = 20,
     AccountChanged = 21,
+    AccountErased = 22,
     KeyCreated = 30,
     KeyUpdated = 31,
     KeyDisabled = 32,
@@ -209,6 +212,7 @@ impl Event {
         match self {
             Event::AccountRegistered(_) => EventKind::AccountRegistered,
             Event::AccountChanged { .. } => EventKind::AccountChanged,
+            Event::AccountErased => EventKind::AccountErased,
             Event::KeyCreated(_) => EventKind::KeyCreated,
             Event::KeyUpdated(_) => EventKind::KeyUpdated,
             Event::KeyDisabled => EventKind::KeyDisabled,

@@ -54,6 +54,8 @@ pub trait FactsMut: Facts {
     fn put_key(&mut self, id: KeyId, key: Key);
     /// Replaces an account whole.
     fn put_account(&mut self, name: &Arc<AccountRef>, account: Account);
+    /// Forgets the address ranges that the keys of an account are bound to: they may be used from nowhere.
+    fn forget_sources(&mut self, account: &AccountRef);
     /// A key begins to count to its account's cap until `expire_time`.
     fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>);
     /// A key that counted until `expire_time` no longer counts.

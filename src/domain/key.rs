@@ -202,6 +202,15 @@ impl Key {
         self.life.as_ref().is_none_or(|life| life.rotation.is_none() && life.revocation.is_none())
     }
 
+    /// Forgets the address ranges it is bound to, if it is: it may be used from nowhere.
+    pub fn forget_sources(&mut self) {
+        if let Some(limits) = &mut self.limits
+            && limits.sources != Sources::Any
+        {
+            Arc::make_mut(limits).sources = Sources::Unreadable;
+        }
+    }
+
     /// Changes what became of the key. The caller notes the record that says so.
     pub fn live_on(&mut self, change: impl FnOnce(&mut Life)) {
         let mut life = self.life.as_deref().cloned().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The facts as they will be once a group of commands is durable: speculative, and never seen by readers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::account::Account;
@@ -28,6 +28,8 @@ pub struct Overlay<'a, F> {
     base: &'a F,
     keys: HashMap<KeyId, Key>,
     accounts: HashMap<Arc<AccountRef>, Arc<Account>>,
+    /// Accounts whose keys have forgotten where they may be used from.
+    without_sources: HashSet<AccountRef>,
     open: HashMap<Arc<AccountRef>, OpenKeys>,
     callers: HashMap<CallerId, Arc<Caller>>,
     policy: Option<Arc<Policy>>,
@@ -44,6 +46,7 @@ impl<'a, F: Facts> Overlay<'a, F> {
             base,
             keys: HashMap::new(),
             accounts: HashMap::new(),
+            without_sources: HashSet::new(),
             open: HashMap::new(),
             callers: HashMap::new(),
             policy: None,
@@ -57,7 +60,11 @@ impl<'a, F: Facts> Overlay<'a, F> {
 
 impl<F: Facts> Facts for Overlay<'_, F> {
     fn key(&self, id: &KeyId) -> Option<Key> {
-        self.keys.get(id).cloned().or_else(|| self.base.key(id))
+        let mut key = self.keys.get(id).cloned().or_else(|| self.base.key(id))?;
+        if self.without_sources.contains(&*key.account) {
+            key.forget_sources();
+        }
+        Some(key)
     }
 
     fn account(&self, account: &AccountRef) -> Option<Arc<Account>> {
@@ -115,6 +122,10 @@ impl<F: Facts> FactsMut for Overlay<'_, F> {
 
     fn put_account(&mut self, name: &Arc<AccountRef>, account: Account) {
         self.accounts.insert(Arc::clone(name), Arc::new(account));
+    }
+
+    fn forget_sources(&mut self, account: &AccountRef) {
+        self.without_sources.insert(account.clone());
     }
 
     fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {

@@ -63,6 +63,8 @@ methods! {
     RotateCaller = 10,
     /// AdminService.RevokeCaller
     RevokeCaller = 11,
+    /// AdminService.EraseAccount
+    EraseAccount = 12,
 }
 
 /// A call's own name and a digest of what it asked.

@@ -266,6 +266,11 @@ impl FactsMut for World {
         self.accounts.insert(AccountRef::clone(name), Arc::new(account));
     }
 
+    fn forget_sources(&mut self, account: &AccountRef) {
+        let own = self.keys.values_mut().filter(|key| *key.account == *account);
+        own.for_each(Key::forget_sources);
+    }
+
     fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
         let new =
             self.open.entry(AccountRef::clone(account)).or_default().insert((key, expire_time));

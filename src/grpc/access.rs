@@ -43,7 +43,7 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 36] = [
+const RULES: [(&str, Rule, Bound); 37] = [
     (AUTHENTICATE, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
@@ -85,6 +85,7 @@ const RULES: [(&str, Rule, Bound); 36] = [
     ("/keyledger.v1.AdminService/RotateCaller", ADMIN, Bound::Hidden),
     ("/keyledger.v1.AdminService/RevokeCaller", ADMIN, Bound::Hidden),
     ("/keyledger.v1.AdminService/ListCallers", ADMIN, Bound::OwnOnly),
+    ("/keyledger.v1.AdminService/EraseAccount", ADMIN, Bound::Refused),
     ("/keyledger.v1.AuditService/GetCheckpoint", AUDITOR, Bound::NoTenant),
     ("/keyledger.v1.AuditService/GetInclusionProof", AUDITOR, Bound::NoTenant),
     ("/keyledger.v1.AuditService/GetConsistencyProof", AUDITOR, Bound::NoTenant),
@@ -103,7 +104,7 @@ const ENDED_BY_GATE: [&str; 2] = [
 
 /// What manages: RPCs that change something, and the one that takes all data away. Whatever they refuse goes on
 /// record.
-const MANAGING: [&str; 12] = [
+const MANAGING: [&str; 13] = [
     "/keyledger.v1.KeyService/CreateKey",
     "/keyledger.v1.KeyService/UpdateKey",
     "/keyledger.v1.KeyService/DisableKey",
@@ -116,6 +117,7 @@ const MANAGING: [&str; 12] = [
     "/keyledger.v1.AdminService/CreateCaller",
     "/keyledger.v1.AdminService/RotateCaller",
     "/keyledger.v1.AdminService/RevokeCaller",
+    "/keyledger.v1.AdminService/EraseAccount",
 ];
 
 /// The RPC of that path as the table has it, and its rule; none if there is no such RPC.

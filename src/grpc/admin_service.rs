@@ -2,6 +2,7 @@
 
 mod backup;
 mod callers;
+mod erase_account;
 mod get_status;
 
 use std::sync::Arc;
@@ -69,5 +70,12 @@ impl AdminService for AdminApi {
         request: Request<v1::ListCallersRequest>,
     ) -> Answer<v1::ListCallersResponse> {
         answer(callers::list(&self.app, request).await, None)
+    }
+
+    async fn erase_account(
+        &self,
+        request: Request<v1::EraseAccountRequest>,
+    ) -> Answer<v1::EraseAccountResponse> {
+        answer(erase_account::handle(&self.app, request).await, Some(Method::EraseAccount))
     }
 }

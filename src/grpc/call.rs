@@ -116,6 +116,9 @@ changing! {
     CreateCallerRequest of CreateCaller names |_| Named::default();
     RotateCallerRequest of RotateCaller names |rotate| named_caller(&rotate.caller_id);
     RevokeCallerRequest of RevokeCaller names |revoke| named_caller(&revoke.caller_id);
+    EraseAccountRequest of EraseAccount names |erase| {
+        named_account(&erase.tenant_id, &erase.account_id)
+    };
 }
 
 /// A changing call whose message is yet to be read.

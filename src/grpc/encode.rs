@@ -52,7 +52,7 @@ pub(super) fn words(permissions: &Permissions) -> Vec<String> {
 
 /// A key.
 pub(super) fn key(view: KeyView) -> v1::Key {
-    let KeyView { id, key, personal, state, uses, hint } = view;
+    let KeyView { id, key, personal, state, uses, hint, erased } = view;
     let (life, rotation) = (key.life.as_deref(), key.rotation());
     let waits = matches!(state, KeyState::Retiring | KeyState::Disabled);
     let idle_for = rotation.and_then(|rotation| rotation.retire_when_idle_for).filter(|_| waits);
@@ -84,12 +84,13 @@ pub(super) fn key(view: KeyView) -> v1::Key {
         last_denied_time: uses.last_denied.map(time),
         denied_count: uses.denied,
         retire_when_idle_for: idle_for.map(span),
+        erased,
     }
 }
 
 /// An account.
 pub(super) fn account(view: AccountView) -> v1::Account {
-    let AccountView { name, account, display_name } = view;
+    let AccountView { name, account, display_name, erased } = view;
     let state = &account.state;
     v1::Account {
         tenant_id: name.tenant.to_string(),
@@ -102,6 +103,7 @@ pub(super) fn account(view: AccountView) -> v1::Account {
         create_time: Some(time(account.create_time)),
         update_time: Some(time(account.update_time)),
         position: account.position.get(),
+        erased,
     }
 }
 

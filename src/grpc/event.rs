@@ -25,6 +25,7 @@ pub(super) fn audit_event(entry: &AuditEntry) -> v1::AuditEvent {
         record: entry.record.clone(),
         event: Some(event(entry)),
         disclosure: entry.disclosed.as_ref().map(disclosure),
+        erased: entry.erased,
     }
 }
 
@@ -103,6 +104,7 @@ fn kind(event: &Event) -> Kind {
             state: Some(account_state(state)),
             changed: changed.clone(),
         }),
+        Event::AccountErased => Kind::AccountErased(v1::AccountErased {}),
         Event::KeyCreated(created) => Kind::KeyCreated(key_created(created)),
         Event::KeyUpdated(updated) => Kind::KeyUpdated(key_updated(updated)),
         Event::KeyDisabled => Kind::KeyDisabled(v1::KeyDisabled {}),

@@ -308,6 +308,25 @@ impl KeyTable {
         }
     }
 
+    pub(super) fn forget_sources(&self, account: &AccountRef) {
+        let pinned = self.keys.pin();
+        let places = self.directory.keys(&account.tenant, Some(account), None, usize::MAX);
+        for (_, id) in places {
+            if let Some(row) = pinned.get(&id) {
+                let mut row = row.clone();
+                row.key.forget_sources();
+                pinned.insert(id, row);
+            }
+        }
+    }
+
+    /// The accounts that `are` so.
+    pub fn accounts(&self, are: impl Fn(&Account) -> bool) -> Vec<Arc<AccountRef>> {
+        let pinned = self.accounts.pin();
+        let found = pinned.iter().filter(|(_, cell)| are(&cell.standing().account));
+        found.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
     pub(super) fn put_caller(&self, id: CallerId, caller: Caller) {
         self.callers.put(id, caller);
     }

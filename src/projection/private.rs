@@ -36,11 +36,10 @@ pub(crate) fn open(data_keys: &DataKeys, fact: &Recorded) -> Result<Option<Perso
 /// Clear bytes and the personal fields in them.
 pub(crate) type Clear = (Zeroizing<Vec<u8>>, Personal);
 
-/// The clear bytes that a record commits to, and the personal fields in them; none if it has none, or they
-/// were erased.
+/// The clear bytes that a record commits to, and the personal fields in them; none if it has none.
 ///
 /// # Errors
-/// [`OpenError`] if they are not what the record commits to.
+/// [`OpenError`] if they are erased, or not what the record commits to.
 pub(crate) fn open_clear(
     data_keys: &DataKeys,
     fact: &Recorded,
@@ -49,11 +48,7 @@ pub(crate) fn open_clear(
     if private.event_id != fact.event_id {
         return Err(OpenError::Altered);
     }
-    match open_bytes(data_keys, &fact.subject, fact.event.kind(), private) {
-        Ok(opened) => Ok(Some(opened)),
-        Err(OpenError::Erased) => Ok(None),
-        Err(error) => Err(error),
-    }
+    open_bytes(data_keys, &fact.subject, fact.event.kind(), private).map(Some)
 }
 
 /// As [`open`], of what was sealed for an event of that kind about `subject`.

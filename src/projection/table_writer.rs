@@ -133,6 +133,11 @@ impl FactsMut for TableWriter {
         self.table.put_account(name, account);
     }
 
+    /// Key by key: whoever erases an account waits for as many rows as it has keys.
+    fn forget_sources(&mut self, account: &AccountRef) {
+        self.table.forget_sources(account);
+    }
+
     fn open_key(&mut self, account: &Arc<AccountRef>, key: KeyId, expire_time: Option<Time>) {
         self.open.entry(Arc::clone(account)).or_default().open(key, expire_time);
     }

@@ -62,16 +62,28 @@ impl Desk {
         fs::read(self.path(name)).expect("there")
     }
 
+    /// Runs `keyledger` here, to be answered in this form.
+    pub async fn run(&self, form: &str, arguments: &[&str]) -> Ran {
+        let mut command = process::command();
+        command.args(arguments).args(["--output", form, "--server", &self.server, "--token-file"]);
+        command.arg(&self.credential).current_dir(self.dir.path());
+        ran(command).await
+    }
+
     /// Runs `keyledger audit` here.
     pub async fn audit(&self, arguments: &[&str]) -> Ran {
         let mut command = process::command();
         command.args(["audit", "--output", "json", "--server", &self.server, "--token-file"]);
         command.arg(&self.credential).args(arguments).current_dir(self.dir.path());
-        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
-        let Output { status, stdout, stderr } = output.expect("it runs");
-        let text = |bytes| String::from_utf8(bytes).expect("text");
-        Ran { code: status.code(), out: text(stdout), said: text(stderr) }
+        ran(command).await
     }
+}
+
+async fn ran(mut command: std::process::Command) -> Ran {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+    let Output { status, stdout, stderr } = output.expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ran { code: status.code(), out: text(stdout), said: text(stderr) }
 }
 
 /// A server with some history: accounts of two tenants, keys, names, uses, a revocation. And all secrets there

@@ -19,6 +19,8 @@ pub struct Target {
     /// The secret of a key that was found somewhere.
     pub leaked: String,
     pub caller: String,
+    /// An account without keys.
+    pub erased: String,
 }
 
 impl Target {
@@ -27,6 +29,8 @@ impl Target {
         let (key, secret) = admin.create_key("billing", "changed").await;
         let (_, leaked) = admin.create_key("billing", "leaked").await;
         let (caller, _) = admin.create_caller(&[Role::Authenticator], &["acme"]).await;
+        let erased = format!("erased-{}", caller.caller_id);
+        admin.put_account(&erased, "standard", &[]).await;
         Target {
             tenant: "acme".to_owned(),
             account: "billing".to_owned(),
@@ -35,6 +39,7 @@ impl Target {
             rotated: rotated.to_owned(),
             leaked,
             caller: caller.caller_id,
+            erased,
         }
     }
 
@@ -48,6 +53,7 @@ impl Target {
             rotated: "key_00000000000000000".to_owned(),
             leaked: other_id(&self.leaked),
             caller: "caller_00000000000000000".to_owned(),
+            erased: "nothing".to_owned(),
         }
     }
 }
@@ -181,6 +187,10 @@ fn of_callers(rpc: &str, of: &Target) -> Option<Vec<u8>> {
         }
         "RevokeCaller" => {
             v1::RevokeCallerRequest { caller_id, ..Default::default() }.encode_to_vec()
+        }
+        "EraseAccount" => {
+            let (tenant_id, account_id) = (of.tenant.clone(), of.erased.clone());
+            v1::EraseAccountRequest { tenant_id, account_id, ..Default::default() }.encode_to_vec()
         }
         "ListCallers" => {
             v1::ListCallersRequest { page_size: 1000, ..Default::default() }.encode_to_vec()

@@ -32,6 +32,8 @@ pub struct AuditEntry {
     pub fact: Recorded,
     /// What is sealed in them; none if nothing is, it was erased, or who reads may not see it.
     pub disclosed: Option<Disclosed>,
+    /// Whether who reads might have seen it and it was erased.
+    pub erased: bool,
 }
 
 /// Why a record fails its check.
@@ -79,11 +81,15 @@ impl App {
             return Err(BadRecord::Misplaced(fact.position));
         }
         let data_keys = &self.vault.data_keys;
-        let opened = if disclose { private::open_clear(data_keys, &fact)? } else { None };
+        let opened = if disclose { private::open_clear(data_keys, &fact) } else { Ok(None) };
+        let (opened, erased) = match opened {
+            Err(OpenError::Erased) => (None, true),
+            opened => (opened?, false),
+        };
         let disclosed = opened.map(|(clear, personal)| {
             let salt = record::salt(&clear).ok_or(OpenError::Altered)?;
             Ok::<_, OpenError>(Disclosed { clear, salt, personal })
         });
-        Ok(AuditEntry { record: bytes.to_vec(), fact, disclosed: disclosed.transpose()? })
+        Ok(AuditEntry { record: bytes.to_vec(), fact, disclosed: disclosed.transpose()?, erased })
     }
 }

@@ -18,12 +18,12 @@ use crate::app::accounts::AccountView;
 use crate::app::conduct::{reader, rpc};
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::app::key_view::KeyView;
+use crate::app::key_view::{KeyView, shown};
 use crate::domain::account::{Account, AccountStatus};
 use crate::domain::apply::{account_after, key_after};
 use crate::domain::conduct::window::Read;
 use crate::domain::conduct::{Named, Reader};
-use crate::domain::event::{Event, EventKind, Recorded};
+use crate::domain::event::{EventKind, Recorded};
 use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key::Key;
 use crate::domain::key_format;
@@ -136,10 +136,12 @@ impl App {
         let plan = policy.plans.get(&account.state.plan).copied();
         let denied = judge(&from_anywhere(&key), &account, &held, &ANY_USE, standpoint.time).err();
         let permissions = granted(&key, &held);
-        let account = self.past_account_view(&key.account, account).await?;
+        let account = self.account_view_of(&key.account, Arc::new(account)).await?;
+        let (personal, erased) = shown(self.personal_at(key.personal_at()).await?);
         let view = KeyView {
             id,
-            personal: self.personal_at(key.personal_at()).await?,
+            personal,
+            erased,
             state: key.state_at(standpoint.time),
             uses: counts,
             hint: key_format::hint(&self.prefix, key.environment, &id),
@@ -190,7 +192,7 @@ impl App {
         let denied = inactive.then_some(Denied { denial: Denial::AccountInactive, evidence });
         let permissions = policy.effective(&account.state.permissions, &account.state.roles);
         let policy = PastPolicy { position, plan: policy.plans.get(&account.state.plan).copied() };
-        let account = Some(self.past_account_view(&name, account).await?);
+        let account = Some(self.account_view_of(&name, Arc::new(account)).await?);
         Ok(AccountSnapshot { standpoint, account, denied, permissions, policy })
     }
 
@@ -198,16 +200,6 @@ impl App {
     fn note_snapshot(&self, reader: &Reader, Standpoint { position, .. }: Standpoint) {
         let positions = position.zip(position);
         self.note_read(reader, &Read { begins: true, events: 1, positions, of_reads_alone: false });
-    }
-
-    async fn past_account_view(
-        &self,
-        name: &AccountRef,
-        account: Account,
-    ) -> Result<AccountView, AppError> {
-        let personal = self.personal_at(account.position).await?;
-        let display_name = personal.display_name.clone();
-        Ok(AccountView { name: name.clone(), account: Arc::new(account), display_name })
     }
 
     fn read_key_at(
@@ -310,12 +302,8 @@ fn account_at(
     let mut account = None;
     for position in changes(log, &Subject::Account(Arc::clone(name)), bound, now.position)? {
         let fact = log.fact(position)?;
-        match &fact.event {
-            Event::AccountRegistered(state) | Event::AccountChanged { state, .. } => {
-                account = Some(account_after(account.as_ref(), &fact, state));
-            }
-            _ => return Err(AppError::Damaged { position: Some(position) }),
-        }
+        let damaged = AppError::Damaged { position: Some(position) };
+        account = Some(account_after(account.as_ref(), &fact).ok_or(damaged)?);
     }
     Ok(account)
 }

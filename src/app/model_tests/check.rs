@@ -136,7 +136,8 @@ fn check_table<B: Bench>(world: &World<B>, model: &Model) {
         let name = account_ref(*id);
         let live = table.standing(&name).map(|standing| standing.account.clone());
         assert_eq!(live, folded.account(&name));
-        assert_eq!(live.expect("there").state.status, status_of(account.status));
+        let live = live.expect("there");
+        assert_eq!((live.state.status, live.erased), (status_of(account.status), account.erased));
         assert_eq!(folded.open_keys(&name, now), model.counted(*id, model.judging_time()));
     }
     assert_eq!(table.key_count(), model.keys.len());

@@ -68,6 +68,7 @@ pub(super) struct Account {
     pub(super) status: Status,
     pub(super) place: Place,
     pub(super) status_place: Place,
+    pub(super) erased: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +148,7 @@ pub(super) enum Act {
         basis: Place,
     },
     RevokeCaller(usize),
+    Erase(usize),
 }
 
 /// What an order is answered: the place of its last record, if anything changed, and whether that is
@@ -365,6 +367,7 @@ impl Model {
             }
             What::RotateCaller(n) => Act::RotateCaller(caller(n)),
             What::RevokeCaller(n) => Act::RevokeCaller(caller(n)),
+            What::Erase(account) => Act::Erase(*account),
         };
         let of_service = matches!(act, Act::SetPolicy(_) | Act::Retire { .. });
         let order = Order {

@@ -7,7 +7,7 @@ use super::model::{
     self, ACCOUNTS, About, Act, Order, PERMISSIONS, PLANS, POLICIES, Place, Status,
 };
 use crate::domain::account::AccountStatus;
-use crate::domain::account_rules::PutAccount;
+use crate::domain::account_rules::{EraseAccount, PutAccount};
 use crate::domain::caller::Role;
 use crate::domain::caller_rules::{RevokeCaller, RotateCaller};
 use crate::domain::command::{self, Command};
@@ -76,6 +76,7 @@ fn method(act: &Act) -> Option<Method> {
         Act::CreateCaller { .. } => Method::CreateCaller,
         Act::RotateCaller(_) => Method::RotateCaller,
         Act::RevokeCaller(_) => Method::RevokeCaller,
+        Act::Erase(_) => Method::EraseAccount,
         Act::SetPolicy(_) | Act::Retire { .. } => return None,
     })
 }
@@ -145,6 +146,11 @@ fn act_of(act: &Act) -> command::Act {
         Act::RevokeCaller(id) => {
             command::Act::RevokeCaller(RevokeCaller { caller: caller_id(*id), private: None })
         }
+        Act::Erase(account) => command::Act::EraseAccount(EraseAccount {
+            account: account_ref(*account),
+            expected: None,
+            private: Some(private()),
+        }),
     }
 }
 

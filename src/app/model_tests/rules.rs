@@ -8,15 +8,15 @@ use super::verdict::any_allows;
 const A_DAY: i64 = 86_400;
 
 /// What happens to the log if an order is done.
-type Outcome = Result<Option<Place>, String>;
+pub(super) type Outcome = Result<Option<Place>, String>;
 
-fn no<T>(refusal: &str) -> Result<T, String> {
+pub(super) fn no<T>(refusal: &str) -> Result<T, String> {
     Err(refusal.to_owned())
 }
 
 /// Who asks when, under which name of the call.
 #[derive(Clone, Copy)]
-struct Cause {
+pub(super) struct Cause {
     now: i64,
     by: Option<usize>,
     request: Option<(u8, u8)>,
@@ -72,10 +72,11 @@ impl Model {
             }
             Act::RotateCaller(caller) => self.rotate_caller(*caller, cause),
             Act::RevokeCaller(caller) => self.revoke_caller(*caller, cause),
+            Act::Erase(account) => self.erase(*account, cause),
         }
     }
 
-    fn note(&mut self, kind: &'static str, about: About, cause: Cause) -> Place {
+    pub(super) fn note(&mut self, kind: &'static str, about: About, cause: Cause) -> Place {
         self.record(kind, about, cause.now, cause.by, cause.request)
     }
 
@@ -102,6 +103,7 @@ impl Model {
                 status,
                 place,
                 status_place: place,
+                erased: false,
             })
         }) else {
             return no("PlanMissing");
@@ -223,6 +225,7 @@ impl Model {
         if after == (key.scopes, key.expires) && !renamed {
             return Ok(None);
         }
+        self.refuse_if_erased(key.account)?;
         (key.scopes, key.expires) = after;
         key.place = self.note("KeyUpdated", About::Key(*id), cause);
         key.limits_place = Some(key.place);
@@ -384,6 +387,7 @@ impl Act {
             Act::CreateCaller { .. } => "CreateCaller",
             Act::RotateCaller(_) => "RotateCaller",
             Act::RevokeCaller(_) => "RevokeCaller",
+            Act::Erase(_) => "EraseAccount",
         }
     }
 }

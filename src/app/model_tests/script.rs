@@ -76,6 +76,7 @@ pub(super) enum What {
     RotateCaller(usize),
     Retire(usize),
     RevokeCaller(usize),
+    Erase(usize),
 }
 
 fn put() -> impl Strategy<Value = What> {
@@ -136,6 +137,8 @@ fn what() -> impl Strategy<Value = What> {
         1 => (0..5_usize).prop_map(What::RotateCaller),
         2 => key().prop_map(What::Retire),
         1 => (0..5_usize).prop_map(What::RevokeCaller),
+        // Seldom, as an erased account has no further story either.
+        1 => (0..3_usize).prop_map(What::Erase),
     ]
 }
 

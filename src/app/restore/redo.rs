@@ -7,12 +7,13 @@ use std::cmp::min;
 use std::sync::Arc;
 
 use crate::app::App;
+use crate::app::erase_account::destroy_or_stop;
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::restore::RestoreError;
 use crate::app::sealing::{self, read_personal, sources_of};
 use crate::app::update_key::differing;
 use crate::domain::account::{AccountState, AccountStatus};
-use crate::domain::account_rules::PutAccount;
+use crate::domain::account_rules::{EraseAccount, PutAccount};
 use crate::domain::caller_rules::{RevokeCaller, RotateCaller};
 use crate::domain::command::Act;
 use crate::domain::denials::{Denials, LostCaller, LostKey, narrowed};
@@ -65,6 +66,11 @@ pub(super) fn redo(
         redo.caller(*id, lost)?;
         one_more();
     }
+    // First of what is about accounts: what else was denied of these is denied by that.
+    for (account, lost) in &denials.erased {
+        redo.erased(account, lost)?;
+        one_more();
+    }
     for (account, lost) in &denials.accounts {
         redo.account(account, lost)?;
         one_more();
@@ -84,7 +90,10 @@ struct Redo<'a> {
 
 impl Redo<'_> {
     fn key(&mut self, id: KeyId, lost: &LostKey) -> Result<(), RestoreError> {
-        let Some(row) = self.app.table.row(&id) else { return Ok(()) };
+        let row = self.app.table.row(&id);
+        let Some(row) = row.filter(|row| !row.account.standing().account.erased) else {
+            return Ok(());
+        };
         let now = self.app.now();
         if let Some(fact) = &lost.revoked
             && let Event::KeyRevoked { reason, leaked } = fact.event
@@ -190,9 +199,26 @@ impl Redo<'_> {
         self.must(id.to_string(), what, act)
     }
 
+    /// Erases an account: puts it on record and destroys its data keys.
+    fn erased(&mut self, name: &AccountRef, lost: &Recorded) -> Result<(), RestoreError> {
+        if self.app.table.standing(name).is_none_or(|standing| standing.account.erased) {
+            return Ok(());
+        }
+        let private = self.carried(lost);
+        let account = Arc::new(name.clone());
+        let act = Act::EraseAccount(EraseAccount { account, expected: None, private });
+        self.must(format!("{}/{}", name.tenant, name.account), "erased", act)?;
+        destroy_or_stop(&self.app.vault, name);
+        self.app.forget_erased();
+        Ok(())
+    }
+
     fn account(&mut self, name: &AccountRef, lost: &AccountState) -> Result<(), RestoreError> {
         let Some(standing) = self.app.table.standing(name) else { return Ok(()) };
         let present = &standing.account;
+        if present.erased {
+            return Ok(());
+        }
         let Some(narrowed) = narrowed(&present.state, lost) else { return Ok(()) };
         let what = match narrowed.status {
             AccountStatus::Closed if present.state.status == AccountStatus::Closed => return Ok(()),
@@ -283,7 +309,8 @@ impl Redo<'_> {
     }
 
     fn personal(&self, at: crate::domain::ids::Position) -> Result<Personal, RestoreError> {
-        Ok(read_personal(&*self.app.reader, &self.app.vault.data_keys, at)?)
+        let personal = read_personal(&*self.app.reader, &self.app.vault.data_keys, at)?;
+        Ok(personal.unwrap_or_default())
     }
 
     fn seal(

@@ -23,6 +23,7 @@ use crate::domain::command::Act;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountRef, KeyId};
 use crate::domain::personal::Personal;
+use crate::domain::refusal::Refusal;
 use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
@@ -236,36 +237,46 @@ impl Work {
 
     /// What to ask of the writer for a window, its sources and agents sealed.
     fn act(&self, journal: u64, part: &Part, scope: &Scope) -> Result<Act, AppError> {
-        let (window, personal) = UsedWindow::of(&part.window, part.span);
+        let (mut window, personal) = UsedWindow::of(&part.window, part.span);
         let number = part.number;
         Ok(match &part.whose {
             Whose::Key(key, account) => {
                 let subject = Subject::Key(Arc::clone(account), *key);
-                let private = self.private(scope, &subject, EventKind::KeyUsed, &personal)?;
+                let kind = EventKind::KeyUsed;
+                let private = self.private(scope, &subject, kind, &personal, &mut window)?;
                 let (key, account) = (*key, Arc::clone(account));
                 Act::RecordUses(RecordUses { key, account, journal, part: number, window, private })
             }
             Whose::Unknown => {
                 let (subject, kind) = (Subject::Service, EventKind::UnknownKeyTried);
-                let private = self.private(scope, &subject, kind, &personal)?;
+                let private = self.private(scope, &subject, kind, &personal, &mut window)?;
                 let tried = UnknownKeyTried { journal, part: number, window };
                 Act::RecordUnknown(RecordUnknown { tried, private })
             }
         })
     }
 
+    /// The sealed fields of a window. If there is no key any more to seal them under, since its account was erased or
+    /// its month is over, they are left out of the window too: what is counted stays.
     fn private(
         &self,
         scope: &Scope,
         subject: &Subject,
         kind: EventKind,
         personal: &Personal,
+        window: &mut UsedWindow,
     ) -> Result<Option<Private>, AppError> {
         if personal.is_empty() {
             return Ok(None);
         }
         let (data_keys, random) = (&self.vault.data_keys, &*self.random);
-        sealing::seal_under(data_keys, random, scope, subject, kind, personal).map(Some)
+        match sealing::seal_under(data_keys, random, scope, subject, kind, personal) {
+            Err(AppError::Refused(Refusal::AccountClosed)) => {
+                window.forget_origins();
+                Ok(None)
+            }
+            sealed => sealed.map(Some),
+        }
     }
 
     /// Whether it was done; false if a rule refused.

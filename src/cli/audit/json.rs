@@ -32,6 +32,7 @@ pub(super) fn event(event: &AuditEvent) -> Value {
         "previous_position": said.previous_position,
         "details": details,
         "disclosure": event.disclosure.as_ref().map(disclosure),
+        "erased": event.erased,
     })
 }
 
@@ -83,6 +84,7 @@ fn kind_name(kind: &Kind) -> Value {
     let kind = match kind {
         Kind::AccountRegistered(_) => v1::EventKind::AccountRegistered,
         Kind::AccountChanged(_) => v1::EventKind::AccountChanged,
+        Kind::AccountErased(_) => v1::EventKind::AccountErased,
         Kind::KeyCreated(_) => v1::EventKind::KeyCreated,
         Kind::KeyUpdated(_) => v1::EventKind::KeyUpdated,
         Kind::KeyDisabled(_) => v1::EventKind::KeyDisabled,

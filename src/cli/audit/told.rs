@@ -2,7 +2,7 @@
 
 mod conduct;
 
-use crate::cli::resources::named;
+use crate::cli::resources::{ERASED, named};
 use crate::cli::text::{grouped, joined, plain};
 use crate::cli::times::{humane, humane_wait, time_of_day};
 use crate::cli::words::word;
@@ -28,6 +28,7 @@ pub(super) fn line(event: &AuditEvent) -> String {
     parts.extend(about(said, shown));
     parts.extend(details);
     parts.extend(comment(shown));
+    parts.extend(event.erased.then(|| ERASED.to_owned()));
     parts.extend(who(said));
     parts.join("  ").trim_end().to_owned()
 }
@@ -71,6 +72,7 @@ fn of_kind(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
             details.push(format!("changed: {}", joined(&event.changed, "nothing")));
             ("account changed", details)
         }
+        Kind::AccountErased(_) => ("account erased", Vec::new()),
         Kind::KeyCreated(event) => {
             let mut details = limits(event.scopes.as_ref(), event.expire_time.as_ref(), shown);
             details.extend(of_another("replaces", &event.replaces));

@@ -10,7 +10,12 @@ fn at(seconds: i64) -> Option<Timestamp> {
 
 fn told(event: Event, shown: Option<Disclosure>) -> String {
     let event = Event { position: 42, record_time: at(61), ..event };
-    line(&AuditEvent { position: 42, event: Some(event), disclosure: shown, record: Vec::new() })
+    line(&AuditEvent {
+        position: 42,
+        event: Some(event),
+        disclosure: shown,
+        ..AuditEvent::default()
+    })
 }
 
 fn of_key(kind: Kind) -> Event {
@@ -161,10 +166,18 @@ fn refused_calls_are_told_by_how_often_why_who_what_and_from_where() {
 }
 
 #[test]
+fn what_is_erased_is_told_as_that() {
+    let event = Event { kind: Some(Kind::KeyDisabled(v1::KeyDisabled {})), ..Default::default() };
+    let event = AuditEvent { position: 42, event: Some(event), erased: true, ..Default::default() };
+    assert_eq!(line(&event), "  #42       key disabled        [erased]");
+}
+
+#[test]
 fn every_kind_has_words_of_its_own() {
     let kinds = [
         Kind::AccountRegistered(v1::AccountRegistered::default()),
         Kind::AccountChanged(v1::AccountChanged::default()),
+        Kind::AccountErased(v1::AccountErased {}),
         Kind::KeyCreated(v1::KeyCreated::default()),
         Kind::KeyUpdated(v1::KeyUpdated::default()),
         Kind::KeyDisabled(v1::KeyDisabled {}),

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::account::AccountStatus;
+use crate::domain::account_rules::EraseAccount;
 use crate::domain::caller_rules::RevokeCaller;
 use crate::domain::event::KeyCreated;
 use crate::domain::policy::Plan;
@@ -54,6 +55,7 @@ pub(crate) enum Step {
         admin: bool,
     },
     RevokeCaller(usize),
+    Erase(usize),
     Wait(u64),
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_u32).prop_map(Step::SetCap),
         1 => any::<bool>().prop_map(|admin| Step::CreateCaller { admin }),
         1 => (0..4_usize).prop_map(Step::RevokeCaller),
+        1 => (0..2_usize).prop_map(Step::Erase),
         3 => (1..20_u64).prop_map(Step::Wait),
     ]
 }
@@ -94,6 +97,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
 pub(crate) fn sources(bound: bool) -> Sources {
     let range = || SourceRange::parse("192.0.2.0/24").expect("valid");
     if bound { Sources::Only([range()].into()) } else { Sources::Any }
+}
+
+fn erase(name: &str) -> EraseAccount {
+    EraseAccount { account: account(name), expected: None, private: Some(private()) }
 }
 
 /// A world on its way through a script.
@@ -204,6 +211,7 @@ impl Play {
                 let caller = callers[n % callers.len()].0;
                 Act::RevokeCaller(RevokeCaller { caller, private: None })
             }
+            Step::Erase(n) => Act::EraseAccount(erase(ACCOUNTS[*n])),
         };
         // The digest is that of the id: a repeat asks the same.
         let request = name.map(|(method, id)| Request { id: [id; 16], method, digest: [id; 16] });

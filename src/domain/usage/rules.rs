@@ -38,7 +38,8 @@ pub struct RecordUnknown {
     pub private: Option<Private>,
 }
 
-/// Decides that a key's uses go on record, with its running totals.
+/// Decides that a key's uses go on record, with its running totals; of an erased account without where they came
+/// from.
 ///
 /// # Errors
 /// [`Refusal::KeyNotFound`] if there is no such key of that account.
@@ -46,7 +47,11 @@ pub fn decide_uses(facts: &impl Facts, uses: &RecordUses) -> Result<Vec<Proposal
     let key = facts.key(&uses.key).filter(|key| key.account == uses.account);
     let before = key.ok_or(Refusal::KeyNotFound)?.used;
     let before = before.map(|used| used.counts).unwrap_or_default();
-    let window = uses.window.clone();
+    let (mut window, mut private) = (uses.window.clone(), uses.private.clone());
+    if facts.account(&uses.account).is_some_and(|account| account.erased) {
+        window.forget_origins();
+        private = None;
+    }
     let after = before.plus(window.use_counts());
     let event = Event::KeyUsed(Box::new(KeyUsed {
         journal: uses.journal,
@@ -56,7 +61,7 @@ pub fn decide_uses(facts: &impl Facts, uses: &RecordUses) -> Result<Vec<Proposal
         window,
     }));
     let subject = Subject::Key(Arc::clone(&uses.account), uses.key);
-    Ok(vec![Proposal { subject, event, private: uses.private.clone() }])
+    Ok(vec![Proposal { subject, event, private }])
 }
 
 /// Decides that tries of unknown keys go on record.

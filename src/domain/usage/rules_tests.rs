@@ -136,3 +136,29 @@ fn what_is_no_use_of_a_key_cannot_be_on_its_record_and_the_other_way_round() {
     assert!(used_after(None, &used(ALLOWED), Position::FIRST).is_some());
     assert!(used_after(None, &used(UseOutcome::UnknownKey), Position::FIRST).is_none());
 }
+
+#[test]
+fn uses_of_an_erased_account_go_on_record_without_where_they_came_from() {
+    use crate::domain::account_rules::EraseAccount;
+    use crate::domain::testing::private;
+    let mut world = World::with_key();
+    let erase = EraseAccount { account: account("a"), expected: None, private: None };
+    world.does(Act::EraseAccount(erase));
+    let Act::RecordUses(mut asked) = uses(1, &[ALLOWED, UseOutcome::AccountInactive], 5) else {
+        unreachable!("it is uses")
+    };
+    let place = std::num::NonZeroU32::new(1);
+    asked.window.counts.iter_mut().for_each(|line| line.source = place);
+    asked.window.samples.iter_mut().for_each(|sample| {
+        (sample.source, sample.agent) = (place, place);
+    });
+    asked.private = Some(private());
+    let [proposal] = &decide_uses(&world, &asked).expect("recorded")[..] else {
+        panic!("one event")
+    };
+    assert!(proposal.private.is_none());
+    let Event::KeyUsed(used) = &proposal.event else { panic!("{proposal:?}") };
+    assert_eq!(used.window.totals, asked.window.totals);
+    assert!(used.window.counts.iter().all(|line| line.source.is_none()));
+    assert!(used.window.samples.iter().all(|it| it.source.is_none() && it.agent.is_none()));
+}

@@ -142,6 +142,23 @@ impl UsedWindow {
         (used, personal)
     }
 
+    /// Leaves out where uses came from: lines that differ in nothing else become one.
+    pub fn forget_origins(&mut self) {
+        let mut counts: Vec<UsedCount> = Vec::with_capacity(self.counts.len());
+        for line in std::mem::take(&mut self.counts) {
+            let line = UsedCount { source: None, ..line };
+            let way = |line: &UsedCount| (line.outcome, line.caller, line.action);
+            match counts.iter_mut().find(|known| way(known) == way(&line)) {
+                Some(known) => known.count = known.count.saturating_add(line.count),
+                None => counts.push(line),
+            }
+        }
+        self.counts = counts;
+        for sample in &mut self.samples {
+            (sample.source, sample.agent) = (None, None);
+        }
+    }
+
     /// How often the key was used, and when last.
     #[must_use]
     pub fn use_counts(&self) -> UseCounts {

@@ -115,3 +115,22 @@ fn the_fullest_window_has_lists_of_bounded_length() {
     assert!(window.callers.len() <= MAX_COUNTS + 8 && personal.sources.len() <= MAX_COUNTS + 8);
     assert!(personal.agents.len() <= 8);
 }
+
+#[test]
+fn without_where_they_came_from_lines_that_differ_in_nothing_else_are_one() {
+    let uses = [
+        used(1, "read", Some(1), "curl"),
+        used(1, "read", Some(2), "wget"),
+        used(1, "write", Some(2), "wget"),
+        used(1, "read", None, ""),
+    ];
+    let (mut window, _) = recorded(&uses);
+    let before = window.clone();
+    window.forget_origins();
+    let lines: Vec<_> = window.counts.iter().map(|line| (line.action, line.count)).collect();
+    assert_eq!(lines, [(place(1), 3), (place(2), 1)]);
+    assert!(window.counts.iter().all(|line| line.source.is_none()));
+    assert!(window.samples.iter().all(|it| it.source.is_none() && it.agent.is_none()));
+    assert_eq!((&window.totals, window.samples.len()), (&before.totals, before.samples.len()));
+    assert!(window.holds_together());
+}

@@ -163,6 +163,7 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         WireEvent::AccountChanged(e) => {
             Event::AccountChanged { state: account_state(e.state)?, changed: e.changed }
         }
+        WireEvent::AccountErased(_) => Event::AccountErased,
         WireEvent::KeyCreated(e) => Event::KeyCreated(KeyCreated {
             environment: environment(known(e.environment, "environment")?)?,
             tag: key_tag(e.tag)?,

@@ -111,6 +111,7 @@ fn event(event: &Event) -> WireEvent {
                 changed: changed.clone(),
             })
         }
+        Event::AccountErased => WireEvent::AccountErased(wire::AccountErased {}),
         Event::KeyCreated(created) => WireEvent::KeyCreated(wire::KeyCreated {
             tag: Some(key_tag(&created.tag)),
             environment: environment(created.environment).into(),

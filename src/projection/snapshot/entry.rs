@@ -29,7 +29,7 @@
 //! | account: bytes | what |
 //! |---|---|
 //! | … | tenant, 0, account, 0: no id has a byte 0, so accounts sort as these bytes do |
-//! | 1 | status: 1 active, 2 suspended, 3 closed |
+//! | 1 | status: 1 active, 2 suspended, 3 closed, 4 closed and erased |
 //! | 8 ‖ 8 ‖ 8 ‖ 8 | create time, update time, position, position of its status |
 //! | … | plan; list of permissions; list of roles |
 //!
@@ -270,6 +270,7 @@ pub(super) fn encode_account(name: &AccountRef, account: &Account) -> Vec<u8> {
     out.push(match account.state.status {
         AccountStatus::Active => 1,
         AccountStatus::Suspended => 2,
+        AccountStatus::Closed if account.erased => 4,
         AccountStatus::Closed => 3,
     });
     out.put_time(account.create_time);
@@ -298,10 +299,11 @@ pub(super) fn account_name(bytes: &[u8]) -> Option<Arc<AccountRef>> {
 pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)> {
     let (name, rest) = split_account(bytes)?;
     let mut from = Cursor(rest);
-    let status = match from.u8()? {
+    let number = from.u8()?;
+    let status = match number {
         1 => AccountStatus::Active,
         2 => AccountStatus::Suspended,
-        3 => AccountStatus::Closed,
+        3 | 4 => AccountStatus::Closed,
         _ => return None,
     };
     let (create_time, update_time) = (from.time()?, from.time()?);
@@ -312,6 +314,7 @@ pub(super) fn decode_account(bytes: &[u8]) -> Option<(Arc<AccountRef>, Account)>
         roles: list(&mut from, |role| RoleName::parse(role).ok())?,
         status,
     };
-    let account = Account { state, create_time, update_time, position, status_position };
+    let erased = number == 4;
+    let account = Account { state, create_time, update_time, position, status_position, erased };
     from.end((name, account))
 }

@@ -341,6 +341,9 @@ impl FactsMut for Fold<'_> {
         self.accounts.insert(Arc::clone(name), Arc::new(account));
     }
 
+    /// Snapshots hold them sealed.
+    fn forget_sources(&mut self, _: &AccountRef) {}
+
     fn open_key(&mut self, _: &Arc<AccountRef>, _: KeyId, _: Option<Time>) {}
 
     fn close_key(&mut self, _: &Arc<AccountRef>, _: KeyId, _: Option<Time>) {}

@@ -131,6 +131,35 @@ fn what_a_restore_lost_is_in_every_snapshot_until_it_is_resolved() {
 }
 
 #[test]
+fn an_account_is_closed_in_one_snapshot_and_erased_in_the_next() {
+    use crate::domain::account::AccountStatus;
+    use crate::domain::account_rules::{EraseAccount, PutAccount};
+    use crate::domain::command::Act;
+    use crate::domain::facts::Facts;
+    use crate::domain::testing::*;
+    let mut world = World::with_key();
+    let status = Some(AccountStatus::Closed);
+    world.does(Act::PutAccount(PutAccount { status, ..world.change("a") }));
+    let closed = world.log.len();
+    let erase = EraseAccount { account: account("a"), expected: None, private: Some(private()) };
+    let position = world.does(Act::EraseAccount(erase));
+    let story = Story::of_world(world, 1);
+    let place = Place::new();
+    let ends = story.log.ends();
+    let closed = place.make(&story, None, ends[closed - 1]);
+    let of_a =
+        |snapshot: &Snapshot| house::loaded(&story, snapshot).account(&account("a")).unwrap();
+    let before = of_a(&closed);
+    assert_eq!((before.state.status, before.erased), (AccountStatus::Closed, false));
+    let erased = place.make(&story, Some(closed), *ends.last().unwrap());
+    let after = of_a(&erased);
+    assert_eq!((after.state.status, after.erased), (AccountStatus::Closed, true));
+    assert_eq!(after.status_position, position);
+    let loaded = house::loaded(&story, &erased);
+    assert_eq!(story.picture(&loaded), story.picture(&story.replayed()));
+}
+
+#[test]
 fn calls_that_are_too_old_at_the_last_record_are_left_out() {
     use crate::domain::command::Act;
     use crate::domain::requests::{Method, Request};

@@ -72,6 +72,11 @@ impl Adding<'_> {
             ) => self.replaced(account, old, key),
             (_, Event::UnknownKeyTried(tried)) => self.tried(recorded, tried),
             (_, Event::UsageGap(gap)) => self.gap(recorded, gap),
+            (_, Event::AccountErased) => {
+                // Addresses that came with its events are among them.
+                self.names.forget();
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

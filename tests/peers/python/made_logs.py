@@ -62,6 +62,7 @@ def records() -> list[Record]:
         ({}, "signing_key_changed", {"public_key": bytes(32), "change": 1}),
         ({}, "audit_read", {"caller_id": CALLER, "rpc": "AuditService/StreamEvents", "calls": 1}),
         ({}, "calls_refused", {"rpc": "KeyService/RevokeKey", "reason": 1, "count": 2} | REFUSED),
+        (account, "account_erased", {}),
     ]
     made, last = [], {}
     for position, (subject, kind, event) in enumerate(events, 1):

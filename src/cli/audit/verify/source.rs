@@ -118,6 +118,6 @@ impl Source {
 }
 
 fn item(event: AuditEvent) -> Item {
-    let AuditEvent { position, record, disclosure, event: _ } = event;
+    let AuditEvent { position, record, disclosure, event: _, erased: _ } = event;
     Item { position, record, clear: disclosure.map(|disclosed| disclosed.personal) }
 }

@@ -211,6 +211,8 @@ fn account_records() {
         let event = wire().message(1, &wire_state).bytes(2, "plan").bytes(2, "status");
         holds(&changed, &of_account(21, &event));
     }
+    let erased = fact(Subject::Account(account()), Event::AccountErased);
+    holds(&erased, &of_account(22, &wire()));
 }
 
 #[test]

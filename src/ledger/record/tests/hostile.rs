@@ -80,7 +80,7 @@ fn a_named_call_and_sealed_fields_are_whole_or_absent() {
     assert!(decode(&call(&[1; 16], 11, &[1; 16]).0).is_ok());
     refused(&call(&[1; 15], 11, &[1; 16]), Field("request.id"));
     refused(&call(&[1; 16], 0, &[1; 16]), Field("request.method"));
-    refused(&call(&[1; 16], 12, &[1; 16]), Field("request.method"));
+    refused(&call(&[1; 16], 13, &[1; 16]), Field("request.method"));
     refused(&call(&[1; 16], 11, &[]), Field("request.digest"));
     let sealed = |nonce: &[u8]| wire().number(1, 1).number(2, 1).bytes(3, nonce).bytes(4, [1; 16]);
     assert!(decode(&done(begin().message(13, &sealed(&[1; 12])).bytes(14, [1; 32])).0).is_ok());

@@ -152,7 +152,12 @@ pub(super) fn loaded(story: &Story, snapshot: &Snapshot) -> TableWriter {
         let bound = entry.bound.as_ref().expect("only bound keys are opened");
         let fact = story.fact(entry.key.limits.as_ref().unwrap().set_at);
         assert_eq!((&Some(bound.private.clone()), bound.kind), (&fact.private, fact.event.kind()));
-        Ok::<_, Infallible>(ranges(bound.private.event_id))
+        // What they were sealed under is destroyed with the account.
+        let of_erased = story.world.accounts.get(&*entry.key.account).is_some_and(|account| {
+            account.erased && account.position <= snapshot.standpoint().position
+        });
+        let ranges = ranges(bound.private.event_id);
+        Ok::<_, Infallible>(if of_erased { Sources::Unreadable } else { ranges })
     };
     load(snapshot, open, &Silent).unwrap()
 }
