@@ -40,12 +40,13 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::durable_file::{
-    create_private_dir, open_lock, open_regular, read_bounded, sync_dir, write_replacing,
+    create_private_dir, open_lock, open_regular, overwrite, read_bounded, sync_dir, write_replacing,
 };
 
 pub use manifest::{Content, Digest32, Manifest, ManifestError, Volume};
 
 const MANIFEST: &str = "manifest";
+const DATA_KEYS: &str = "datakeys";
 const RECEIVED: &str = "received";
 const LOCK: &str = "LOCK";
 
@@ -233,6 +234,10 @@ impl BackupDir {
             let stays = [LOCK, MANIFEST, LOST_AND_FOUND].contains(&&*name) || named.contains(&name);
             // What somebody put here meanwhile is not ours to remove.
             if !stays && is_ours(&name) {
+                // Some of the data keys in it may have been destroyed since.
+                if name.starts_with(DATA_KEYS) {
+                    overwrite(&entry.path()).map_err(failed(&entry.path()))?;
+                }
                 fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
             }
         }
@@ -304,7 +309,7 @@ fn is_ours(name: &str) -> bool {
         let rest = plain.strip_prefix(kind);
         rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'))
     };
-    [MANIFEST, RECEIVED, LOCK, LOST_AND_FOUND, "tail", "datakeys"].contains(&plain)
+    [MANIFEST, RECEIVED, LOCK, LOST_AND_FOUND, "tail", DATA_KEYS].contains(&plain)
         || ["volume-", "tail-", "datakeys-"].into_iter().any(of_kind)
 }
 

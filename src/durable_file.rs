@@ -114,6 +114,19 @@ pub fn regular(file: File) -> io::Result<File> {
     }
 }
 
+/// Overwrites the regular file `path` with zeroes, durably, before it is removed. A link is not followed: what is behind it
+/// is another's.
+///
+/// # Errors
+/// Whatever the file system answers.
+pub fn overwrite(path: &Path) -> io::Result<()> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = regular(OpenOptions::new().write(true).custom_flags(flags).open(path)?)?;
+    let length = file.metadata()?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)?;
+    file.sync_data()
+}
+
 /// Opens the file `path` to lock it (`flock`); makes it if it is not there.
 ///
 /// # Errors
@@ -239,6 +252,19 @@ mod tests {
         let through = write_new(&link, b"two", 0o600).unwrap_err();
         assert_eq!(through.kind(), io::ErrorKind::AlreadyExists);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_file_is_overwritten_and_one_behind_a_link_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("a"), dir.path().join("link"));
+        let bytes = vec![7; 10_000];
+        fs::write(&path, &bytes).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(overwrite(&link).is_err());
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        overwrite(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), vec![0; 10_000]);
     }
 
     #[test]

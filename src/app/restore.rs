@@ -13,15 +13,17 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::startup::{self, Opened, StartError};
 use crate::backup_dir::{BackupDirError, Manifest, read_manifest};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::account_rules::EraseAccount;
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
-use crate::domain::ids::Position;
+use crate::domain::ids::{AccountRef, Position};
 use crate::domain::log_state::{LogRestored, Loss, TreeRoot};
 use crate::domain::time::Time;
 use crate::ledger;
@@ -34,7 +36,7 @@ use crate::ledger::record::RecordError;
 use crate::merkle::Hash;
 use crate::progress::Progress;
 use crate::random::Random;
-use crate::vault::VaultError;
+use crate::vault::{Scope, VaultError};
 
 pub use files::verify;
 pub use redo::{Redone, Told};
@@ -72,6 +74,17 @@ pub enum RestoreError {
         path: PathBuf,
         /// What is wrong.
         reason: VaultError,
+    },
+    /// The data key file that is named is none that the backup's has become.
+    #[error(
+        "the data key file of {} is not a later copy of the one in the backup: slot {slot} is another",
+        .path.display()
+    )]
+    OtherDataKeys {
+        /// What was named.
+        path: PathBuf,
+        /// The first slot that differs.
+        slot: u64,
     },
     /// The ledger cannot be put together.
     #[error(transparent)]
@@ -153,6 +166,9 @@ pub struct Restore {
     pub from: PathBuf,
     /// Where copies of the key files lie; none: they are in `keys/` of the new directory already.
     pub keys: Option<PathBuf>,
+    /// A later copy of the data key file, to be used in place of the backup's, or a later backup that has one; none: the
+    /// backup's own.
+    pub data_keys: Option<PathBuf>,
     /// Where the log ended, as far as it is known.
     pub last_known: LastKnown,
     /// How what is lost is to be resolved, if that is known already.
@@ -227,11 +243,25 @@ pub fn restore(
                 Act::RestoreLog(restored),
             )?;
         }
+        erase_destroyed(app)?;
         opened.closing.finish_restore()?;
         // The directory is one from here on, and held: what is not resolved now can be later.
         let resolved = resolve::resolve(app, &restore.resolve, progress);
         Ok(outcome(opened, resolved.map_err(|error| error.to_string())))
     })
+}
+
+/// Puts on record that accounts are erased whose data keys are destroyed: a later data key file says so, and the restored
+/// log may not know of it.
+fn erase_destroyed(app: &App) -> Result<(), RestoreError> {
+    for account in app.table.accounts(|account| !account.erased) {
+        if app.vault.data_keys.is_destroyed(&Scope::Account(AccountRef::clone(&account))) {
+            let erase = EraseAccount { account, expected: None, private: None };
+            let act = Act::EraseAccount(erase);
+            own_command::commit(app, Lane::Commands, Mechanism::Offline, act)?;
+        }
+    }
+    Ok(())
 }
 
 /// Resolves what a restore of the data directory of `config` lost.

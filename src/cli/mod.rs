@@ -187,6 +187,10 @@ pub struct RestoreArgs {
     /// Directory with copies of the pepper and key-encryption key files, which are copied into keys/
     #[arg(long, value_name = "DIR")]
     pub keys: Option<PathBuf>,
+    /// A later copy of the data key file, or a later backup that has one, in place of the backup's: what was
+    /// erased since stays erased
+    #[arg(long, value_name = "PATH")]
+    pub data_keys: Option<PathBuf>,
     /// The last head there was, as admin status showed it. If it is the backup's, nothing is lost and the
     /// log goes on as it was
     #[arg(long, value_name = "POSITION:ROOT", conflicts_with = "last_known")]

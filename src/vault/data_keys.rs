@@ -13,6 +13,7 @@
 mod destroy;
 mod durable;
 mod examine;
+mod later;
 mod read;
 
 use std::collections::HashSet;
@@ -36,6 +37,7 @@ use crate::vault::secret_key::SecretKey;
 use crate::vault::slot::{SLOT_BYTES, Scope, ScopeName, Slot, SlotHead, Wanted};
 use crate::vault::snapshot_key::SnapshotKeys;
 use durable::Durable;
+pub use later::first_foreign_slot;
 use read::{check_keks, whole_slots};
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.

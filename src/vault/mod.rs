@@ -22,7 +22,7 @@ use std::path::Path;
 use crate::durable_file;
 use crate::random::Random;
 
-pub use data_keys::DataKeys;
+pub use data_keys::{DataKeys, first_foreign_slot};
 pub use error::{OpenError, VaultError};
 pub use kek_ring::KekRing;
 pub use pepper_ring::PepperRing;

@@ -217,6 +217,14 @@ impl Slot {
         self.0 == self.destroyed().0
     }
 
+    /// Whether this is what became of an `earlier` slot: the same, or for the same scope and wrapped anew or destroyed.
+    pub(super) fn is_later_of(&self, earlier: &Slot) -> bool {
+        let head = |slot: &Slot| (slot.id(), slot.batch(), slot.scope());
+        let wrapped_anew = !earlier.is_destroyed() && self.kek_version() > earlier.kek_version();
+        let became = self.is_destroyed() || wrapped_anew || self.0 == earlier.0;
+        head(self) == head(earlier) && became
+    }
+
     fn with_checksum(mut self) -> Self {
         let checksum = self.checksum();
         self.0[CRC].copy_from_slice(&checksum);

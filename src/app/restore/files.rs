@@ -14,7 +14,7 @@ use crate::domain::apply::DoesNotFollow;
 use crate::domain::event::Event;
 use crate::domain::ids::Position;
 use crate::domain::log_state::{LogState, OtherLog};
-use crate::durable_file::{create_private_dir, sync_parent, unfinished_name};
+use crate::durable_file::{create_private_dir, sync_parent, unfinished_name, write_replacing};
 use crate::ledger::anchor::Anchor;
 use crate::ledger::data_dir::DataDir;
 use crate::ledger::engine::LedgerError;
@@ -108,7 +108,10 @@ pub(super) fn fill(
     }
     let mut copied = Copied::begin("restoring", manifest, progress);
     let name = manifest.data_keys_name();
-    copied.copy(&restore.from, &name, &manifest.data_keys, &data_dir.data_keys())?;
+    match &restore.data_keys {
+        None => copied.copy(&restore.from, &name, &manifest.data_keys, &data_dir.data_keys())?,
+        Some(later) => copied.put_later_keys(&restore.from, manifest, later, data_dir)?,
+    }
     drop(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
     let ledger = data_dir.ledger();
     create_private_dir(&ledger).map_err(failed(&ledger))?;
@@ -161,6 +164,27 @@ impl<'a> Copied<'a> {
         Ok(())
     }
 
+    /// Puts a later copy of the backup's data key file in its place, once it is seen to be one.
+    fn put_later_keys(
+        &mut self,
+        from: &Path,
+        manifest: &Manifest,
+        later: &Path,
+        data_dir: &DataDir,
+    ) -> Result<(), RestoreError> {
+        let mut own = Vec::new();
+        read_content(from, &manifest.data_keys_name(), &manifest.data_keys, |bytes| {
+            own.extend_from_slice(bytes);
+            self.note(bytes)
+        })?;
+        let bytes = data_keys_at(later)?;
+        if let Some(slot) = vault::first_foreign_slot(&own, &bytes)? {
+            return Err(RestoreError::OtherDataKeys { path: later.to_owned(), slot });
+        }
+        let to = data_dir.data_keys();
+        write_replacing(&to, &bytes, 0o600).map_err(failed(&to))
+    }
+
     /// Copies a file to `to` whole, held to its digest, durably.
     fn copy(
         &mut self,
@@ -192,6 +216,20 @@ impl<'a> Copied<'a> {
         })?;
         file.sync_all().map_err(failed(to))
     }
+}
+
+/// The bytes of a data key file: `path` itself, or that of the backup in it.
+fn data_keys_at(path: &Path) -> Result<Vec<u8>, RestoreError> {
+    if !path.is_dir() {
+        return fs::read(path).map_err(failed(path));
+    }
+    let manifest = read_manifest(path)?;
+    let mut bytes = Vec::new();
+    read_content(path, &manifest.data_keys_name(), &manifest.data_keys, |read| {
+        bytes.extend_from_slice(read);
+        Ok(())
+    })?;
+    Ok(bytes)
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> RestoreError {

@@ -64,6 +64,7 @@ impl Asked {
             Some(from) => Ok(Asked::Restore(Box::new(Restore {
                 from: from.clone(),
                 keys: args.keys.clone(),
+                data_keys: args.data_keys.clone(),
                 last_known,
                 resolve,
             }))),
@@ -71,8 +72,12 @@ impl Asked {
             None if resolve.is_empty() => Err("name a backup by --from; or, for a directory that \
                  was restored before, --events-from or --accept-lost-revocations"
                 .to_owned()),
-            None if last_known != LastKnown::Nothing || args.keys.is_some() => {
-                Err("--keys, --last-head and --last-known need a backup: name it by --from"
+            None if last_known != LastKnown::Nothing
+                || args.keys.is_some()
+                || args.data_keys.is_some() =>
+            {
+                Err("--keys, --data-keys, --last-head and --last-known need a backup: name it by \
+                     --from"
                     .to_owned())
             }
             None => Ok(Asked::Resolve(resolve)),
