@@ -76,6 +76,10 @@ pub struct Limits {
     pub drain: Duration,
     /// Calls of WhoAmI that fail which a source may make in a minute. Default 120.
     pub who_am_i_per_source: u32,
+    /// Unknown and malformed keys that are answered as such in a minute, from one source. Default 600.
+    pub unknown_keys_per_source: u32,
+    /// The same, for one caller. Default 60,000.
+    pub unknown_keys_per_caller: u32,
 }
 
 impl Default for Limits {
@@ -87,6 +91,8 @@ impl Default for Limits {
             connection_age: Duration::from_secs(300),
             drain: Duration::from_secs(10),
             who_am_i_per_source: 120,
+            unknown_keys_per_source: 600,
+            unknown_keys_per_caller: 60_000,
         }
     }
 }
@@ -177,6 +183,8 @@ struct FileLimits {
     connection_age_seconds: Option<u64>,
     drain_seconds: Option<u64>,
     who_am_i_per_source_per_minute: Option<u32>,
+    unknown_keys_per_source_per_minute: Option<u32>,
+    unknown_keys_per_caller_per_minute: Option<u32>,
 }
 
 impl Config {
@@ -257,10 +265,10 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
     if !(1..=1_000_000).contains(&streams) {
         return Err(setting("limits.streams_per_connection", "must be from 1 to 1000000"));
     }
-    let who_am_i = file.who_am_i_per_source_per_minute.unwrap_or(default.who_am_i_per_source);
-    if !(1..=1_000_000).contains(&who_am_i) {
-        return Err(setting("limits.who_am_i_per_source_per_minute", "must be from 1 to 1000000"));
-    }
+    let per_minute = |name, given: Option<u32>, default| match given.unwrap_or(default) {
+        given @ 1..=1_000_000 => Ok(given),
+        _ => Err(setting(name, "must be from 1 to 1000000")),
+    };
     let age = file.connection_age_seconds;
     let drain = file.drain_seconds;
     Ok(Limits {
@@ -274,7 +282,21 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
             86_400,
         )?,
         drain: seconds("limits.drain_seconds", drain, default.drain, 3600)?,
-        who_am_i_per_source: who_am_i,
+        who_am_i_per_source: per_minute(
+            "limits.who_am_i_per_source_per_minute",
+            file.who_am_i_per_source_per_minute,
+            default.who_am_i_per_source,
+        )?,
+        unknown_keys_per_source: per_minute(
+            "limits.unknown_keys_per_source_per_minute",
+            file.unknown_keys_per_source_per_minute,
+            default.unknown_keys_per_source,
+        )?,
+        unknown_keys_per_caller: per_minute(
+            "limits.unknown_keys_per_caller_per_minute",
+            file.unknown_keys_per_caller_per_minute,
+            default.unknown_keys_per_caller,
+        )?,
     })
 }
 
@@ -326,6 +348,10 @@ mod tests {
             ("key_prefix = \"UPPER\"", "key_prefix"),
             ("[limits]\ndrain_seconds = 0", "limits.drain_seconds"),
             ("[limits]\ncalls_in_flight = 0", "limits.calls_in_flight"),
+            (
+                "[limits]\nunknown_keys_per_caller_per_minute = 1000001",
+                "limits.unknown_keys_per_caller_per_minute",
+            ),
             ("ops_addr = \"s3cret:1\"", "ops_addr"),
             ("[ledger]\nvolume_bytes = 65535", "ledger.volume_bytes"),
             ("[ledger]\nscrub_bytes_per_second = 1", "ledger.scrub_bytes_per_second"),

@@ -85,6 +85,8 @@ pub enum Outcome {
     MalformedKey(KeyProblem),
     /// There is no such key, or the secret is wrong, or it is not the caller's to know.
     UnknownKey,
+    /// As unknown or malformed as those before it, of which there were more than may be tried.
+    TooManyUnknown,
     /// The secret is right and the key may not be used.
     Denied(KeyId, Denied),
 }
@@ -94,7 +96,8 @@ pub enum Outcome {
 pub struct Decision {
     /// The answer.
     pub outcome: Outcome,
-    /// What is left of the account's limit; none if the secret has not matched, or there is no limit.
+    /// What is left of the account's limit; none if the secret has not matched, or there is no limit. Of a key that is
+    /// one too many unknown ones: of what may be tried.
     pub rate_limit: Option<RateLimit>,
     /// The head when deciding began: everything up to it was taken into account.
     pub position: Option<Position>,
@@ -156,6 +159,10 @@ impl App {
         let may_know = |row: &Row| identity.may_enter(&row.key.account.tenant);
         let decided = self.decide_key(question.api_key, &ask, question.cost, may_know).await?;
         let Decided { outcome, tried, recorded, rate_limit, charged } = decided;
+        let (outcome, rate_limit) = match self.refuse_guessing(identity, &context, &outcome) {
+            Ok(()) => (outcome, rate_limit),
+            Err(spent) => (Outcome::TooManyUnknown, Some(spent)),
+        };
         let asked = Asked { caller: Some(identity.id), required, context, position, charged };
         self.record_use(admission, tried, recorded, asked).await?;
         Ok(Decision { outcome, rate_limit, position })
@@ -174,6 +181,22 @@ impl App {
                 Err(AppError::RevocationsUnresolved { first: loss.first, last: loss.last })
             }
             None => Ok(()),
+        }
+    }
+
+    /// Charges a key that is answered as unknown or malformed to who tried it. A missing key guesses nothing, and what is
+    /// known is never charged, whatever else comes from the same source. It is on record as what it is all the same.
+    fn refuse_guessing(
+        &self,
+        identity: &Identity,
+        context: &UseContext,
+        outcome: &Outcome,
+    ) -> Result<(), RateLimit> {
+        match outcome {
+            Outcome::UnknownKey | Outcome::MalformedKey(_) => {
+                self.guessing.unknown_key(identity.id, context.source, self.clock.monotonic())
+            }
+            _ => Ok(()),
         }
     }
 

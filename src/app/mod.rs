@@ -5,6 +5,7 @@ pub mod admin_credential;
 pub mod audit;
 pub mod authenticate;
 pub mod backup;
+pub mod budget;
 pub mod call;
 pub mod caller_ends;
 pub mod callers;
@@ -41,7 +42,6 @@ pub mod rotate_key;
 pub mod scrub;
 pub mod sealing;
 pub mod snapshots;
-pub mod source_budget;
 pub mod startup;
 pub mod status;
 pub mod switch_key;
@@ -60,13 +60,13 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::app::audit::Audit;
 use crate::app::caller_ends::CallerEnds;
+use crate::app::budget::Guessing;
 use crate::app::conduct::Conduct;
 use crate::app::drain::Drain;
 use crate::app::off_host::Places;
 use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
-use crate::app::source_budget::SourceBudget;
 use crate::app::status::Vitals;
 use crate::app::usage_model::UsageModel;
 use crate::app::uses::Recording;
@@ -92,7 +92,7 @@ pub struct App {
     pub(crate) prefix: KeyPrefix,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
-    pub(crate) who_am_i_budget: SourceBudget,
+    pub(crate) guessing: Guessing,
     pub(crate) vitals: Vitals,
     pub(crate) sealing: Arc<SealingState>,
     pub(crate) scrub: Arc<ScrubState>,

@@ -16,6 +16,7 @@ use crate::app::admin_credential::{self, CredentialError};
 use crate::app::audit::Audit;
 use crate::app::backup;
 use crate::app::caller_ends::CallerEnds;
+use crate::app::budget::Guessing;
 use crate::app::conduct::ConductKeeper;
 use crate::app::drain::Drain;
 use crate::app::erase_account::finish_erasures;
@@ -26,7 +27,6 @@ use crate::app::recovery::{Recovered, Recovery, RecoveryError};
 use crate::app::scrub::{Scrub, Target};
 use crate::app::sealing::personal_cache;
 use crate::app::snapshots::SnapshotKeeper;
-use crate::app::source_budget::{PerMinute, SourceBudget};
 use crate::app::status::Vitals;
 use crate::app::tile_keeper::TileKeeper;
 use crate::app::usage_model::{Projector, Setup, UsageModel};
@@ -334,7 +334,7 @@ pub(crate) fn open_existing(
         vault,
         personal: personal_cache(),
         prefix: config.key_prefix.clone(),
-        who_am_i_budget: SourceBudget::new(PerMinute(config.limits.who_am_i_per_source)),
+        guessing: Guessing::new(&config.limits),
         vitals: vitals(&data_dir, config, &*clock, &snapshots),
         sealing,
         scrub: Arc::default(),

@@ -35,9 +35,10 @@ impl App {
                 self.record_use(admission, tried, recorded, asked).await?;
                 return Ok((principal, rate_limit));
             }
-            Outcome::MissingKey | Outcome::MalformedKey(_) | Outcome::UnknownKey => {
-                AppError::ApiKeyInvalid
-            }
+            Outcome::MissingKey
+            | Outcome::MalformedKey(_)
+            | Outcome::UnknownKey
+            | Outcome::TooManyUnknown => AppError::ApiKeyInvalid,
             Outcome::Denied(_, denied) => match denied.denial {
                 Denial::Revoked | Denial::Superseded | Denial::Expired | Denial::Disabled => {
                     AppError::ApiKeyInvalid
@@ -57,7 +58,10 @@ impl App {
             },
         };
         // Past the budget of its source an attempt is refused before it is an answer about a key.
-        self.who_am_i_budget.spend(source, self.clock.monotonic())?;
+        let spent = self.guessing.who_am_i_failed(source, self.clock.monotonic());
+        spent.map_err(|spent| AppError::SourceOverloaded {
+            retry_after: spent.retry_after.unwrap_or_default(),
+        })?;
         self.record_use(admission, tried, recorded, asked).await?;
         Err(error)
     }

@@ -101,6 +101,7 @@ fn answer(decision: Decision) -> AuthenticateResponse {
             ..denied(DenialReason::MalformedKey)
         },
         Outcome::UnknownKey => denied(DenialReason::UnknownKey),
+        Outcome::TooManyUnknown => denied(DenialReason::RateLimited),
         Outcome::Denied(id, Denied { denial, evidence }) => AuthenticateResponse {
             key_id: id.to_string(),
             evidence_position: encode::position(evidence),
