@@ -60,8 +60,8 @@ pub struct Config {
 /// Bounds of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Calls being answered at once; more are refused. Default 4,096: requests of at most 64 KiB each,
-    /// 256 MiB.
+    /// Calls being answered at once; more are refused, and of one caller more than there is room left for.
+    /// Default 4,096: requests of at most 64 KiB each, 256 MiB.
     pub calls_in_flight: usize,
     /// Connections open at once; more are closed as they come. Default 4,096: an idle one holds
     /// some 20 KiB.

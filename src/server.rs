@@ -2,6 +2,7 @@
 
 pub mod connections;
 mod ops;
+mod pace;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -2,69 +2,10 @@
 
 mod common;
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
+use common::parked::Parked;
 use common::{Client, TestServer, fields, reason};
-use http_body::Frame;
 use keyledger::proto::v1::{self, Role};
 use prost::Message;
-use tokio::sync::mpsc;
-use tonic::Status;
-use tonic::body::Body;
-use tonic::transport::Channel;
-use tower::Service;
-
-/// A body that says what it is told to say, when it is told.
-struct Told(mpsc::UnboundedReceiver<Bytes>);
-
-impl http_body::Body for Told {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
-    }
-}
-
-/// A call whose headers have been sent and whose message has not.
-struct Parked {
-    say: mpsc::UnboundedSender<Bytes>,
-    answer: tokio::task::JoinHandle<Status>,
-}
-
-impl Parked {
-    fn call(mut channel: Channel, path: &str, credential: &str) -> Parked {
-        let (say, told) = mpsc::unbounded_channel();
-        let request = http::Request::post(path)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .header("authorization", format!("Bearer {credential}"))
-            .body(Body::new(Told(told)))
-            .expect("a request");
-        let answer = tokio::spawn(async move {
-            std::future::poll_fn(|cx| Service::poll_ready(&mut channel, cx)).await.expect("up");
-            let answer = channel.call(request).await.expect("an answer");
-            // A refusal and an answer without a message both end with the headers.
-            Status::from_header_map(answer.headers()).unwrap_or_else(|| Status::ok("answered"))
-        });
-        Parked { say, answer }
-    }
-
-    /// Sends the message, as gRPC frames it, and waits for the answer.
-    async fn finish(self, message: &[u8]) -> Status {
-        let length = u32::try_from(message.len()).expect("small").to_be_bytes();
-        let framed = [&[0][..], &length, message].concat();
-        self.say.send(framed.into()).expect("the call is under way");
-        drop(self.say);
-        self.answer.await.expect("no panic")
-    }
-}
 
 async fn started() -> (TestServer, Client) {
     let server = TestServer::builder().config("[plans.unlimited]\n").start().await;

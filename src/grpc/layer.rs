@@ -1,9 +1,10 @@
 //! The gate in front of every RPC: the rule of the RPC, then the bound on calls under way, then the
-//! caller's credential, then its role. What is cheap to refuse is refused first. Refusals that are to go
+//! caller's credential, then its role, then its share. What is cheap to refuse is refused first. Refusals that are to go
 //! on record are noted here, whoever refused: the only place that knows the caller and the answer of every call.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use http_body::Body;
+use tokio::time::Instant;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -24,8 +26,11 @@ use crate::domain::conduct::Refused;
 use crate::domain::conduct::window::RefusedOne;
 use crate::domain::ids::{CallerId, TraceId};
 use crate::grpc::access::{self, Rule};
+use crate::grpc::arrival::Deadline;
 use crate::grpc::call::{NamedByCall, trace_id_of};
 use crate::grpc::ended::{Endable, Ending};
+use crate::grpc::lanes::{LaneOfConnection, Lanes};
+use crate::grpc::room::{Place, Room};
 use crate::grpc::{remembered, status};
 use crate::proto::v1::ErrorReason;
 
@@ -35,9 +40,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The most calls at once that no caller stands behind.
 const WITHOUT_CALLER: usize = 64;
 
-/// How long a call of ours may take from its headers to its answer: a client that does not send its
-/// message gives its room back. A commit takes milliseconds; a command that was handed over by then
-/// is done all the same.
+/// How long a call of ours may take from its headers to its answer, if its client does not say that it
+/// waits for less: a client that does not send its message gives its room back. A commit takes
+/// milliseconds; a command that was handed over by then is done all the same.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
 
 /// Knows callers by their credentials, and notes what calls were refused.
@@ -89,20 +94,21 @@ pub struct AccessLayer<I>(Arc<Shared<I>>);
 /// What the gates of one layer share.
 struct Shared<I> {
     callers: Arc<I>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     /// Calls that no caller stands behind have a room of their own, so that they cannot fill the
     /// callers'.
-    open_room: Arc<Semaphore>,
+    open_room: Arc<Room>,
+    lanes: Lanes,
 }
 
 impl<I> AccessLayer<I> {
-    /// A layer that lets at most `in_flight` calls be under way at once, at most
-    /// [`Semaphore::MAX_PERMITS`]. Health checks are not among them: a busy server is not a dead one.
+    /// A layer that lets at most `in_flight` calls be under way at once, and of each caller as many as there is room
+    /// left for. Health checks are not among them: a busy server is not a dead one.
     #[must_use]
     pub fn new(callers: Arc<I>, in_flight: usize) -> Self {
-        let room = Arc::new(Semaphore::new(in_flight.min(Semaphore::MAX_PERMITS)));
-        let open_room = Arc::new(Semaphore::new(WITHOUT_CALLER));
-        AccessLayer(Arc::new(Shared { callers, room, open_room }))
+        let room = Arc::new(Room::new(in_flight));
+        let open_room = Arc::new(Room::new(WITHOUT_CALLER));
+        AccessLayer(Arc::new(Shared { callers, room, open_room, lanes: Lanes::new() }))
     }
 }
 
@@ -146,7 +152,7 @@ struct Admitted {
     known: Known,
     /// What ends the stream that is answered, if the gate does.
     ending: Option<Ending>,
-    _room: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 /// What is known of a call besides its answer, in case that is a refusal.
@@ -178,15 +184,34 @@ impl Particulars {
 }
 
 impl<I: Callers> Shared<I> {
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<Admitted, Status> {
+    /// Whether a call is let through, and until when it is to be answered.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<(Admitted, Instant), Status> {
+        let connection = request.extensions().get::<LaneOfConnection>().cloned();
+        let admitted = self.admit_to(connection.as_ref(), request);
+        if !matches!(&admitted, Ok(call) if call.known.caller.is_some()) {
+            self.lanes.of_nobody(connection.as_ref());
+        }
+        // Looked at last, so that whose the connection is, is known by then.
+        let until = Deadline::within(LONGEST_CALL, request.extensions());
+        let until = until.ok_or_else(|| status::of(&AppError::TooSlow, None));
+        Ok((admitted?, until?))
+    }
+
+    fn admit_to<B>(
+        &self,
+        connection: Option<&LaneOfConnection>,
+        request: &mut Request<B>,
+    ) -> Result<Admitted, Status> {
         let (path, rule) = access::find(request.uri().path()).ok_or_else(status::no_such_rpc)?;
         let room = match rule {
             Rule::Open => None,
             Rule::KeyItself => Some(&self.open_room),
             Rule::AnyCaller | Rule::Roles(_) => Some(&self.room),
         };
-        let room = room.map(|room| Arc::clone(room).try_acquire_owned()).transpose();
-        let room = room.map_err(|_| overloaded())?;
+        let mut place = match room {
+            Some(room) => Some(room.enter().ok_or_else(overloaded)?),
+            None => None,
+        };
         let mut known = Known { path, caller: None, particulars: None };
         let mut ending = None;
         if let Rule::AnyCaller | Rule::Roles(_) = rule {
@@ -202,13 +227,15 @@ impl<I: Callers> Shared<I> {
                 self.note(&known, &refused);
                 refused
             })?;
+            let lane = self.lanes.of(identity.id, connection);
+            place = Some(place.and_then(|place| place.of(lane)).ok_or_else(overloaded)?);
             let identity = Arc::new(identity);
             if access::is_ended_by_gate(path) {
                 ending = Some(self.callers.ended(&identity));
             }
             request.extensions_mut().insert(identity);
         }
-        Ok(Admitted { rule, known, ending, _room: room })
+        Ok(Admitted { rule, known, ending, _place: place })
     }
 
     /// Who calls, if its roles allow it.
@@ -295,9 +322,18 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AppError> {
     bearer.map(|(_, credential)| Some(credential)).ok_or(AppError::CredentialInvalid)
 }
 
+/// Reads a message that nobody wants, for as long as it comes: a stream that ends before it makes the peer's next frame
+/// of it a fault of the connection. What has not come by then is not waited for.
+async fn pass_over<B: Body + Unpin>(mut body: B) {
+    let to_its_end =
+        async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {} };
+    let _ = tokio::time::timeout(RETRY_AFTER, to_its_end).await;
+}
+
 impl<I, S, B, R> Service<Request<B>> for Gate<I, S>
 where
     I: Callers,
+    B: Body + Send + Unpin + 'static,
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
     R: Default + Endable,
@@ -312,30 +348,33 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.access.0.admit(&mut request) {
-            Ok(mut admitted) => {
+            Ok((mut admitted, until)) => {
                 let ending = admitted.ending.take();
-                let until = move |answer: Response<R>| match ending {
+                let ended = move |answer: Response<R>| match ending {
                     Some(ending) => answer.map(|body| body.until(ending)),
                     None => answer,
                 };
                 let (answer, access) = (self.inner.call(request), self.access.clone());
                 Box::pin(async move {
                     if !admitted.is_ours() {
-                        return answer.await.map(until);
+                        return answer.await.map(ended);
                     }
-                    match tokio::time::timeout(LONGEST_CALL, answer).await {
+                    match tokio::time::timeout_at(until, answer).await {
                         Ok(answer) => {
                             let answer = completed(answer?);
                             if let Some(status) = answer.extensions().get::<Status>() {
                                 access.0.note(&admitted.known, status);
                             }
-                            Ok(until(answer))
+                            Ok(ended(answer))
                         }
                         Err(_) => Ok(status::of(&AppError::TooSlow, None).into_http()),
                     }
                 })
             }
-            Err(refused) => Box::pin(async move { Ok(refused.into_http()) }),
+            Err(refused) => Box::pin(async move {
+                pass_over(request.into_body()).await;
+                Ok(refused.into_http())
+            }),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use http::HeaderValue;
 use tokio::sync::oneshot;
 use tonic::Code;
+use tonic::body::Body;
 use tonic_types::StatusExt as _;
 
 use super::*;
@@ -72,7 +73,7 @@ struct Inner {
     status: Status,
 }
 
-impl Service<Request<()>> for Inner {
+impl Service<Request<Body>> for Inner {
     type Response = Response<()>;
     type Error = std::convert::Infallible;
     type Future = Ready<Result<Response<()>, Self::Error>>;
@@ -81,15 +82,15 @@ impl Service<Request<()>> for Inner {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let identified = request.extensions().get::<Arc<Identity>>().is_some();
         self.seen.lock().expect("no panic").push(identified);
         ready(Ok(self.status.clone().into_http()))
     }
 }
 
-fn request(path: &str, authorization: &[&str]) -> Request<()> {
-    let mut request = Request::builder().uri(path).body(()).expect("a request");
+fn request(path: &str, authorization: &[&str]) -> Request<Body> {
+    let mut request = Request::builder().uri(path).body(Body::empty()).expect("a request");
     for value in authorization {
         let value = HeaderValue::from_bytes(value.as_bytes()).expect("a header value");
         request.headers_mut().append(AUTHORIZATION, value);
@@ -187,7 +188,7 @@ async fn what_has_no_rule_is_not_reached_by_anyone() {
 /// A service that answers when it is told to.
 struct Slow(Option<oneshot::Receiver<()>>);
 
-impl Service<Request<()>> for Slow {
+impl Service<Request<Body>> for Slow {
     type Response = Response<()>;
     type Error = oneshot::error::RecvError;
     type Future = Pin<Box<dyn Future<Output = Result<Response<()>, Self::Error>> + Send>>;
@@ -196,7 +197,7 @@ impl Service<Request<()>> for Slow {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<()>) -> Self::Future {
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
         let told = self.0.take();
         Box::pin(async move {
             if let Some(told) = told {

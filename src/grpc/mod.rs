@@ -2,10 +2,12 @@
 //!
 //! A call passes, in this order:
 //!
-//! 1. [`layer`]: is there such an RPC, is there room for the call, who calls, may it (by the one
-//!    table of [`access`]);
-//! 2. tonic: the size of the message, its coding;
-//! 3. the handler: `decode` reads the fields, the use case answers, `encode` writes the answer.
+//! 1. [`lanes`]: are there too many calls of who called last on its connection that have not begun;
+//! 2. [`arrival`]: does its client still wait for an answer;
+//! 3. [`layer`]: is there such an RPC, is there room for the call, who calls, may it (by the one
+//!    table of [`access`]), has its caller more under way than its share;
+//! 4. tonic: the size of the message, its coding;
+//! 5. the handler: `decode` reads the fields, the use case answers, `encode` writes the answer.
 //!
 //! A credential that was recognised on a connection is remembered there ([`remembered`]), and a stream ends with the
 //! credential of its caller ([`ended`]).
@@ -16,6 +18,7 @@
 pub mod access;
 mod account_service;
 mod admin_service;
+pub mod arrival;
 mod audit_service;
 mod call;
 mod decode;
@@ -24,9 +27,11 @@ pub mod ended;
 mod enums;
 mod event;
 mod key_service;
+pub mod lanes;
 pub mod layer;
 pub mod long_calls;
 pub mod remembered;
+mod room;
 mod status;
 mod usage_service;
 

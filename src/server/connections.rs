@@ -24,10 +24,13 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
 use crate::config::Limits;
+use crate::grpc::arrival::Arrivals;
+use crate::grpc::lanes::LaneOfConnection;
 use crate::grpc::long_calls::LongCalls;
 use crate::grpc::remembered::Remembered;
 use crate::process;
 use crate::random::{self, Random};
+use crate::server::pace::{Paced, Turns};
 
 /// How often an idle connection is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,6 +43,14 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// The most bytes of answers that wait, in one call, for a client that does not read its socket.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// How many streams that a client has reset may lie there before their calls have been looked at; with one more the
+/// connection is ended. Who opens streams only to reset them is past any bound on open ones (CVE-2023-44487).
+const MAX_RESET_AT_ONCE: usize = 20;
+
+/// How many streams of a connection are reset for its client's faults, or because their answer came before the end of
+/// their message, before the connection is ended.
+const MAX_FAULTY_STREAMS: usize = 1024;
 
 /// How long accepting rests after it failed, so that a lack of file descriptors is not made worse.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -118,8 +129,12 @@ where
         }
         let long_calls = LongCalls::default();
         let (service, peer) = (self.service.clone(), stream.connect_info());
+        let (turns, lane) = (Turns::default(), LaneOfConnection::default());
         let remembered = Remembered::default();
-        let service = WithPeer { service, peer, long_calls: long_calls.clone(), remembered };
+        let (long, lane_of) = (long_calls.clone(), lane.clone());
+        let service = WithPeer { service, peer, long_calls: long, remembered, lane: lane_of };
+        let calls = Arrivals::new(TowerToHyperService::new(service), lane.clone());
+        let stream = Paced::new(stream, turns.clone(), lane);
         let age = self.age();
         let grace = self.limits.drain;
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -129,11 +144,13 @@ where
             .max_send_buf_size(MAX_SEND_BUFFER)
             .keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            .max_pending_accept_reset_streams(MAX_RESET_AT_ONCE)
+            .max_local_error_reset_streams(MAX_FAULTY_STREAMS)
+            .serve_connection(TokioIo::new(stream), calls);
         async move {
             let mut connection = pin!(connection);
             tokio::select! {
-                ended = connection.as_mut() => return note_end(ended),
+                ended = turns.of(connection.as_mut()) => return note_end(ended),
                 () = tokio::time::sleep(age) => {}
                 _ = drain.changed() => {}
             }
@@ -142,7 +159,7 @@ where
                 // A sender that is gone: the server stops.
                 let stopping = drain.has_changed().is_err();
                 tokio::select! {
-                    ended = connection.as_mut() => return note_end(ended),
+                    ended = turns.of(connection.as_mut()) => return note_end(ended),
                     // Because of its age alone it is not cut while it carries a long call.
                     () = tokio::time::sleep(grace) => if stopping || !long_calls.any() { break },
                     _ = drain.changed(), if !stopping => {}
@@ -170,14 +187,15 @@ fn note_end(ended: Result<(), hyper::Error>) {
     }
 }
 
-/// Tells each call where its connection comes from, where to say that it lasts long, and which credentials were
-/// recognised on it.
+/// Tells each call where its connection comes from, where to say whose it is and that it lasts long, and which
+/// credentials were recognised on it.
 #[derive(Clone)]
 struct WithPeer<S> {
     service: S,
     peer: TcpConnectInfo,
     long_calls: LongCalls,
     remembered: Remembered,
+    lane: LaneOfConnection,
 }
 
 impl<S> Service<Request<Incoming>> for WithPeer<S>
@@ -197,6 +215,7 @@ where
         request.extensions_mut().insert(self.peer.clone());
         request.extensions_mut().insert(self.long_calls.clone());
         request.extensions_mut().insert(self.remembered.clone());
+        request.extensions_mut().insert(self.lane.clone());
         self.service.call(request)
     }
 }

@@ -5,8 +5,10 @@
 
 pub mod desk;
 pub mod erasure;
+pub mod parked;
 pub mod place;
 pub mod process;
+pub mod raw_http2;
 pub mod receiver;
 pub mod requests;
 pub mod usage;
