@@ -147,7 +147,8 @@ async fn what_its_client_no_longer_waits_for_is_not_done() {
         let call = move || {
             let mut wire = Wire::connect(&address, &[]);
             wire.call(1, &block, &message).expect("sent");
-            let answer = wire.wait_for(|frame| frame.stream == 1 && frame.kind == raw_http2::HEADERS);
+            let answer =
+                wire.wait_for(|frame| frame.stream == 1 && frame.kind == raw_http2::HEADERS);
             // A refusal ends with its first headers; what was done has an answer behind them.
             answer.expect("an answer").flags & raw_http2::END_STREAM == 0
         };

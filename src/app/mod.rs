@@ -59,8 +59,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{Semaphore, watch};
 
 use crate::app::audit::Audit;
-use crate::app::caller_ends::CallerEnds;
 use crate::app::budget::Guessing;
+use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::Conduct;
 use crate::app::drain::Drain;
 use crate::app::off_host::Places;

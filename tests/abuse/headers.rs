@@ -1,6 +1,6 @@
 //! Headers that are too many, too large, without an end, or a little text that stands for much.
 
-use crate::common::wire::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Wire};
+use crate::common::raw_http2::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Wire};
 use crate::target::Target;
 
 /// More than the server lets headers have.
@@ -10,10 +10,10 @@ const TOO_MUCH: usize = 64 * 1024;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_without_an_end_end_the_connection() {
     let target = Target::start().await;
-    let part = wire::block(&[("x-filler", &"x".repeat(16_000))]);
+    let part = raw_http2::block(&[("x-filler", &"x".repeat(16_000))]);
     for _ in 0..4 {
         let mut wire = Wire::connect(target.address(), &[]);
-        let begun = wire.frame(HEADERS, 0, 1, &wire::block(&target.fields()));
+        let begun = wire.frame(HEADERS, 0, 1, &raw_http2::block(&target.fields()));
         begun.expect("taken");
         // Up to 32 MiB; it is cut long before.
         let cut = (0..2048).find(|_| wire.frame(CONTINUATION, 0, 1, &part).is_err());
@@ -28,8 +28,8 @@ async fn headers_without_an_end_end_the_connection() {
 async fn headers_in_endless_empty_parts_end_the_connection() {
     let target = Target::start().await;
     let mut wire = Wire::connect(target.address(), &[]);
-    wire.frame(HEADERS, 0, 1, &wire::block(&target.fields())).expect("taken");
-    let parts = wire::frame(CONTINUATION, 0, 1, &[]).repeat(1000);
+    wire.frame(HEADERS, 0, 1, &raw_http2::block(&target.fields())).expect("taken");
+    let parts = raw_http2::frame(CONTINUATION, 0, 1, &[]).repeat(1000);
     let cut = (0..2000).find(|_| wire.raw(&parts).is_err());
     assert!(cut.is_some(), "it took all of them");
     target.holds().await;
@@ -41,7 +41,7 @@ async fn headers_over_the_bound_are_refused_and_reach_no_handler() {
     let filler = "x".repeat(TOO_MUCH);
     let mut fields = target.fields();
     fields.push(("x-filler", &filler));
-    let block = wire::block(&fields);
+    let block = raw_http2::block(&fields);
     let parts: Vec<_> = block.chunks(16_000).collect();
     for _ in 0..20 {
         let mut wire = Wire::connect(target.address(), &[]);
@@ -51,8 +51,8 @@ async fn headers_over_the_bound_are_refused_and_reach_no_handler() {
             sent = sent.and_then(|()| wire.frame(CONTINUATION, flags, 1, part));
         }
         // 431, a reset, or the end of the connection: no message in any case.
-        let answer = wire.wait_for(|frame| frame.stream == 1 || frame.kind == wire::GOAWAY);
-        assert!(answer.is_none_or(|frame| frame.kind != wire::DATA), "{sent:?}");
+        let answer = wire.wait_for(|frame| frame.stream == 1 || frame.kind == raw_http2::GOAWAY);
+        assert!(answer.is_none_or(|frame| frame.kind != raw_http2::DATA), "{sent:?}");
         target.answers().await;
     }
     target.holds().await;
@@ -66,10 +66,10 @@ async fn a_little_that_unpacks_to_much_is_not_unpacked_whole() {
     let bomb = "x".repeat(3900);
     for _ in 0..5 {
         let mut wire = Wire::connect(target.address(), &[]);
-        let (mut block, _) = wire::indexed(&[("x-bomb", &bomb)]);
+        let (mut block, _) = raw_http2::indexed(&[("x-bomb", &bomb)]);
         let mut streams = 0;
         for n in 0..200 {
-            let fields = wire::block(&target.fields());
+            let fields = raw_http2::block(&target.fields());
             let whole = [&fields[..], &block, &vec![0x80 | 62; 8000]].concat();
             block.clear();
             if wire.frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &whole).is_err() {

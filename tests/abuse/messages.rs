@@ -2,15 +2,15 @@
 //! byte at a time.
 
 use crate::common::parked::Parked;
+use crate::common::raw_http2::{self, DATA, END_HEADERS, HEADERS, Wire};
 use crate::common::reason;
-use crate::common::wire::{self, DATA, END_HEADERS, HEADERS, Wire};
 use crate::target::{AUTHENTICATE, Target};
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_claims_to_be_huge_is_refused_by_its_first_bytes() {
     let target = Target::start().await;
-    let (first, again) = wire::indexed(&target.fields());
+    let (first, again) = raw_http2::indexed(&target.fields());
     let mut wire = Wire::connect(target.address(), &[]);
     for n in 0..200 {
         let stream = 2 * n + 1;
@@ -61,7 +61,7 @@ async fn a_compressed_message_is_refused_and_not_unpacked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_come_byte_by_byte_are_answered_and_hold_up_nobody() {
     let target = Target::start().await;
-    let call = wire::call(1, &wire::block(&target.fields()), &target.question());
+    let call = raw_http2::call(1, &raw_http2::block(&target.fields()), &target.question());
     let mut wires: Vec<_> = (0..20).map(|_| Wire::connect(target.address(), &[])).collect();
     for (n, byte) in call.iter().enumerate() {
         for wire in &mut wires {

@@ -1,6 +1,6 @@
 //! Streams and connections that take room and do nothing with it.
 
-use crate::common::wire::{self, END_HEADERS, HEADERS, Wire};
+use crate::common::raw_http2::{self, END_HEADERS, HEADERS, Wire};
 use crate::target::Target;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -12,7 +12,7 @@ const STREAMS: u32 = 1024;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_that_nobody_takes_pile_up_to_a_bound() {
     let target = Target::start().await;
-    let (first, again) = wire::indexed(&target.fields());
+    let (first, again) = raw_http2::indexed(&target.fields());
     let question = target.question();
     let mut wires = Vec::new();
     for _ in 0..4 {
@@ -25,7 +25,7 @@ async fn answers_that_nobody_takes_pile_up_to_a_bound() {
             }
         }
         // Over the bound on streams they are refused.
-        let refused = wire.wait_for(|frame| frame.kind == wire::RST_STREAM).expect("told");
+        let refused = wire.wait_for(|frame| frame.kind == raw_http2::RST_STREAM).expect("told");
         assert_eq!(refused.payload, 7_u32.to_be_bytes(), "REFUSED_STREAM");
         wires.push(wire);
     }
@@ -37,7 +37,7 @@ async fn answers_that_nobody_takes_pile_up_to_a_bound() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_without_a_message_fill_their_callers_share_alone() {
     let target = Target::start().await;
-    let (first, again) = wire::indexed(&target.fields());
+    let (first, again) = raw_http2::indexed(&target.fields());
     let mut wires = Vec::new();
     for _ in 0..4 {
         let mut wire = Wire::connect(target.address(), &[]);

@@ -67,7 +67,7 @@ impl Target {
 
     /// The headers of a call by the one who is not good.
     pub(crate) fn fields(&self) -> Vec<(&str, &str)> {
-        wire::fields(AUTHENTICATE, &self.bearer)
+        raw_http2::fields(AUTHENTICATE, &self.bearer)
     }
 
     /// A question with which that call is answered.
