@@ -219,7 +219,8 @@ fn decode(slot: &[u8; SLOT_BYTES], place: u64) -> Result<Found, AnchorError> {
     let root = slot[24..USED_BYTES].try_into();
     let root = Hash(root.expect("the range is as long as a hash"));
     let (generation, position) = (number(8), Position::new(number(16)));
-    if generation % 2 != place {
+    // Behind each generation there is another: the next write's.
+    if generation % 2 != place || generation == u64::MAX {
         return Err(AnchorError::Damaged);
     }
     Ok(Found { state: AnchorState { position, root }, damaged_slot: None, generation })

@@ -23,6 +23,9 @@ use SnapshotError::Damaged;
 /// Blocks that are read at once where all are read: about 1 MB.
 const BLOCKS_OF_A_RUN: usize = 256;
 
+/// Bytes of the length before each entry.
+const ENTRY_LENGTH_BYTES: u32 = 4;
+
 /// A snapshot on disk whose header and index are as they were written.
 pub struct Snapshot {
     file: File,
@@ -304,7 +307,9 @@ fn read_index(index: &[u8], header: &Header) -> Option<Index> {
     let mut last = Section::Policy;
     while !from.0.is_empty() {
         let section = Section::of_number(from.u8()?).filter(|section| *section >= last)?;
-        let (bytes, entries) = (from.u32()?, from.u32()?);
+        let bytes = from.u32()?;
+        // Room is made for so many: no entry is shorter than its length.
+        let entries = from.u32().filter(|entries| *entries <= bytes / ENTRY_LENGTH_BYTES)?;
         let length = from.u16()?;
         let start = u32::try_from(index.len() - from.0.len()).ok()?;
         from.take(usize::from(length))?;

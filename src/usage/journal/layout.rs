@@ -155,6 +155,11 @@ impl FrameHead {
             Kind::Uses => payload_bytes <= MAX_PAYLOAD_BYTES,
             Kind::Rotated | Kind::Stopped | Kind::Recovered | Kind::Quiet => payload_bytes == 0,
         };
+        // Numbers are left for the end behind a frame, and for what would be next.
+        let most_sequence = match kind {
+            Kind::Uses | Kind::Quiet => u64::MAX - 2,
+            Kind::Rotated | Kind::Stopped | Kind::Recovered => u64::MAX - 1,
+        };
         if bytes[..4] != FRAME_MAGIC || bytes[9..16] != [0; 7] || !bounded {
             return None;
         }
@@ -162,7 +167,7 @@ impl FrameHead {
             payload_bytes,
             kind,
             number: JournalNumber::new(number(bytes, 16))?,
-            sequence: number(bytes, 24),
+            sequence: Some(number(bytes, 24)).filter(|sequence| *sequence <= most_sequence)?,
             wall: time(bytes, 32),
             window: time(bytes, 40),
         })
