@@ -103,7 +103,7 @@ fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<(), CredentialEr
     write_new(&aside, line.as_bytes(), PRIVATE).map_err(io_error(&aside))?;
     let name = match mechanism {
         Mechanism::Offline => "recovered admin",
-        Mechanism::Service | Mechanism::Bearer => "first admin",
+        _ => "first admin",
     };
     let personal = Personal { name: name.to_owned(), ..Personal::default() };
     let subject = Subject::Caller(id);
@@ -113,7 +113,13 @@ fn make(app: &App, path: &Path, mechanism: Mechanism) -> Result<(), CredentialEr
             .map_err(CredentialError::Sealing)?;
     let roles = Roles::of(&[Role::Admin]);
     let tenants = Arc::from([]);
-    let created = CallerCreated { tag: minted.tag, roles, tenants, expire_time: None };
+    let created = CallerCreated {
+        tag: minted.tag,
+        roles,
+        tenants,
+        expire_time: None,
+        certificate_name: None,
+    };
     let act = Act::CreateCaller(CreateCaller { caller: id, created, private });
     own_command::commit(app, Lane::Commands, mechanism, act)?;
     give_name(&aside, path)

@@ -63,6 +63,7 @@ impl Service {
             roles: Roles::of(&[Role::Operator]),
             tenants: Vec::new(),
             expire_time: None,
+            certificate_name: None,
         };
         let issued = self.app().create_caller(&self.call(Method::CreateCaller), new).await.unwrap();
         let credential = issued.credential.unwrap();

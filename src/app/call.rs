@@ -7,7 +7,7 @@ use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::sealing::data_key;
 use crate::domain::command::{Act, Command};
-use crate::domain::event::{Actor, Mechanism};
+use crate::domain::event::Actor;
 use crate::domain::ids::TraceId;
 use crate::domain::personal::OnBehalfOf;
 use crate::domain::refusal::Refusal;
@@ -85,7 +85,8 @@ impl App {
         act: Act,
     ) -> Result<Done, AppError> {
         self.confirm(&call.identity)?;
-        let actor = Actor { caller: Some(call.identity.id), mechanism: Mechanism::Bearer };
+        let identity = &call.identity;
+        let actor = Actor { caller: Some(identity.id), mechanism: identity.mechanism() };
         let command = Command { act, actor, trace_id: call.trace_id, request };
         let answer = self.writer.submit(Lane::Commands, command)?;
         answer.await.map_err(|_| AppError::Draining)?.map_err(AppError::Refused)

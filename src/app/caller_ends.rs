@@ -58,9 +58,23 @@ impl App {
         async move {
             // Before the first look, so that nothing is missed in between.
             let mut told = ends.0.subscribe();
-            while works(&table, &identity, table.judge_time(clock.wall())) {
-                // Fails only if there is no sender, and this has one.
-                let _ = told.changed().await;
+            loop {
+                let now = table.judge_time(clock.wall());
+                if !works(&table, &identity, now) {
+                    return;
+                }
+                let until = identity.valid_until().map(|until| until.since(now).min(LOOK));
+                let over = async {
+                    match until {
+                        Some(left) => tokio::time::sleep(left).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    // Fails only if there is no sender, and this has one.
+                    _ = told.changed() => {}
+                    () = over => {}
+                }
             }
         }
     }

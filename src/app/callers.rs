@@ -11,6 +11,7 @@ use crate::app::page::{Page, PageRequest};
 use crate::app::switch_key::Changed;
 use crate::domain::caller::{Caller, Roles};
 use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
+use crate::domain::certificate_name::CertificateName;
 use crate::domain::command::Act;
 use crate::domain::event::{CallerCreated, EventKind};
 use crate::domain::ids::{CallerId, TenantId};
@@ -37,6 +38,8 @@ pub struct NewCaller {
     pub tenants: Vec<TenantId>,
     /// From when its credential no longer works; none: never.
     pub expire_time: Option<Time>,
+    /// What a client certificate names that speaks for it; none: none does.
+    pub certificate_name: Option<CertificateName>,
 }
 
 /// A caller as those who manage it see it.
@@ -92,6 +95,7 @@ impl App {
                 roles: new.roles,
                 tenants: tenants.into(),
                 expire_time: new.expire_time,
+                certificate_name: new.certificate_name,
             },
             private: self.seal(&Subject::Caller(id), EventKind::CallerCreated, &personal)?,
         });

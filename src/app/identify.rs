@@ -1,4 +1,6 @@
-//! Who calls: a caller's bearer credential.
+//! Who calls: a caller's bearer credential, or its client certificate.
+
+pub mod certificate;
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +8,8 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::domain::caller::{Caller, Role};
+use crate::domain::certificate_name::CertificateName;
+use crate::domain::event::Mechanism;
 use crate::domain::ids::{CallerId, TenantId};
 use crate::domain::key_format::{self, Environment, Secret};
 use crate::domain::tag::KeyTag;
@@ -13,15 +17,44 @@ use crate::domain::tag::{Purpose, Tag};
 use crate::domain::time::Time;
 use crate::projection::key_table::KeyTable;
 
-/// A caller whose credential has been checked.
+/// What a caller was recognised by.
+#[derive(Clone)]
+pub enum Proof {
+    /// Its bearer credential, which this recognised.
+    Credential(KeyTag),
+    /// The client certificate of its connection.
+    Certificate {
+        /// What the certificate names.
+        name: CertificateName,
+        /// From when the certificate is no longer valid.
+        until: Time,
+    },
+}
+
+impl Proof {
+    /// Whether it still is one of this caller at `now`.
+    fn is_in_force(&self, caller: &Caller, now: Time) -> bool {
+        match self {
+            Proof::Credential(tag) => {
+                let retiring = caller.retiring.as_ref().filter(|old| now < old.retire_time);
+                caller.tag == *tag || retiring.is_some_and(|retiring| retiring.tag == *tag)
+            }
+            Proof::Certificate { name, until } => {
+                caller.certificate_name.as_ref() == Some(name) && now < *until
+            }
+        }
+    }
+}
+
+/// A caller whose credential or certificate has been checked.
 #[derive(Clone)]
 pub struct Identity {
     /// Its id.
     pub id: CallerId,
     /// The caller as it was when the call came in.
     pub caller: Arc<Caller>,
-    /// What recognised the credential.
-    pub tag: KeyTag,
+    /// What it was recognised by.
+    pub proof: Proof,
 }
 
 impl fmt::Debug for Identity {
@@ -31,6 +64,23 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
+    /// How the caller was recognised.
+    #[must_use]
+    pub fn mechanism(&self) -> Mechanism {
+        match self.proof {
+            Proof::Credential(_) => Mechanism::Bearer,
+            Proof::Certificate { .. } => Mechanism::ClientCertificate,
+        }
+    }
+
+    /// Until when what it was recognised by is valid, whatever becomes of the caller; none: as long as the caller says.
+    pub(crate) fn valid_until(&self) -> Option<Time> {
+        match self.proof {
+            Proof::Credential(_) => None,
+            Proof::Certificate { until, .. } => Some(until),
+        }
+    }
+
     /// Whether the caller may act in any of these roles.
     #[must_use]
     pub fn has_any_role(&self, roles: &[Role]) -> bool {
@@ -108,10 +158,10 @@ impl App {
             return Err(invalid);
         }
         let tag = retiring.map_or(&caller.tag, |retiring| &retiring.tag).clone();
-        Ok(Identity { id, caller, tag })
+        Ok(Identity { id, caller, proof: Proof::Credential(tag) })
     }
 
-    /// Looks once more whether the credential of a call still works: between its headers and its
+    /// Looks once more whether what a call was recognised by still works: between its headers and its
     /// message a caller can take its time, and be revoked meanwhile.
     ///
     /// # Errors
@@ -129,10 +179,6 @@ impl App {
 
 /// Whether what a caller was recognised by still works at `now`.
 pub(crate) fn works(table: &KeyTable, identity: &Identity, now: Time) -> bool {
-    table.caller(&identity.id).is_some_and(|caller| {
-        let retiring = caller.retiring.as_ref().filter(|retiring| now < retiring.retire_time);
-        let in_force = caller.tag == identity.tag
-            || retiring.is_some_and(|retiring| retiring.tag == identity.tag);
-        in_force && caller.works_at(now)
-    })
+    let caller = table.caller(&identity.id);
+    caller.is_some_and(|caller| identity.proof.is_in_force(&caller, now) && caller.works_at(now))
 }

@@ -57,6 +57,18 @@ pub(super) struct CreateArgs {
     /// When its credential ends: a time such as 2027-01-31T09:00:00Z, or 90d from now [default: never]
     #[arg(long, value_name = "TIME", value_parser = parse_when, allow_hyphen_values = true)]
     expires: Option<When>,
+    /// SPIFFE id by which a client certificate speaks for it, such as spiffe://example.org/gateway [default: none]
+    #[arg(long, value_name = "ID", default_value_t, hide_default_value = true)]
+    spiffe_id: String,
+    /// DNS name by which a client certificate speaks for it, instead of a SPIFFE id [default: none]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value_t,
+        hide_default_value = true,
+        conflicts_with = "spiffe_id"
+    )]
+    san: String,
     #[command(flatten)]
     place: SecretOutput,
     #[command(flatten)]
@@ -120,6 +132,8 @@ async fn create(args: CreateArgs, session: &mut Session) -> Result<(), Failure> 
         owner: args.owner,
         roles: args.roles.into_iter().map(i32::from).collect(),
         tenants: args.tenants,
+        spiffe_id: args.spiffe_id,
+        san: args.san,
         expire_time,
         request_id: args.change.request_id,
     };

@@ -216,6 +216,8 @@ impl Resource for v1::Caller {
             "owner": self.owner,
             "roles": roles(&self.roles),
             "tenants": self.tenants,
+            "spiffe_id": self.spiffe_id,
+            "san": self.san,
             "create_time": time(self.create_time.as_ref()),
             "expire_time": time(self.expire_time.as_ref()),
             "revoke_time": time(self.revoke_time.as_ref()),
@@ -235,6 +237,11 @@ impl Resource for v1::Caller {
             ("created", self.create_time.as_ref().map_or_else(|| "—".to_owned(), humane)),
             ("expires", or_never(self.expire_time.as_ref(), humane)),
         ];
+        for (what, name) in [("spiffe id", &self.spiffe_id), ("san", &self.san)] {
+            if !name.is_empty() {
+                fields.push((what, plain(name)));
+            }
+        }
         if let Some(revoked) = &self.revoke_time {
             fields.push(("revoked", humane(revoked)));
         }

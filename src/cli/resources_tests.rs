@@ -211,6 +211,8 @@ fn a_caller_is_shown_with_roles_in_words_and_unbound_as_all_tenants() {
             "owner": "",
             "roles": ["AUTHENTICATOR", "ISSUER"],
             "tenants": [],
+            "spiffe_id": "",
+            "san": "",
             "create_time": "2026-11-23T05:30:12Z",
             "expire_time": null,
             "revoke_time": "2026-11-23T05:30:13Z",

@@ -230,6 +230,7 @@ fn apply_to_caller(
             retiring: None,
             roles: created.roles,
             tenants: Arc::clone(&created.tenants),
+            certificate_name: created.certificate_name.clone(),
             create_time: fact.time,
             expire_time: created.expire_time,
             revoke_time: None,

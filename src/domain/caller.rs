@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::certificate_name::CertificateName;
 use crate::domain::ids::{Position, TenantId};
 use crate::domain::tag::KeyTag;
 use crate::domain::time::Time;
@@ -101,6 +102,8 @@ pub struct Caller {
     pub roles: Roles,
     /// The tenants it is bound to, sorted; empty: all.
     pub tenants: Arc<[TenantId]>,
+    /// What a client certificate names that speaks for it; none: none does.
+    pub certificate_name: Option<CertificateName>,
     /// When it was created.
     pub create_time: Time,
     /// From when its credential no longer works; none: never.

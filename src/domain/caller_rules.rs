@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::caller::{Caller, Roles};
-use crate::domain::event::{Actor, CallerCreated, Event, Mechanism, Proposal};
+use crate::domain::event::{Actor, CallerCreated, Event, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{CallerId, TenantId};
 use crate::domain::refusal::Refusal;
@@ -58,11 +58,31 @@ fn check_authority(
     roles: Roles,
     tenants: &[TenantId],
 ) -> Result<Option<Arc<Caller>>, Refusal> {
-    if actor.mechanism != Mechanism::Bearer {
+    if !actor.mechanism.is_of_a_caller() {
         return Ok(None);
     }
     let maker = actor.caller.and_then(|id| facts.caller(&id)).ok_or(Refusal::GrantExceedsOwn)?;
     if maker.holds(roles, tenants) { Ok(Some(maker)) } else { Err(Refusal::GrantExceedsOwn) }
+}
+
+/// Names in certificates are the whole service's: who is bound to tenants gives none, since a caller of another
+/// tenant may be known by it. At most one caller that works has each.
+fn check_name(
+    facts: &impl Facts,
+    maker: Option<&Caller>,
+    created: &CallerCreated,
+    now: Time,
+) -> Result<(), Refusal> {
+    let Some(name) = &created.certificate_name else { return Ok(()) };
+    if maker.is_some_and(|maker| !maker.tenants.is_empty()) {
+        return Err(Refusal::GrantExceedsOwn);
+    }
+    let has_it =
+        |caller: &Caller| caller.certificate_name.as_ref() == Some(name) && caller.works_at(now);
+    match facts.callers().iter().any(|(_, caller)| has_it(caller)) {
+        true => Err(Refusal::CertificateNameTaken),
+        false => Ok(()),
+    }
 }
 
 /// Whether two bindings have a tenant in common, or are both to none.
@@ -73,7 +93,8 @@ fn share_a_tenant(one: &[TenantId], other: &[TenantId]) -> bool {
 /// Decides CreateCaller.
 ///
 /// # Errors
-/// [`Refusal`] if the maker lacks what it grants, the expiry is past or there are too many callers.
+/// [`Refusal`] if the maker lacks what it grants, another caller has the name, the expiry is past or there are
+/// too many callers.
 pub fn decide_create(
     facts: &impl Facts,
     actor: &Actor,
@@ -81,6 +102,7 @@ pub fn decide_create(
     now: Time,
 ) -> Result<Vec<Proposal>, Refusal> {
     let maker = check_authority(facts, actor, create.created.roles, &create.created.tenants)?;
+    check_name(facts, maker.as_deref(), &create.created, now)?;
     let until = maker.and_then(|maker| maker.expire_time);
     if until.is_some_and(|until| create.created.expire_time.is_none_or(|time| time > until)) {
         return Err(Refusal::GrantExceedsOwn);
@@ -88,7 +110,7 @@ pub fn decide_create(
     if create.created.expire_time.is_some_and(|time| time <= now) {
         return Err(Refusal::ExpiryPast);
     }
-    if actor.mechanism == Mechanism::Bearer {
+    if actor.mechanism.is_of_a_caller() {
         let beside = |caller: &Caller| {
             caller.works_at(now) && share_a_tenant(&caller.tenants, &create.created.tenants)
         };
@@ -150,7 +172,7 @@ pub fn decide_revoke(
         let lasts = |until| caller.expire_time.is_some_and(|own| own <= until);
         other.governs_all(now) && other.expire_time.is_none_or(lasts)
     };
-    let online = actor.mechanism == Mechanism::Bearer;
+    let online = actor.mechanism.is_of_a_caller();
     if online && caller.governs_all(now) && !others().any(|(_, other)| takes_over(other)) {
         return Err(Refusal::LastAdmin);
     }

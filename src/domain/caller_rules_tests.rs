@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::caller::{Caller, Retiring, Role};
 use crate::domain::command::Act;
+use crate::domain::event::Mechanism;
 use crate::domain::facts::FactsMut;
 use crate::domain::testing::*;
 
@@ -98,6 +99,52 @@ fn a_caller_manages_none_that_holds_more() {
     assert!(world.when_by(maker, revoke(caller_id(3))).is_ok());
     let unknown = bearer(caller_id(9));
     assert_eq!(refused(&world, unknown, rotate(3, 0)), Refusal::ActorOver);
+}
+
+/// Makes a caller for whom a certificate speaks that names this.
+fn make_named(n: u8, id: &str, expire_time: Option<Time>) -> Act {
+    let certificate_name = Some(spiffe(id));
+    let created =
+        CallerCreated { certificate_name, expire_time, ..caller(&[Role::Issuer], &["acme"]) };
+    Act::CreateCaller(create_caller(n, created))
+}
+
+#[test]
+fn a_name_in_certificates_is_of_one_caller_that_works() {
+    const NAME: &str = "spiffe://example.org/a";
+    let mut world = World::new();
+    world.does(make_named(2, NAME, None));
+    assert_eq!(world.caller(&caller_id(2)).unwrap().certificate_name, Some(spiffe(NAME)));
+    for actor in [admin(), OFFLINE, the_service()] {
+        let refusal = refused(&world, actor, make_named(3, NAME, None));
+        assert_eq!(refusal, Refusal::CertificateNameTaken);
+    }
+    assert!(world.when(make_named(3, "spiffe://example.org/b", None)).is_ok());
+    world.does(revoke(caller_id(2)));
+    world.does(make_named(3, NAME, Some(at(10))));
+    assert_eq!(refused(&world, admin(), make_named(4, NAME, None)), Refusal::CertificateNameTaken);
+    world.wait(10);
+    assert!(world.when(make_named(4, NAME, None)).is_ok(), "one that is over lets go of it");
+}
+
+#[test]
+fn who_is_bound_to_tenants_gives_no_name_that_may_be_another_tenants() {
+    let world = with_caller(&[Role::Admin], &["acme"]);
+    let maker = bearer(caller_id(1));
+    let refusal = refused(&world, maker, make_named(2, "spiffe://example.org/a", None));
+    assert_eq!(refusal, Refusal::GrantExceedsOwn);
+    assert!(world.when_by(maker, make(&[Role::Issuer], &["acme"])).is_ok());
+}
+
+#[test]
+fn a_caller_known_by_its_certificate_is_held_to_what_it_has() {
+    let mut world = with_caller(&[Role::Issuer], &["acme"]);
+    let by = |n| Actor { caller: Some(caller_id(n)), mechanism: Mechanism::ClientCertificate };
+    assert_eq!(refused(&world, by(1), make(&[Role::Admin], &["acme"])), Refusal::GrantExceedsOwn);
+    assert_eq!(refused(&world, by(9), make(&[Role::Issuer], &["acme"])), Refusal::ActorOver);
+    assert!(world.when_by(by(1), make(&[Role::Issuer], &["acme"])).is_ok());
+    world.does(revoke(caller_id(1)));
+    assert_eq!(refused(&world, by(1), make(&[Role::Issuer], &["acme"])), Refusal::ActorOver);
 }
 
 #[test]
@@ -216,7 +263,6 @@ fn revoking_a_caller_is_final_and_doing_it_again_does_nothing() {
 
 #[test]
 fn the_last_admin_can_be_revoked_offline() {
-    use crate::domain::event::{Actor, Mechanism};
     let world = World::new();
     let offline = Actor { caller: None, mechanism: Mechanism::Offline };
     assert_eq!(world.when_by(offline, revoke(ADMIN)), Ok(vec![Event::CallerRevoked]));

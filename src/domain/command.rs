@@ -5,7 +5,7 @@ use crate::domain::account_rules::{EraseAccount, PutAccount};
 use crate::domain::caller_rules;
 use crate::domain::caller_rules::{CreateCaller, RevokeCaller, RotateCaller};
 use crate::domain::conduct::{self, RecordConduct};
-use crate::domain::event::{Actor, Event, Mechanism, Proposal};
+use crate::domain::event::{Actor, Event, Proposal};
 use crate::domain::facts::Facts;
 use crate::domain::ids::{PepperVersion, TraceId};
 use crate::domain::key_rules::{
@@ -117,7 +117,7 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         return if same { Ok(Decision::Repeat(found)) } else { Err(Refusal::RequestIdReused) };
     }
     let actor = &command.actor;
-    if actor.mechanism == Mechanism::Bearer {
+    if actor.mechanism.is_of_a_caller() {
         let caller = actor.caller.and_then(|id| facts.caller(&id));
         if !caller.is_some_and(|caller| caller.works_at(now)) {
             return Err(Refusal::ActorOver);

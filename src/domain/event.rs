@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::domain::account::AccountState;
 use crate::domain::caller::Roles;
+use crate::domain::certificate_name::CertificateName;
 use crate::domain::conduct::{AuditRead, CallsRefused};
 use crate::domain::ids::{CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId};
 use crate::domain::key::RevokeReason;
@@ -62,6 +63,8 @@ pub struct CallerCreated {
     pub tenants: Arc<[TenantId]>,
     /// From when its credential no longer works; none: never.
     pub expire_time: Option<Time>,
+    /// What a client certificate names that speaks for it; none: none does.
+    pub certificate_name: Option<CertificateName>,
 }
 
 /// What happened.
@@ -247,6 +250,19 @@ pub enum Mechanism {
     Bearer,
     /// An operator ran an offline command on the data directory.
     Offline,
+    /// The client certificate of a caller's connection names it.
+    ClientCertificate,
+}
+
+impl Mechanism {
+    /// Whether a caller acts, held to what it is allowed; the service and offline operators are not.
+    #[must_use]
+    pub fn is_of_a_caller(self) -> bool {
+        match self {
+            Mechanism::Bearer | Mechanism::ClientCertificate => true,
+            Mechanism::Service | Mechanism::Offline => false,
+        }
+    }
 }
 
 /// Who caused an event.

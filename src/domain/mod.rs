@@ -10,6 +10,7 @@ pub mod apply;
 pub mod base62;
 pub mod caller;
 pub mod caller_rules;
+pub mod certificate_name;
 pub mod command;
 pub mod conduct;
 pub mod denials;

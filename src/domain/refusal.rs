@@ -88,6 +88,9 @@ pub enum Refusal {
     /// The caller has expired.
     #[error("the caller has expired")]
     CallerExpired,
+    /// A certificate's name speaks for one caller.
+    #[error("another caller that works has the spiffe_id or san")]
+    CertificateNameTaken,
     /// Who asks has been revoked or has expired since the call came in.
     #[error("the caller credential is not valid")]
     ActorOver,

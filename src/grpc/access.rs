@@ -9,9 +9,9 @@ pub enum Rule {
     Open,
     /// The key that the call is about; the handler judges it.
     KeyItself,
-    /// The credential of a caller, whatever its roles.
+    /// The credential or the certificate of a caller, whatever its roles.
     AnyCaller,
-    /// The credential of a caller that may act in one of these roles.
+    /// The credential or the certificate of a caller that may act in one of these roles.
     Roles(&'static [Role]),
 }
 

@@ -202,6 +202,7 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::identify::Proof;
     use crate::domain::caller::{Caller, Roles};
     use crate::domain::ids::{CallerId, PepperVersion, Position};
     use crate::domain::tag::KeyTag;
@@ -254,14 +255,18 @@ mod tests {
             retiring: None,
             roles: Roles::default(),
             tenants: Arc::default(),
+            certificate_name: None,
             create_time: Time::EPOCH,
             expire_time: None,
             revoke_time: None,
             position: Position::FIRST,
             personal_at: Position::FIRST,
         };
-        let identity =
-            Identity { id: CallerId([1; 12]), tag: caller.tag.clone(), caller: Arc::new(caller) };
+        let identity = Identity {
+            id: CallerId([1; 12]),
+            proof: Proof::Credential(caller.tag.clone()),
+            caller: Arc::new(caller),
+        };
         let mut request = Request::new(message);
         request.extensions_mut().insert(Arc::new(identity));
         Incoming::of(request).expect("an identity")

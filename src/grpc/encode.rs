@@ -8,6 +8,7 @@ use crate::app::accounts::AccountView;
 use crate::app::authenticate::Principal;
 use crate::app::callers::CallerView;
 use crate::app::key_view::KeyView;
+use crate::domain::certificate_name::CertificateName;
 use crate::domain::ids::Position;
 use crate::domain::key::KeyState;
 use crate::domain::key_format::KeyText;
@@ -107,6 +108,14 @@ pub(super) fn account(view: AccountView) -> v1::Account {
     }
 }
 
+/// The name that speaks for a caller, if it is of the kind asked for; else empty.
+pub(super) fn certificate_name(
+    name: Option<&CertificateName>,
+    of_kind: fn(&CertificateName) -> Option<&str>,
+) -> String {
+    name.and_then(of_kind).unwrap_or_default().to_owned()
+}
+
 /// A caller.
 pub(super) fn caller(view: &CallerView) -> v1::Caller {
     let CallerView { id, caller, personal, last_use, retire_time } = view;
@@ -116,6 +125,8 @@ pub(super) fn caller(view: &CallerView) -> v1::Caller {
         owner: personal.owner.clone(),
         roles: caller.roles.iter().map(|role| enums::role(role).into()).collect(),
         tenants: caller.tenants.iter().map(ToString::to_string).collect(),
+        spiffe_id: certificate_name(caller.certificate_name.as_ref(), CertificateName::spiffe_id),
+        san: certificate_name(caller.certificate_name.as_ref(), CertificateName::dns),
         create_time: Some(time(caller.create_time)),
         expire_time: caller.expire_time.map(time),
         revoke_time: caller.revoke_time.map(time),

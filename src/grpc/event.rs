@@ -5,6 +5,7 @@ mod usage;
 
 use crate::app::audit::{AuditEntry, Disclosed};
 use crate::domain::account::AccountState;
+use crate::domain::certificate_name::CertificateName;
 use crate::domain::event::{Actor, Event, KeyCreated, KeyUpdated, Mechanism, Recorded};
 use crate::domain::ids::{KeyId, Position};
 use crate::domain::log_state::{LogRestored, LossResolved, Resolution};
@@ -13,7 +14,7 @@ use crate::domain::policy::Policy;
 use crate::domain::signing::{SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
-use crate::grpc::encode::{position, span, time, words};
+use crate::grpc::encode::{certificate_name, position, span, time, words};
 use crate::grpc::enums;
 use crate::proto::v1;
 use crate::proto::v1::event::Kind;
@@ -67,6 +68,7 @@ fn actor(actor: &Actor, on_behalf_of: Option<&OnBehalfOf>) -> v1::Actor {
         Mechanism::Service => v1::Mechanism::Service,
         Mechanism::Bearer => v1::Mechanism::Bearer,
         Mechanism::Offline => v1::Mechanism::Offline,
+        Mechanism::ClientCertificate => v1::Mechanism::ClientCertificate,
     };
     v1::Actor {
         caller_id: actor.caller.map(|caller| caller.to_string()).unwrap_or_default(),
@@ -131,6 +133,11 @@ fn kind(event: &Event) -> Kind {
             roles: created.roles.iter().map(|role| enums::role(role).into()).collect(),
             tenants: created.tenants.iter().map(ToString::to_string).collect(),
             expire_time: created.expire_time.map(time),
+            spiffe_id: certificate_name(
+                created.certificate_name.as_ref(),
+                CertificateName::spiffe_id,
+            ),
+            san: certificate_name(created.certificate_name.as_ref(), CertificateName::dns),
         }),
         Event::CallerRotated { tag: _, retire_time } => {
             Kind::CallerRotated(v1::CallerRotated { retire_time: Some(time(*retire_time)) })

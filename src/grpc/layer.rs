@@ -1,5 +1,5 @@
 //! The gate in front of every RPC: the rule of the RPC, then the bound on calls under way, then the
-//! caller's credential, then its role, then its share. What is cheap to refuse is refused first. Refusals that are to go
+//! caller's credential or certificate, then its role, then its share. What is cheap to refuse is refused first. Refusals that are to go
 //! on record are noted here, whoever refused: the only place that knows the caller and the answer of every call.
 
 use std::borrow::Cow;
@@ -22,6 +22,7 @@ use tower::{Layer, Service};
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::identify::certificate::{ClientCertificate, one_caller};
 use crate::domain::conduct::Refused;
 use crate::domain::conduct::window::RefusedOne;
 use crate::domain::ids::{CallerId, TraceId};
@@ -45,13 +46,22 @@ const WITHOUT_CALLER: usize = 64;
 /// milliseconds; a command that was handed over by then is done all the same.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
 
-/// Knows callers by their credentials, and notes what calls were refused.
+/// Knows callers by their credentials and certificates, and notes what calls were refused.
 pub trait Callers: Send + Sync + 'static {
     /// The caller of that credential.
     ///
     /// # Errors
     /// [`AppError::CredentialInvalid`] for every credential that does not work.
     fn recognise(&self, credential: &str) -> Result<Identity, AppError>;
+
+    /// The caller that the certificate names; none if it names none that works.
+    ///
+    /// # Errors
+    /// [`AppError::CredentialInvalid`] if it names more than one.
+    fn recognise_certificate(
+        &self,
+        certificate: &ClientCertificate,
+    ) -> Result<Option<Identity>, AppError>;
 
     /// Whether what a caller was recognised by still works, and the caller has not changed since.
     fn is_unchanged(&self, identity: &Identity) -> bool;
@@ -69,6 +79,13 @@ pub trait Callers: Send + Sync + 'static {
 impl Callers for App {
     fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
         self.identify(credential)
+    }
+
+    fn recognise_certificate(
+        &self,
+        certificate: &ClientCertificate,
+    ) -> Result<Option<Identity>, AppError> {
+        self.identify_certificate(certificate)
     }
 
     fn is_unchanged(&self, identity: &Identity) -> bool {
@@ -245,8 +262,18 @@ impl<I: Callers> Shared<I> {
         rule: Rule,
         known: &mut Known,
     ) -> Result<Identity, AppError> {
-        let credential = bearer(request.headers())?.ok_or(AppError::CredentialMissing)?;
-        let identity = remembered::recognise(&*self.callers, request.extensions(), credential)?;
+        let certificate = request.extensions().get::<ClientCertificate>();
+        let credential = bearer(request.headers())?;
+        let known_as = |sent| remembered::recognise(&*self.callers, request.extensions(), sent);
+        let by_credential = credential.map(known_as).transpose()?;
+        let by_certificate = match certificate {
+            Some(certificate) => self.callers.recognise_certificate(certificate)?,
+            None => None,
+        };
+        let identity = one_caller(by_credential, by_certificate)?.ok_or(match certificate {
+            Some(_) => AppError::CredentialInvalid,
+            None => AppError::CredentialMissing,
+        })?;
         self.callers.note_call(&identity);
         known.caller = Some(identity.id);
         match rule {

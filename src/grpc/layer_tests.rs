@@ -8,7 +8,9 @@ use tonic::body::Body;
 use tonic_types::StatusExt as _;
 
 use super::*;
+use crate::app::identify::Proof;
 use crate::domain::caller::{Caller, Role, Roles};
+use crate::domain::certificate_name::{CertificateName, DnsName};
 use crate::domain::ids::{CallerId, PepperVersion, Position};
 use crate::domain::tag::KeyTag;
 use crate::domain::tag::Tag;
@@ -20,31 +22,48 @@ const WHO_AM_I: &str = "/keyledger.v1.KeyService/WhoAmI";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
-/// Knows the callers `analyst` and `admin` by credentials of the same text, and keeps what was noted.
+/// Knows the callers `analyst` and `admin` by credentials of the same text and by certificates with that DNS name, and
+/// keeps what was noted.
 #[derive(Debug, Default)]
 struct Two {
     refused: Mutex<Vec<RefusedOne>>,
 }
 
+fn known(name: &str) -> Option<Identity> {
+    let (id, roles) = match name {
+        "analyst" => (1, Roles::of(&[Role::Analyst])),
+        "admin" => (2, Roles::of(&[Role::Admin])),
+        _ => return None,
+    };
+    let caller = Caller {
+        tag: KeyTag { pepper: PepperVersion(1), tag: Tag::from_bytes([0; 32]) },
+        retiring: None,
+        roles,
+        tenants: Arc::default(),
+        certificate_name: None,
+        create_time: Time::EPOCH,
+        expire_time: None,
+        revoke_time: None,
+        position: Position::FIRST,
+        personal_at: Position::FIRST,
+    };
+    let proof = Proof::Credential(caller.tag.clone());
+    Some(Identity { id: CallerId([id; 12]), proof, caller: Arc::new(caller) })
+}
+
 impl Callers for Two {
     fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
-        let roles = match credential {
-            "analyst" => Roles::of(&[Role::Analyst]),
-            "admin" => Roles::of(&[Role::Admin]),
-            _ => return Err(AppError::CredentialInvalid),
-        };
-        let caller = Caller {
-            tag: KeyTag { pepper: PepperVersion(1), tag: Tag::from_bytes([0; 32]) },
-            retiring: None,
-            roles,
-            tenants: Arc::default(),
-            create_time: Time::EPOCH,
-            expire_time: None,
-            revoke_time: None,
-            position: Position::FIRST,
-            personal_at: Position::FIRST,
-        };
-        Ok(Identity { id: CallerId([1; 12]), tag: caller.tag.clone(), caller: Arc::new(caller) })
+        known(credential).ok_or(AppError::CredentialInvalid)
+    }
+
+    fn recognise_certificate(
+        &self,
+        certificate: &ClientCertificate,
+    ) -> Result<Option<Identity>, AppError> {
+        match certificate.names() {
+            [name] => Ok(known(name.as_str())),
+            _ => Err(AppError::CredentialInvalid),
+        }
     }
 
     fn is_unchanged(&self, _: &Identity) -> bool {
@@ -98,6 +117,15 @@ fn request(path: &str, authorization: &[&str]) -> Request<Body> {
     request
 }
 
+/// A call over a connection whose client certificate names these.
+fn certified(path: &str, authorization: &[&str], names: &[&str]) -> Request<()> {
+    let name = |name: &&str| CertificateName::Dns(DnsName::parse(name).expect("a name"));
+    let mut request = request(path, authorization);
+    let names = names.iter().map(name).collect();
+    request.extensions_mut().insert(ClientCertificate::new(names, Time::MAX));
+    request
+}
+
 fn gate(status: Status) -> (Gate<Two, Inner>, Arc<Mutex<Vec<bool>>>) {
     let inner = Inner { seen: Arc::default(), status };
     let seen = Arc::clone(&inner.seen);
@@ -106,8 +134,12 @@ fn gate(status: Status) -> (Gate<Two, Inner>, Arc<Mutex<Vec<bool>>>) {
 
 /// What a call is answered: its code and reason, and whether it came through with an identity.
 async fn answer(path: &str, authorization: &[&str]) -> (Code, String, Option<bool>) {
+    answer_to(request(path, authorization)).await
+}
+
+async fn answer_to(request: Request<()>) -> (Code, String, Option<bool>) {
     let (mut gate, seen) = gate(Status::ok(""));
-    let answer = gate.call(request(path, authorization)).await.expect("an answer");
+    let answer = gate.call(request).await.expect("an answer");
     let (code, reason) = told(&answer);
     let seen = seen.lock().expect("no panic").first().copied();
     (code, reason, seen)
@@ -140,6 +172,30 @@ async fn a_call_without_a_credential_is_unauthenticated() {
     let missing = refused(Code::Unauthenticated, "CALLER_CREDENTIAL_MISSING");
     assert_eq!(answer(GET_KEY, &[]).await, missing);
     assert_eq!(answer(REFLECTION, &[]).await, missing);
+}
+
+#[tokio::test]
+async fn a_certificate_that_names_a_caller_is_enough_and_one_that_names_none_is_not() {
+    assert_eq!(answer_to(certified(GET_KEY, &[], &["analyst"])).await, through(true));
+    let lacking = refused(Code::PermissionDenied, "ROLE_MISSING");
+    assert_eq!(answer_to(certified(AUTHENTICATE, &[], &["analyst"])).await, lacking);
+    let invalid = refused(Code::Unauthenticated, "CALLER_CREDENTIAL_INVALID");
+    for names in [&["nobody"][..], &["analyst", "admin"]] {
+        assert_eq!(answer_to(certified(GET_KEY, &[], names)).await, invalid);
+    }
+    assert_eq!(answer_to(certified(WHO_AM_I, &[], &["analyst"])).await, through(false));
+}
+
+#[tokio::test]
+async fn a_credential_and_a_certificate_must_not_be_those_of_different_callers() {
+    let admin = &["Bearer admin"][..];
+    for names in [&["admin"][..], &["nobody"]] {
+        assert_eq!(answer_to(certified(AUTHENTICATE, admin, names)).await, through(true));
+    }
+    let invalid = refused(Code::Unauthenticated, "CALLER_CREDENTIAL_INVALID");
+    assert_eq!(answer_to(certified(GET_KEY, admin, &["analyst"])).await, invalid);
+    assert_eq!(answer_to(certified(GET_KEY, &["Bearer x"], &["admin"])).await, invalid);
+    assert_eq!(answer_to(certified(GET_KEY, &["Basic x"], &["admin"])).await, invalid);
 }
 
 #[tokio::test]

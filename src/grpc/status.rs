@@ -255,6 +255,7 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::CallerRevoked => precondition(Reason::CallerRevoked),
         Refusal::CallerExpired => precondition(Reason::CallerExpired),
         Refusal::TooManyCallers { limit } => precondition(Reason::CallerLimit).with("limit", limit),
+        Refusal::CertificateNameTaken => fault(Code::AlreadyExists, Reason::CertificateNameTaken),
         Refusal::RequestIdReused => fault(Code::AlreadyExists, Reason::RequestIdReused),
         Refusal::TooLarge => fault(Code::InvalidArgument, Reason::RequestTooLarge),
         Refusal::StalePosition { current } => {

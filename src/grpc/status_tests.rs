@@ -38,6 +38,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::CallerRevoked,
         Refusal::CallerExpired,
         Refusal::TooManyCallers { limit: 10_000 },
+        Refusal::CertificateNameTaken,
         Refusal::RequestIdReused,
         Refusal::TooLarge,
         Refusal::StalePosition { current: Position::new(42) },

@@ -3,6 +3,7 @@
 //! The layout is `proto/keyledger/ledger/v1/record.proto`, format 1. Encoding happens once, by the
 //! writer; what is stored is never encoded again.
 
+mod caller;
 mod conduct;
 mod decode;
 mod encode;

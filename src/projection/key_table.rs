@@ -12,6 +12,7 @@ use papaya::HashMap;
 
 use crate::domain::account::Account;
 use crate::domain::caller::Caller;
+use crate::domain::certificate_name::CertificateName;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
 use crate::domain::key::Key;
 use crate::domain::log_state::LogState;
@@ -20,6 +21,7 @@ use crate::domain::policy::Policy;
 use crate::domain::time::Time;
 use crate::domain::usage::UseCounts;
 use crate::projection::callers::Callers;
+use crate::projection::certificate_names::CertificateNames;
 use crate::projection::directory::Directory;
 use crate::projection::ends::Ends;
 use crate::projection::id_hash::BuildIdHasher;
@@ -85,6 +87,8 @@ pub struct KeyTable {
     keys: HashMap<KeyId, Row, BuildIdHasher>,
     accounts: HashMap<Arc<AccountRef>, Arc<AccountCell>>,
     callers: Callers,
+    /// Whom a certificate that names this speaks for.
+    certificate_names: CertificateNames,
     policy: ArcSwap<Policy>,
     log_state: ArcSwap<LogState>,
     directory: Directory,
@@ -200,6 +204,13 @@ impl KeyTable {
     /// Has `told` be called, by the writer, whenever callers have changed and readers see it: nothing slow. Once.
     pub fn tell_of_callers(&self, told: impl Fn() + Send + Sync + 'static) {
         self.callers.tell(Box::new(told));
+    }
+
+    /// The caller that a certificate with this name speaks for, unless it is revoked.
+    #[must_use]
+    pub fn caller_named(&self, name: &CertificateName) -> Option<(CallerId, Arc<Caller>)> {
+        let id = self.certificate_names.of(name)?;
+        self.caller(&id).map(|caller| (id, caller))
     }
 
     /// Every caller in the order of creation, revoked ones included.
@@ -328,6 +339,7 @@ impl KeyTable {
     }
 
     pub(super) fn put_caller(&self, id: CallerId, caller: Caller) {
+        self.certificate_names.put(id, &caller);
         self.callers.put(id, caller);
     }
 

@@ -2,6 +2,7 @@
 //! often; each can be dropped and rebuilt from the log at any time.
 
 mod callers;
+mod certificate_names;
 pub mod directory;
 pub mod ends;
 mod id_hash;

@@ -86,6 +86,7 @@ impl Service {
             roles: Roles::of(&[Role::Auditor]),
             tenants: Vec::new(),
             expire_time: None,
+            certificate_name: None,
         };
         let issued = self.app().create_caller(&self.call(Method::CreateCaller), new).await.unwrap();
         Arc::new(self.app().identify(issued.credential.unwrap().expose()).unwrap())

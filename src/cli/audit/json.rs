@@ -154,6 +154,8 @@ fn of_kind(kind: &Kind) -> Value {
             "roles": event.roles.iter().map(|role| enum_or_null::<v1::Role>(*role)).collect::<Vec<_>>(),
             "tenants": event.tenants,
             "expire_time": time(event.expire_time.as_ref()),
+            "spiffe_id": event.spiffe_id,
+            "san": event.san,
         }),
         Kind::CallerRotated(event) => json!({"retire_time": time(event.retire_time.as_ref())}),
         Kind::KeyDisabled(_) | Kind::KeyEnabled(_) | Kind::CallerRevoked(_) => json!({}),

@@ -54,6 +54,9 @@ fn who(event: &Event) -> Option<String> {
     let actor = event.actor.as_ref()?;
     let by = match actor.mechanism() {
         v1::Mechanism::Bearer => format!("by {}", plain(&actor.caller_id)),
+        v1::Mechanism::ClientCertificate => {
+            format!("by {} with its certificate", plain(&actor.caller_id))
+        }
         v1::Mechanism::Offline => "by an operator, offline".to_owned(),
         v1::Mechanism::Service | v1::Mechanism::Unspecified => return None,
     };
@@ -118,7 +121,10 @@ fn of_service(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
             let roles: Vec<_> =
                 event.roles.iter().filter_map(|role| word::<v1::Role>(*role)).collect();
             let tenants = joined(&event.tenants, "all tenants");
-            ("caller created", vec![joined(&roles, "no role"), format!("for {tenants}")])
+            let mut details = vec![joined(&roles, "no role"), format!("for {tenants}")];
+            let names = [&event.spiffe_id, &event.san].into_iter().filter(|name| !name.is_empty());
+            details.extend(names.map(|name| format!("certificate {}", plain(name))));
+            ("caller created", details)
         }
         Kind::CallerRotated(event) => {
             let until = event.retire_time.as_ref();

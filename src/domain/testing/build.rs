@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::account_rules::PutAccount;
 use crate::domain::caller::{Caller, Role, Roles};
 use crate::domain::caller_rules::CreateCaller;
+use crate::domain::certificate_name::{CertificateName, SpiffeId};
 use crate::domain::command::{Act, Command};
 use crate::domain::event::{Actor, CallerCreated, KeyCreated, Mechanism};
 use crate::domain::ids::{
@@ -137,10 +138,16 @@ pub(crate) fn revoke(key: u8) -> RevokeKey {
     RevokeKey { key: key_id(key), reason, leaked: false, private: None }
 }
 
+/// The name of a certificate with this SPIFFE id.
+pub(crate) fn spiffe(id: &str) -> CertificateName {
+    CertificateName::Spiffe(SpiffeId::parse(id).expect("valid"))
+}
+
 /// A caller with these roles, bound to these tenants (none: all).
 pub(crate) fn caller(roles: &[Role], tenants: &[&str]) -> CallerCreated {
     let tenants = tenants.iter().map(|name| tenant(name)).collect();
-    CallerCreated { tag: tag(9), roles: Roles::of(roles), tenants, expire_time: None }
+    let roles = Roles::of(roles);
+    CallerCreated { tag: tag(9), roles, tenants, expire_time: None, certificate_name: None }
 }
 
 /// An admin of everything that works, as folded.
@@ -151,6 +158,7 @@ pub(crate) fn working_admin() -> Caller {
         retiring: None,
         roles: created.roles,
         tenants: created.tenants,
+        certificate_name: None,
         create_time: at(0),
         expire_time: None,
         revoke_time: None,

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::account::AccountStatus;
 use crate::domain::account_rules::EraseAccount;
-use crate::domain::caller_rules::RevokeCaller;
-use crate::domain::event::KeyCreated;
+use crate::domain::caller_rules::{CreateCaller, RevokeCaller};
+use crate::domain::event::{CallerCreated, KeyCreated};
 use crate::domain::policy::Plan;
 use crate::domain::requests::{Method, Request};
 use crate::domain::source::SourceRange;
@@ -202,10 +202,7 @@ impl Play {
                 policy.plans.insert(plan_name("standard"), plan);
                 Act::SetPolicy(policy)
             }
-            Step::CreateCaller { admin } => {
-                let role = if *admin { Role::Admin } else { Role::Issuer };
-                Act::CreateCaller(create_caller(self.fresh(), caller(&[role], &[])))
-            }
+            Step::CreateCaller { admin } => Act::CreateCaller(some_caller(self.fresh(), *admin)),
             Step::RevokeCaller(n) => {
                 let callers = self.world.callers();
                 let caller = callers[n % callers.len()].0;
@@ -217,4 +214,12 @@ impl Play {
         let request = name.map(|(method, id)| Request { id: [id; 16], method, digest: [id; 16] });
         Some(Command { request, ..by(admin(), act) })
     }
+}
+
+/// An admin, or an issuer with a name in certificates that others may have too.
+fn some_caller(n: u8, admin: bool) -> CreateCaller {
+    let role = if admin { Role::Admin } else { Role::Issuer };
+    let name = spiffe(&format!("spiffe://example.org/{}", n % 3));
+    let certificate_name = Some(name).filter(|_| !admin);
+    create_caller(n, CallerCreated { certificate_name, ..caller(&[role], &[]) })
 }

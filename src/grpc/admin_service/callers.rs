@@ -5,6 +5,7 @@ use tonic::Request;
 use crate::app::App;
 use crate::app::callers::NewCaller;
 use crate::app::error::AppError;
+use crate::domain::certificate_name::{CertificateName, DnsName, SpiffeId};
 use crate::domain::ids::TenantId;
 use crate::grpc::call::{Incoming, identity};
 use crate::grpc::decode::{MAX_COMMENT, Violations, decode};
@@ -37,13 +38,35 @@ fn read_new(bad: &mut Violations, message: CreateCallerRequest) -> Option<NewCal
     let roles = bad.roles("roles", &message.roles);
     let tenants = bad.each("tenants", MAX_TENANTS, &message.tenants, |text| TenantId::parse(text));
     let expire_time = bad.time("expire_time", message.expire_time);
+    let certificate_name = certificate_name(bad, &message.spiffe_id, &message.san);
     Some(NewCaller {
         name: name?,
         owner: owner?,
         roles: roles?,
         tenants: tenants?,
         expire_time: expire_time?,
+        certificate_name: certificate_name?,
     })
+}
+
+#[expect(clippy::option_option, reason = "refused, none given, or one")]
+fn certificate_name(
+    bad: &mut Violations,
+    spiffe_id: &str,
+    san: &str,
+) -> Option<Option<CertificateName>> {
+    match (spiffe_id, san) {
+        ("", "") => Some(None),
+        (id, "") => {
+            let id = bad.parsed("spiffe_id", SpiffeId::parse(id))?;
+            Some(Some(CertificateName::Spiffe(id)))
+        }
+        ("", name) => {
+            let name = bad.parsed("san", DnsName::parse(name))?;
+            Some(Some(CertificateName::Dns(name)))
+        }
+        _ => bad.refuse("san", "must be empty if spiffe_id is given"),
+    }
 }
 
 pub(super) async fn rotate(
@@ -124,6 +147,20 @@ mod tests {
         };
         let fields = ["name", "owner", "roles[1]", "tenants[1]", "expire_time"];
         assert_eq!(violated(|bad| read_new(bad, message)), fields);
+        for (spiffe_id, san, field) in [
+            ("spiffe://example.org", "", "spiffe_id"),
+            ("", "*.example.org", "san"),
+            ("spiffe://example.org/a", "example.org", "san"),
+        ] {
+            let message = CreateCallerRequest {
+                name: "gateway".to_owned(),
+                roles: vec![1],
+                spiffe_id: spiffe_id.to_owned(),
+                san: san.to_owned(),
+                ..Default::default()
+            };
+            assert_eq!(violated(|bad| read_new(bad, message)), [field]);
+        }
         let message = CreateCallerRequest {
             name: "gateway".to_owned(),
             roles: vec![1],

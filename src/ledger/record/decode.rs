@@ -6,10 +6,7 @@ use std::time::Duration;
 use prost::Message;
 
 use crate::domain::account::{AccountState, AccountStatus};
-use crate::domain::caller::{Role, Roles};
-use crate::domain::event::{
-    Actor, CallerCreated, Event, KeyCreated, KeyUpdated, Mechanism, Recorded,
-};
+use crate::domain::event::{Actor, Event, KeyCreated, KeyUpdated, Mechanism, Recorded};
 use crate::domain::ids::{
     AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
 };
@@ -30,9 +27,9 @@ use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
-use super::conduct;
 use super::uses::decode as uses;
 use super::{RECORD_FORMAT, RecordError};
+use super::{caller, conduct};
 use RecordError::Field;
 
 /// The event of a record. Address ranges are sealed, so that a bound key comes back
@@ -109,6 +106,7 @@ fn actor(actor: &wire::Actor) -> Result<Actor, RecordError> {
         wire::Mechanism::Service => Mechanism::Service,
         wire::Mechanism::Bearer => Mechanism::Bearer,
         wire::Mechanism::Offline => Mechanism::Offline,
+        wire::Mechanism::ClientCertificate => Mechanism::ClientCertificate,
         wire::Mechanism::Unspecified => return Err(Field("actor.mechanism")),
     };
     let caller = optional(&actor.caller_id, "actor.caller_id")?.map(CallerId);
@@ -198,12 +196,7 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
             Event::UnknownKeyTried(Box::new(uses::unknown_key_tried(e)?))
         }
         WireEvent::UsageGap(e) => Event::UsageGap(uses::usage_gap(&e)?),
-        WireEvent::CallerCreated(e) => Event::CallerCreated(CallerCreated {
-            roles: roles(&e.roles)?,
-            tag: key_tag(e.tag)?,
-            tenants: tenants(&e.tenants)?,
-            expire_time: e.expire_time.map(Time::from_micros),
-        }),
+        WireEvent::CallerCreated(e) => Event::CallerCreated(caller::decode_created(e)?),
         WireEvent::CallerRotated(e) => Event::CallerRotated {
             tag: key_tag(e.tag)?,
             retire_time: Time::from_micros(e.retire_time),
@@ -324,7 +317,7 @@ fn policy(changed: &wire::PolicyChanged) -> Result<Policy, RecordError> {
     Ok(policy)
 }
 
-fn key_tag(tag: Option<wire::KeyTag>) -> Result<KeyTag, RecordError> {
+pub(super) fn key_tag(tag: Option<wire::KeyTag>) -> Result<KeyTag, RecordError> {
     let tag = tag.ok_or(Field("tag"))?;
     Ok(KeyTag {
         pepper: pepper_version(tag.pepper)?,
@@ -342,10 +335,6 @@ fn pepper_version(version: u32) -> Result<PepperVersion, RecordError> {
 fn permissions(words: &[String]) -> Result<Permissions, RecordError> {
     let words = words.iter().map(|word| Permission::parse(word).map_err(|_| Field("permissions")));
     Ok(Permissions::new(words.collect::<Result<_, _>>()?))
-}
-
-fn tenants(ids: &[String]) -> Result<Arc<[TenantId]>, RecordError> {
-    ids.iter().map(|id| TenantId::parse(id).map_err(|_| Field("tenants"))).collect()
 }
 
 fn sources(bound: bool) -> Sources {
@@ -369,21 +358,4 @@ fn revoke_reason(reason: wire::RevokeReason) -> RevokeReason {
         wire::RevokeReason::AffiliationChanged => RevokeReason::AffiliationChanged,
         wire::RevokeReason::PrivilegeWithdrawn => RevokeReason::PrivilegeWithdrawn,
     }
-}
-
-fn roles(numbers: &[i32]) -> Result<Roles, RecordError> {
-    let mut held = Vec::new();
-    for number in numbers {
-        held.push(match known(*number, "roles")? {
-            wire::Role::Authenticator => Role::Authenticator,
-            wire::Role::Issuer => Role::Issuer,
-            wire::Role::Provisioner => Role::Provisioner,
-            wire::Role::Auditor => Role::Auditor,
-            wire::Role::Analyst => Role::Analyst,
-            wire::Role::Operator => Role::Operator,
-            wire::Role::Admin => Role::Admin,
-            wire::Role::Unspecified => return Err(Field("roles")),
-        });
-    }
-    Ok(Roles::of(&held))
 }

@@ -6,7 +6,6 @@ use prost::Message;
 use zeroize::Zeroizing;
 
 use crate::domain::account::{AccountState, AccountStatus};
-use crate::domain::caller::Role;
 use crate::domain::event::{Event, KeyUpdated, Mechanism, Recorded};
 use crate::domain::ids::{AccountRef, Position};
 use crate::domain::key::RevokeReason;
@@ -23,9 +22,9 @@ use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
-use super::conduct;
 use super::uses::encode as uses;
 use super::{RECORD_FORMAT, SALT_BYTES};
+use super::{caller, conduct};
 
 /// The record of an event.
 #[must_use]
@@ -141,12 +140,7 @@ fn event(event: &Event) -> WireEvent {
         Event::KeyUsed(used) => WireEvent::KeyUsed(uses::key_used(used)),
         Event::UnknownKeyTried(tried) => WireEvent::UnknownKeyTried(uses::unknown_key_tried(tried)),
         Event::UsageGap(gap) => WireEvent::UsageGap(uses::usage_gap(gap)),
-        Event::CallerCreated(created) => WireEvent::CallerCreated(wire::CallerCreated {
-            tag: Some(key_tag(&created.tag)),
-            roles: created.roles.iter().map(|held| role(held).into()).collect(),
-            tenants: created.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
-            expire_time: created.expire_time.map(|time| time.as_micros()),
-        }),
+        Event::CallerCreated(created) => WireEvent::CallerCreated(caller::encode_created(created)),
         Event::CallerRotated { tag, retire_time } => {
             WireEvent::CallerRotated(wire::CallerRotated {
                 tag: Some(key_tag(tag)),
@@ -242,7 +236,7 @@ fn policy_changed(policy: &Policy) -> wire::PolicyChanged {
     wire::PolicyChanged { plans: plans.collect(), roles: roles.collect() }
 }
 
-fn key_tag(tag: &KeyTag) -> wire::KeyTag {
+pub(super) fn key_tag(tag: &KeyTag) -> wire::KeyTag {
     wire::KeyTag { pepper: u32::from(tag.pepper.0), tag: tag.tag.as_bytes().to_vec() }
 }
 
@@ -271,6 +265,7 @@ fn mechanism(mechanism: Mechanism) -> wire::Mechanism {
         Mechanism::Service => wire::Mechanism::Service,
         Mechanism::Bearer => wire::Mechanism::Bearer,
         Mechanism::Offline => wire::Mechanism::Offline,
+        Mechanism::ClientCertificate => wire::Mechanism::ClientCertificate,
     }
 }
 
@@ -282,17 +277,5 @@ fn revoke_reason(reason: RevokeReason) -> wire::RevokeReason {
         RevokeReason::CessationOfOperation => wire::RevokeReason::CessationOfOperation,
         RevokeReason::AffiliationChanged => wire::RevokeReason::AffiliationChanged,
         RevokeReason::PrivilegeWithdrawn => wire::RevokeReason::PrivilegeWithdrawn,
-    }
-}
-
-fn role(role: Role) -> wire::Role {
-    match role {
-        Role::Authenticator => wire::Role::Authenticator,
-        Role::Issuer => wire::Role::Issuer,
-        Role::Provisioner => wire::Role::Provisioner,
-        Role::Auditor => wire::Role::Auditor,
-        Role::Analyst => wire::Role::Analyst,
-        Role::Operator => wire::Role::Operator,
-        Role::Admin => wire::Role::Admin,
     }
 }

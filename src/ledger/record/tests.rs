@@ -2,6 +2,7 @@
 //! is taken for a record.
 
 mod bounds;
+mod certificates;
 mod conduct;
 mod golden;
 mod hostile;

@@ -17,7 +17,7 @@
 //! | caller: bytes | what |
 //! |---|---|
 //! | 12 | caller id |
-//! | 1 | flags: retiring secret, expiry, revocation |
+//! | 1 | flags: retiring secret, expiry, revocation, name in certificates |
 //! | 2 ‖ 32 | pepper and tag |
 //! | 1 | roles: a bit for each, in the order authenticator, issuer, provisioner, auditor, analyst, operator, admin |
 //! | 8 ‖ 8 ‖ 8 | create time, position, position of its personal fields |
@@ -25,6 +25,7 @@
 //! | 2 ‖ 32 ‖ 8 | if retiring: pepper, tag, retire time |
 //! | 8 | if it expires: when |
 //! | 8 | if it is revoked: when |
+//! | 1 ‖ 2 ‖ … | if it has a name in certificates: 1 a SPIFFE id, 2 a DNS name; its length; the name |
 //!
 //! | account: bytes | what |
 //! |---|---|
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use super::bytes::{Cursor, Put};
 use crate::domain::account::{Account, AccountState, AccountStatus};
 use crate::domain::caller::{Caller, Retiring, Role, Roles};
+use crate::domain::certificate_name::{CertificateName, DnsName, SpiffeId};
 use crate::domain::ids::{AccountId, AccountRef, CallerId, PepperVersion, Position, TenantId};
 use crate::domain::log_state::{LogState, Loss, TreeRoot};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
@@ -210,6 +212,7 @@ pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
         retiring.is_some(),
         caller.expire_time.is_some(),
         caller.revoke_time.is_some(),
+        caller.certificate_name.is_some(),
     ]));
     put_tag(tag, &mut out);
     out.push(byte_of(Role::ALL.map(|role| roles.iter().any(|held| held == role))));
@@ -225,13 +228,36 @@ pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
         .into_iter()
         .flatten()
         .for_each(|time| out.put_time(time));
+    if let Some(name) = &caller.certificate_name {
+        put_certificate_name(name, &mut out);
+    }
     out
+}
+
+fn put_certificate_name(name: &CertificateName, out: &mut Vec<u8>) {
+    out.push(match name {
+        CertificateName::Spiffe(_) => 1,
+        CertificateName::Dns(_) => 2,
+    });
+    let text = name.as_str().as_bytes();
+    out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend(text);
+}
+
+fn certificate_name(from: &mut Cursor<'_>) -> Option<CertificateName> {
+    let (kind, length) = (from.u8()?, from.u16()?);
+    let text = str::from_utf8(from.take(usize::from(length))?).ok()?;
+    match kind {
+        1 => SpiffeId::parse(text).ok().map(CertificateName::Spiffe),
+        2 => DnsName::parse(text).ok().map(CertificateName::Dns),
+        _ => None,
+    }
 }
 
 pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
     let mut from = Cursor(bytes);
     let id = CallerId(from.array()?);
-    let [retires, expires, revoked] = flags(from.u8()?)?;
+    let [retires, expires, revoked, named] = flags(from.u8()?)?;
     let own = tag(&mut from)?;
     let held: [bool; Role::ALL.len()] = flags(from.u8()?)?;
     let roles: Vec<Role> =
@@ -246,6 +272,7 @@ pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
         tenants: list(&mut from, |id| TenantId::parse(id).ok())?.into(),
         expire_time: None,
         revoke_time: None,
+        certificate_name: None,
     };
     if retires {
         caller.retiring = Some(Retiring { tag: tag(&mut from)?, retire_time: from.time()? });
@@ -255,6 +282,9 @@ pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
     }
     if revoked {
         caller.revoke_time = Some(from.time()?);
+    }
+    if named {
+        caller.certificate_name = Some(certificate_name(&mut from)?);
     }
     from.end((id, caller))
 }

@@ -138,6 +138,8 @@ def check_record(data: bytes, position: int) -> Record:
         check_window(event.window)
     if kind in ("audit_read", "calls_refused"):
         check_conduct(kind, event)
+    if kind == "caller_created":
+        must(not (event.spiffe_id and event.san), "caller_created: spiffe_id and san")
     if kind == "log_restored":
         must(event.root and event.generation, "no root or no generation")
     if kind == "loss_resolved":

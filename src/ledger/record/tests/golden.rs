@@ -125,7 +125,7 @@ pub(super) fn holds(fact: &Recorded, record: &Wire) {
     assert_eq!(decode(&record.0), Ok(without_ranges(fact.clone())));
 }
 
-fn key_tag() -> KeyTag {
+pub(super) fn key_tag() -> KeyTag {
     KeyTag { pepper: PepperVersion(300), tag: Tag::from_bytes([0x7a; 32]) }
 }
 
@@ -290,6 +290,7 @@ fn caller_records() {
         roles: Roles::of(&Role::ALL),
         tenants: ["acme", "bolt"].map(|name| TenantId::parse(name).expect("valid")).into(),
         expire_time: Some(Time::from_micros(1)),
+        certificate_name: None,
     };
     let event = wire().message(1, &wire_tag()).bytes(2, [1, 2, 3, 4, 5, 6, 7]);
     let event = event.bytes(3, "acme").bytes(3, "bolt").number(4, 1);
@@ -300,6 +301,7 @@ fn caller_records() {
         roles: Roles::of(&[Role::Admin]),
         tenants: [].into(),
         expire_time: None,
+        certificate_name: None,
     };
     let event = wire().message(1, &wire_tag()).bytes(2, [7]);
     holds(&caller(Event::CallerCreated(created)), &of_caller(50, &event));

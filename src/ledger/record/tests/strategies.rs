@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::caller::{Role, Roles};
+use crate::domain::certificate_name::{CertificateName, DnsName, SpiffeId};
 use crate::domain::event::{
     Actor, CallerCreated, Event, KeyCreated, KeyUpdated, Mechanism, Recorded,
 };
@@ -159,11 +160,19 @@ fn caller_event() -> impl Strategy<Value = Event> {
     let roles = vec(prop::sample::select(&Role::ALL[..]), 0..4).prop_map(|roles| Roles::of(&roles));
     let tenant = "[a-z]{1,9}".prop_map(|name| TenantId::parse(&name).expect("valid"));
     let tenants = vec(tenant, 0..3).prop_map(Arc::from);
-    let created = (key_tag(), roles, tenants, option::of(time())).prop_map(
-        |(tag, roles, tenants, expire_time)| {
-            Event::CallerCreated(CallerCreated { tag, roles, tenants, expire_time })
+    let spiffe = "spiffe://[a-z0-9._-]{1,20}(/[A-Za-z0-9_-]{1,9}){1,4}"
+        .prop_map(|id| CertificateName::Spiffe(SpiffeId::parse(&id).expect("valid")));
+    let dns = "[a-z][a-z0-9]{0,9}(\\.[a-z][a-z0-9]{0,9}){0,4}"
+        .prop_map(|name| CertificateName::Dns(DnsName::parse(&name).expect("valid")));
+    let certificate_name = option::of(prop_oneof![spiffe, dns].boxed());
+    let created = (key_tag(), roles, tenants, option::of(time()), certificate_name).prop_map(
+        |(tag, roles, tenants, expire_time, certificate_name)| {
+            let created = CallerCreated { tag, roles, tenants, expire_time, certificate_name };
+            Event::CallerCreated(created)
         },
     );
+    // On the heap: what all events are chosen from together must fit a test's stack.
+    let created = created.boxed();
     let rotated = (key_tag(), time())
         .prop_map(|(tag, retire_time)| Event::CallerRotated { tag, retire_time });
     prop_oneof![created, rotated, Just(Event::CallerRevoked)]
@@ -255,8 +264,12 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 fn actor() -> impl Strategy<Value = Actor> {
-    let mechanism =
-        prop_oneof![Just(Mechanism::Service), Just(Mechanism::Bearer), Just(Mechanism::Offline),];
+    let mechanism = prop_oneof![
+        Just(Mechanism::Service),
+        Just(Mechanism::Bearer),
+        Just(Mechanism::Offline),
+        Just(Mechanism::ClientCertificate),
+    ];
     (option::of(bytes().prop_map(CallerId)), mechanism)
         .prop_map(|(caller, mechanism)| Actor { caller, mechanism })
 }

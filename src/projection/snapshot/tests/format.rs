@@ -111,6 +111,29 @@ fn the_policy_of_a_restored_log_ends_with_what_the_log_is() {
     assert_eq!(decode_policy(&written_out), None);
 }
 
+#[test]
+fn a_caller_with_a_name_in_certificates_ends_with_it() {
+    use super::super::entry::{decode_caller, encode_caller};
+    use crate::domain::caller::Caller;
+    use crate::domain::certificate_name::{CertificateName, DnsName};
+    let dns = CertificateName::Dns(DnsName::parse("gateway.example").unwrap());
+    for (kind, name) in [(1, spiffe("spiffe://example/x")), (2, dns)] {
+        let text = name.as_str().as_bytes().to_vec();
+        let caller = Caller { certificate_name: Some(name), ..working_admin() };
+        let unnamed = Caller { certificate_name: None, ..caller.clone() };
+        let mut expected = encode_caller(ADMIN, &unnamed);
+        expected[12] |= 0b1000;
+        expected.extend([&[kind, 0, u8::try_from(text.len()).unwrap()][..], &text].concat());
+        assert_eq!(encode_caller(ADMIN, &caller), expected);
+        assert_eq!(decode_caller(&expected), Some((ADMIN, caller)));
+        let at = expected.len() - text.len() - 3;
+        for kind in [0, 3 - kind, 3] {
+            expected[at] = kind;
+            assert_eq!(decode_caller(&expected), None, "{kind}");
+        }
+    }
+}
+
 /// The entries of each section.
 fn entries() -> [Vec<Vec<u8>>; 6] {
     let plan = |name, flags, limits: &[u32]| {
