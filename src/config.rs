@@ -5,6 +5,7 @@ mod audit;
 mod ledger;
 mod notices;
 mod policy;
+mod tls;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ use notices::FileNotices;
 pub use notices::NoticeSettings;
 pub use policy::shipped_policy;
 use policy::{FilePlan, FileRole, add_policy};
+use tls::FileTls;
+pub use tls::{ClientCertificates, TlsSettings};
 use usage::FileUsage;
 pub use usage::{Detail, Durability, UsageSettings, WhenBehind};
 
@@ -41,6 +44,11 @@ pub struct Config {
     pub grpc_addr: SocketAddr,
     /// Where metrics and probes are served; none: nowhere.
     pub ops_addr: Option<SocketAddr>,
+    /// How connections to gRPC are encrypted; none: not at all.
+    pub tls: Option<TlsSettings>,
+    /// Whether gRPC may be served unencrypted on an address that other machines reach. Credentials, keys and
+    /// answers can then be read and changed on the way.
+    pub danger_serve_plaintext_beyond_loopback: bool,
     /// What every key's text begins with. Keys issued under another prefix stop being recognised.
     pub key_prefix: KeyPrefix,
     /// Plans and roles.
@@ -66,6 +74,11 @@ pub struct Limits {
     /// Connections open at once; more are closed as they come. Default 4,096: an idle one holds
     /// some 20 KiB.
     pub connections: usize,
+    /// TLS handshakes under way at once; they take no room of connections. More wait to be accepted, and one that
+    /// has had a second gives way to them. Default 512: some 20 KiB each.
+    pub tls_handshakes: usize,
+    /// How long a TLS handshake may take. Default 10 seconds.
+    pub tls_handshake: Duration,
     /// Streams a connection may have open at once. Default 1,024.
     pub streams_per_connection: u32,
     /// After about how long a connection is asked to reconnect, so that clients spread over
@@ -87,6 +100,8 @@ impl Default for Limits {
         Limits {
             calls_in_flight: 4096,
             connections: 4096,
+            tls_handshakes: tls::HANDSHAKES,
+            tls_handshake: tls::HANDSHAKE_TIME,
             streams_per_connection: 1024,
             connection_age: Duration::from_secs(300),
             drain: Duration::from_secs(10),
@@ -103,6 +118,8 @@ impl Default for Config {
             data_dir: PathBuf::from("./data"),
             grpc_addr: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50051)),
             ops_addr: Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464))),
+            tls: None,
+            danger_serve_plaintext_beyond_loopback: false,
             key_prefix: KeyPrefix::default(),
             policy: shipped_policy(),
             limits: Limits::default(),
@@ -157,6 +174,7 @@ struct FileConfig {
     data_dir: Option<PathBuf>,
     grpc_addr: Option<SocketAddr>,
     ops_addr: Option<String>,
+    danger_serve_plaintext_beyond_loopback: Option<bool>,
     key_prefix: Option<String>,
     #[serde(default)]
     plans: BTreeMap<String, FilePlan>,
@@ -172,6 +190,7 @@ struct FileConfig {
     notices: FileNotices,
     #[serde(default)]
     audit: FileAudit,
+    tls: Option<FileTls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -179,6 +198,8 @@ struct FileConfig {
 struct FileLimits {
     calls_in_flight: Option<usize>,
     connections: Option<usize>,
+    tls_handshakes: Option<usize>,
+    tls_handshake_seconds: Option<u64>,
     streams_per_connection: Option<u32>,
     connection_age_seconds: Option<u64>,
     drain_seconds: Option<u64>,
@@ -222,6 +243,9 @@ impl Config {
             config.ops_addr =
                 parse_ops_addr(&ops_addr).ok_or_else(|| setting("ops_addr", OPS_ADDR))?;
         }
+        config.tls = file.tls.map(FileTls::settings).transpose()?;
+        config.danger_serve_plaintext_beyond_loopback =
+            file.danger_serve_plaintext_beyond_loopback.unwrap_or_default();
         if let Some(prefix) = file.key_prefix {
             config.key_prefix =
                 KeyPrefix::parse(&prefix).map_err(|error| setting("key_prefix", error))?;
@@ -274,6 +298,8 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
     Ok(Limits {
         calls_in_flight: calls,
         connections,
+        tls_handshakes: tls::handshakes(file.tls_handshakes)?,
+        tls_handshake: tls::handshake_time(file.tls_handshake_seconds)?,
         streams_per_connection: streams,
         connection_age: seconds(
             "limits.connection_age_seconds",
@@ -352,6 +378,8 @@ mod tests {
                 "[limits]\nunknown_keys_per_caller_per_minute = 1000001",
                 "limits.unknown_keys_per_caller_per_minute",
             ),
+            ("[limits]\ntls_handshakes = 0", "limits.tls_handshakes"),
+            ("[limits]\ntls_handshake_seconds = 61", "limits.tls_handshake_seconds"),
             ("ops_addr = \"s3cret:1\"", "ops_addr"),
             ("[ledger]\nvolume_bytes = 65535", "ledger.volume_bytes"),
             ("[ledger]\nscrub_bytes_per_second = 1", "ledger.scrub_bytes_per_second"),

@@ -17,6 +17,6 @@ fn main() -> ExitCode {
         Invocation::AddSigningKey(args) => cli::offline::add_signing_key(&args),
         Invocation::Check(args) => cli::offline::check::run(&args),
         Invocation::Restore(args) => cli::offline::restore::run(&args),
-        Invocation::Client(call) => cli::client::run(call),
+        Invocation::Client(call) => cli::client::run(*call),
     }
 }

@@ -3,6 +3,7 @@
 pub mod connections;
 mod ops;
 mod pace;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ use crate::proto::v1::key_service_server::KeyServiceServer;
 use crate::proto::v1::usage_service_server::UsageServiceServer;
 use crate::random::Random;
 use crate::server::connections::Connections;
+pub use crate::server::tls::TlsError;
+use crate::server::tls::{Loader, Tls};
 
 /// Where time and randomness come from.
 #[derive(Clone, Debug)]
@@ -75,6 +78,9 @@ pub enum ServeError {
     /// The data directory cannot be opened or closed.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Connections cannot be encrypted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The listening socket failed.
     #[error("the listening socket: {0}")]
     Listener(#[from] std::io::Error),
@@ -84,6 +90,30 @@ pub enum ServeError {
     /// A task of ours panicked.
     #[error("a task panicked: {0}")]
     Task(#[from] tokio::task::JoinError),
+}
+
+/// Opens the data directory and, before it, the TLS files: that a certificate is missing should not take a replay to
+/// be found.
+fn open(
+    config: &Config,
+    sources: Sources,
+    progress: &dyn Progress,
+) -> Result<(Opened, Option<Arc<Tls>>), ServeError> {
+    if config.is_plaintext_beyond_loopback() {
+        tracing::warn!(
+            "DANGER: gRPC is served unencrypted beyond this machine: whoever is on the way reads and changes \
+             credentials, keys and answers; set [tls] instead"
+        );
+    }
+    let loader = config.tls.clone().map(|settings| {
+        let (data_dir, clock) = (config.data_dir.clone(), Arc::clone(&sources.clock));
+        Loader { settings, data_dir, clock }
+    });
+    let loaded = loader.as_ref().map(Loader::load).transpose()?;
+    let opened = startup::open(config, sources.clock, sources.random, progress)?;
+    let files = loader.zip(loaded);
+    let tls = files.map(|(loader, loaded)| Tls::begin(loader, loaded, opened.app.transport()));
+    Ok((opened, tls.map(Arc::new)))
 }
 
 /// Opens the data directory and serves it on `listeners` until `shutdown` resolves; then says
@@ -124,8 +154,8 @@ pub async fn run_telling(
     ops.map(|ops| probed.spawn(ops::serve(ops, Arc::clone(&operations))));
     let limits = config.limits.clone();
     let random = Arc::clone(&sources.random);
-    let open = move || startup::open(&config, sources.clock, sources.random, &*progress);
-    let Opened { app, new_admin, closing } = tokio::task::spawn_blocking(open).await??;
+    let open = move || open(&config, sources, &*progress);
+    let (Opened { app, new_admin, closing }, tls) = tokio::task::spawn_blocking(open).await??;
 
     let (health, health_service) = tonic_health::server::health_reporter();
     // No key is authenticated then; whoever resolves it must be able to call the rest.
@@ -163,7 +193,7 @@ pub async fn run_telling(
     let mut sweeping = sweep(&app);
     drop(app);
 
-    let connections = Connections::new(service, limits, random);
+    let connections = Connections::new(service, limits, random).with_tls(tls);
     ready(&Ready { grpc_addr, ops_addr, new_admin });
     let mut watched = health.clone();
     let not_serving = async {

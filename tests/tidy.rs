@@ -53,7 +53,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "app", "clock", "config", "grpc", "http", "process", "progress", "proto", "random",
+            "app",
+            "clock",
+            "config",
+            "domain",
+            "durable_file",
+            "grpc",
+            "http",
+            "process",
+            "progress",
+            "proto",
+            "random",
             "server",
         ],
     ),
@@ -84,6 +94,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("sled::", &["ledger"]),
     ("rusqlite::", &["projection"]),
+    ("tokio_rustls::", &["server"]),
+    ("x509_cert::", &["server"]),
     ("tonic::", &["grpc", "server", "cli", "proto"]),
     ("tokio::", &["app", "grpc", "ledger", "server", "cli", "usage"]),
     ("prost::", &["ledger", "proto", "grpc", "usage"]),

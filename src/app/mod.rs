@@ -46,6 +46,7 @@ pub mod startup;
 pub mod status;
 pub mod switch_key;
 pub mod tile_keeper;
+pub mod transport;
 pub mod update_key;
 pub mod usage_agents;
 pub mod usage_model;
@@ -68,6 +69,7 @@ use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
 use crate::app::status::Vitals;
+use crate::app::transport::TransportState;
 use crate::app::usage_model::UsageModel;
 use crate::app::uses::Recording;
 use crate::clock::Clock;
@@ -94,6 +96,7 @@ pub struct App {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) guessing: Guessing,
     pub(crate) vitals: Vitals,
+    pub(crate) transport: Arc<TransportState>,
     pub(crate) sealing: Arc<SealingState>,
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,
@@ -130,6 +133,12 @@ impl App {
     #[must_use]
     pub fn drain(&self) -> Drain {
         self.drain.clone()
+    }
+
+    /// Where the server tells how encryption of connections goes.
+    #[must_use]
+    pub fn transport(&self) -> Arc<TransportState> {
+        Arc::clone(&self.transport)
     }
 
     /// Whether no key is authenticated because it is not known what a restore lost.

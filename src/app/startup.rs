@@ -337,6 +337,7 @@ pub(crate) fn open_existing(
         guessing: Guessing::new(&config.limits),
         vitals: vitals(&data_dir, config, &*clock, &snapshots),
         sealing,
+        transport: Arc::default(),
         scrub: Arc::default(),
         clock,
         random,

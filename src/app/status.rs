@@ -13,6 +13,7 @@ use crate::app::proofs::{CheckpointFigures, Proofs};
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
 use crate::app::tile_keeper::TileFigures;
+use crate::app::transport::TransportFigures;
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{Recording, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
@@ -115,6 +116,8 @@ pub struct Figures {
     pub sealing_failing: bool,
     /// How reading of the history goes.
     pub audit: AuditFigures,
+    /// How encryption of connections goes.
+    pub transport: TransportFigures,
     /// How the scrub goes.
     pub scrub: ScrubStatus,
     /// The generation of the log, and what restores lost of it.
@@ -149,6 +152,7 @@ impl Figures {
             .chain(projection)
             .chain(tiles)
             .chain(self.off_host.warnings())
+            .chain(self.transport.warnings())
             .collect()
     }
 }
@@ -225,6 +229,7 @@ impl App {
             waiting_to_seal: self.sealing.waiting(),
             sealing_failing: self.sealing.failing(),
             audit: self.audit.figures(),
+            transport: self.transport.figures(self.clock.wall()),
             scrub: self.scrub.status(),
             log_state: self.table.log_state(),
         }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::failure::{Failure, root_cause};
 use super::output::Format;
 use super::secret::{SecretText, read_file};
+use super::tls::TlsArgs;
 use crate::proto::v1;
 
 /// Where a server's data lies unless told otherwise.
@@ -35,7 +36,7 @@ const MOST_ANSWER_BYTES: usize = 64 * 1_024 * 1_024;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection and output")]
 pub(super) struct ClientArgs {
-    /// Address of the server, http://HOST:PORT
+    /// Address of the server, http://HOST:PORT or https://HOST:PORT
     #[arg(long, global = true, env = "KEYLEDGER_SERVER", value_name = "URL",
           default_value = "http://127.0.0.1:50051", value_parser = parse_server)]
     server: Uri,
@@ -47,18 +48,23 @@ pub(super) struct ClientArgs {
     /// For a server elsewhere it must be named [default: ./data]
     #[arg(long, global = true, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
     /// Tables for people, or JSON for programs: one object a line, fields named as in the API
     /// [default: table on a terminal, otherwise json]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub(super) output: Option<Format>,
 }
 
+/// The form of an address of a server.
+const SERVER: &str = "http://HOST:PORT or https://HOST:PORT";
+
 /// Parses the address of a server.
 fn parse_server(text: &str) -> Result<Uri, String> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let uri: Uri = whole.parse().map_err(|_| "expected http://HOST:PORT".to_owned())?;
-    if uri.scheme_str() != Some("http") {
-        return Err("only http:// can be spoken".to_owned());
+    let uri: Uri = whole.parse().map_err(|_| format!("expected {SERVER}"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("only http:// and https:// can be spoken".to_owned());
     }
     let bare = matches!(uri.path_and_query().map(|path| path.as_str()), None | Some("/"));
     match uri.authority() {
@@ -67,7 +73,7 @@ fn parse_server(text: &str) -> Result<Uri, String> {
         {
             Ok(uri)
         }
-        _ => Err("expected http://HOST:PORT and nothing more".to_owned()),
+        _ => Err(format!("expected {SERVER} and nothing more")),
     }
 }
 
@@ -79,12 +85,22 @@ pub(super) struct Found {
 }
 
 impl ClientArgs {
-    /// The credential to call with.
+    /// The credential to call with; none if a certificate is shown instead and no credential is given.
     ///
     /// # Errors
     /// If there is none, saying the ways to give one; if it cannot be read.
-    pub(super) fn credential(&self) -> Result<Found, Failure> {
-        self.credential_or(env::var_os(TOKEN_VARIABLE))
+    pub(super) fn credential(&self) -> Result<Option<Found>, Failure> {
+        let variable = env::var_os(TOKEN_VARIABLE).filter(|token| !token.is_empty());
+        match self.needs_credential(variable.as_ref()) {
+            true => self.credential_or(variable).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Not where a certificate is shown, unless a credential or where it lies is given besides.
+    fn needs_credential(&self, variable: Option<&OsString>) -> bool {
+        let given = self.token_file.is_some() || variable.is_some() || self.data_dir.is_some();
+        given || !self.tls.shows_certificate()
     }
 
     fn credential_or(&self, variable: Option<OsString>) -> Result<Found, Failure> {
@@ -129,14 +145,25 @@ impl ClientArgs {
         self.server.to_string().trim_end_matches('/').to_owned()
     }
 
-    /// Connects to the server, to call it with `secret`.
-    pub(super) async fn connect(&self, secret: &SecretText) -> Result<Connection, Failure> {
-        let bearer = Bearer::new(secret)?;
+    /// Connects to the server, to call it with `secret` if there is one.
+    pub(super) async fn connect(&self, secret: Option<&SecretText>) -> Result<Connection, Failure> {
+        let bearer = Bearer(secret.map(Bearer::value).transpose()?);
+        let tls = self.tls.for_server(&self.server)?;
         let unreachable = |error: &tonic::transport::Error| Failure::Unreachable {
             server: self.server_name(),
             cause: root_cause(error),
         };
-        let endpoint = Endpoint::from(self.server.clone())
+        let mut endpoint = Endpoint::from(self.server.clone());
+        if let Some(tls) = tls {
+            let unusable = |error| {
+                let why = root_cause(&error);
+                Failure::Local(format!(
+                    "the files of certificates or the key cannot be used: {why}"
+                ))
+            };
+            endpoint = endpoint.tls_config(tls).map_err(unusable)?;
+        }
+        let endpoint = endpoint
             .user_agent(concat!("keyledger-cli/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| unreachable(&error))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -146,30 +173,33 @@ impl ClientArgs {
     }
 }
 
-fn is_this_machine(server: &Uri) -> bool {
+/// Whether the server is on this machine, as far as its address says.
+pub(super) fn is_this_machine(server: &Uri) -> bool {
     let host = server.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// Adds `authorization: Bearer …` to each call.
+/// Adds `authorization: Bearer …` to each call, if there is a credential.
 #[derive(Clone)]
-pub(super) struct Bearer(MetadataValue<Ascii>);
+pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Bearer {
-    fn new(secret: &SecretText) -> Result<Self, Failure> {
+    fn value(secret: &SecretText) -> Result<MetadataValue<Ascii>, Failure> {
         let text = Zeroizing::new(format!("Bearer {}", secret.reveal()));
         let mut value = MetadataValue::try_from(text.as_str()).map_err(|_| {
             Failure::Local("the credential or key holds characters that none has".to_owned())
         })?;
         value.set_sensitive(true);
-        Ok(Bearer(value))
+        Ok(value)
     }
 }
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
         Ok(request)
     }
 }
@@ -209,27 +239,30 @@ mod tests {
 
     use tonic::service::Interceptor as _;
 
-    use super::{Bearer, ClientArgs, Failure, SecretText, is_this_machine, parse_server};
+    use super::{Bearer, ClientArgs, Failure, SecretText, TlsArgs, is_this_machine, parse_server};
 
     fn args(server: &str, token_file: Option<PathBuf>, data_dir: Option<PathBuf>) -> ClientArgs {
         ClientArgs {
             server: parse_server(server).expect("an address"),
             token_file,
             data_dir,
+            tls: TlsArgs::default(),
             output: None,
         }
     }
 
     #[test]
-    fn a_server_is_an_http_address_and_nothing_more() {
+    fn a_server_is_an_http_or_https_address_and_nothing_more() {
         assert_eq!(
             parse_server("127.0.0.1:50051").expect("is one").to_string(),
             "http://127.0.0.1:50051/"
         );
         assert!(parse_server("http://[::1]:50051").is_ok());
+        assert!(parse_server("https://keys.example:50051").is_ok());
         for text in [
             "",
-            "https://host:1",
+            "ftp://host:1",
+            "https://host:1/path",
             "http://",
             "http://user:pass@host:1",
             "http://host:1/path",
@@ -304,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_is_shown_stands_in_for_a_credential_that_is_not_given() {
+        let shown = || TlsArgs { client_certificate: Some("c.pem".into()), ..TlsArgs::default() };
+        let args = |file: Option<&str>, dir: Option<&str>| ClientArgs {
+            tls: shown(),
+            ..args("https://10.0.0.1:1", file.map(Into::into), dir.map(Into::into))
+        };
+        assert!(!args(None, None).needs_credential(None));
+        assert!(args(None, None).needs_credential(Some(&"from variable".into())));
+        assert!(args(Some("token"), None).needs_credential(None));
+        assert!(args(None, Some("data")).needs_credential(None));
+        let without = ClientArgs { tls: TlsArgs::default(), ..args(None, None) };
+        assert!(without.needs_credential(None));
+    }
+
+    #[test]
     fn an_empty_credential_is_refused_by_its_place() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("token");
@@ -316,7 +364,8 @@ mod tests {
 
     #[test]
     fn the_credential_is_sent_as_a_sensitive_bearer_token() {
-        let mut bearer = Bearer::new(&SecretText::new("kl_svc_a".to_owned())).expect("is a header");
+        let value = Bearer::value(&SecretText::new("kl_svc_a".to_owned())).expect("is a header");
+        let mut bearer = Bearer(Some(value));
         let request = bearer.call(tonic::Request::new(())).expect("passes");
         let value = request.metadata().get("authorization").expect("is set");
         assert_eq!(value.to_str().expect("is text"), "Bearer kl_svc_a");
@@ -325,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_credential_that_no_header_can_carry_is_refused_without_being_shown() {
-        let refused = Bearer::new(&SecretText::new("kl_svc\na".to_owned()));
+        let refused = Bearer::value(&SecretText::new("kl_svc\na".to_owned()));
         assert!(matches!(refused, Err(Failure::Local(text)) if !text.contains("kl_svc")));
     }
 }

@@ -81,10 +81,16 @@ impl Failure {
     pub(super) fn message(&self, credential_from: Option<&str>) -> Option<String> {
         let text = match self {
             Failure::Usage(text) | Failure::Local(text) => text.clone(),
-            Failure::Unreachable { server, cause } => format!(
-                "cannot reach keyledger at {server}: {cause}\n  \
-                 start it with `keyledger serve`, or name another with --server or KEYLEDGER_SERVER"
-            ),
+            Failure::Unreachable { server, cause } => {
+                let trust = match server.starts_with("https:") {
+                    true => "; --ca names who may vouch for its certificate",
+                    false => "",
+                };
+                format!(
+                    "cannot reach keyledger at {server}: {cause}\n  start it with `keyledger serve`, or name \
+                     another with --server or KEYLEDGER_SERVER{trust}"
+                )
+            }
             Failure::Refused(status) => {
                 let mut text = told(status);
                 if let (Code::Unauthenticated, Some(from)) = (status.code(), credential_from) {

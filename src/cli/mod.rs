@@ -28,6 +28,7 @@ mod session;
 mod status;
 mod text;
 mod times;
+mod tls;
 mod usage;
 mod words;
 
@@ -103,6 +104,10 @@ pub struct ServeArgs {
     /// Address and port to serve gRPC on; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, env = "KEYLEDGER_GRPC_ADDR", value_name = "ADDRESS:PORT")]
     pub grpc_addr: Option<String>,
+    /// Serve gRPC without TLS on an address that other machines reach: whoever is on the way reads and changes
+    /// credentials, keys and answers
+    #[arg(long)]
+    pub danger_serve_plaintext_beyond_loopback: bool,
     /// Address and port to serve metrics and probes on, or `off`; port 0 takes a free one [default: 127.0.0.1:9464]
     #[arg(long, env = "KEYLEDGER_OPS_ADDR", value_name = "ADDRESS:PORT")]
     pub ops_addr: Option<String>,
@@ -261,7 +266,7 @@ pub enum Invocation {
     /// Make a data directory from a backup, or resolve what that lost.
     Restore(RestoreArgs),
     /// Call a server: see [`run_client`].
-    Client(ClientCall),
+    Client(Box<ClientCall>),
 }
 
 /// A command that calls a server.
@@ -309,7 +314,7 @@ impl From<Cli> for Invocation {
                 (group.client, Call::EraseAccount(group.args))
             }
         };
-        Invocation::Client(ClientCall { client, call })
+        Invocation::Client(Box::new(ClientCall { client, call }))
     }
 }
 

@@ -59,10 +59,13 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
         config.ops_addr =
             parse_ops_addr(address).ok_or_else(|| format!("--ops-addr {OPS_ADDR}"))?;
     }
-    if !config.grpc_addr.ip().is_loopback() {
+    config.danger_serve_plaintext_beyond_loopback |= args.danger_serve_plaintext_beyond_loopback;
+    let allowed = config.danger_serve_plaintext_beyond_loopback;
+    if config.is_plaintext_beyond_loopback() && !allowed {
         return Err(format!(
-            "--grpc-addr {}: only loopback addresses are served, since calls are not encrypted: \
-             put a proxy that ends TLS on this machine in front",
+            "--grpc-addr {}: without TLS only loopback addresses are served, since whoever is on the way could read \
+             credentials and keys: set [tls] in the configuration file, or put a proxy that ends TLS on this machine \
+             in front. --danger-serve-plaintext-beyond-loopback serves it all the same",
             config.grpc_addr
         ));
     }

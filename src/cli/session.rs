@@ -18,10 +18,11 @@ impl Session {
         Session { client, output, credential_from: None }
     }
 
-    /// Connects to the server with the caller's credential.
+    /// Connects to the server with the caller's credential, if it needs one.
     pub(super) async fn connect(&mut self) -> Result<Connection, Failure> {
         let found = self.client.credential()?;
-        self.credential_from = Some(found.from);
-        self.client.connect(&found.secret).await
+        let secret = found.as_ref().map(|found| &found.secret);
+        self.credential_from = found.as_ref().map(|found| found.from.clone());
+        self.client.connect(secret).await
     }
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 use clap::{CommandFactory as _, Parser as _};
 
 pub(super) use super::Call as Parsed;
-use super::{Cli, ClientCall, Invocation};
+use super::{Cli, Invocation};
 
 fn invocation(line: &[&str]) -> Result<Invocation, clap::Error> {
     Cli::try_parse_from([&["keyledger"], line].concat()).map(Invocation::from)
@@ -12,7 +12,7 @@ fn invocation(line: &[&str]) -> Result<Invocation, clap::Error> {
 /// The client command that a line asks for.
 pub(super) fn parse(line: &[&str]) -> Parsed {
     match invocation(line) {
-        Ok(Invocation::Client(ClientCall { call, .. })) => call,
+        Ok(Invocation::Client(called)) => called.call,
         other => panic!("{line:?} is no client command: {other:?}"),
     }
 }
@@ -96,9 +96,8 @@ fn connection_options_stand_before_or_after_the_command() {
         ["key", "--server", "10.0.0.1:1", "--output", "json", "get", "key_1"],
         ["key", "get", "key_1", "--server", "10.0.0.1:1", "--output", "json"],
     ] {
-        let Ok(Invocation::Client(ClientCall { client, .. })) = invocation(&line) else {
-            panic!("{line:?}")
-        };
+        let Ok(Invocation::Client(called)) = invocation(&line) else { panic!("{line:?}") };
+        let client = called.client;
         assert_eq!(client.server_name(), "http://10.0.0.1:1");
         assert_eq!(client.output, Some(super::output::Format::Json));
     }

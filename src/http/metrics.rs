@@ -7,6 +7,8 @@
 
 mod off_host;
 
+mod tls;
+
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
@@ -85,6 +87,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     audit(&mut page, figures);
     projections(&mut page, figures);
     scrub(&mut page, figures);
+    tls::add(&mut page, figures);
     page.0
 }
 

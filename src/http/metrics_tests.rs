@@ -6,6 +6,7 @@ use crate::app::off_host::{OffHostFigures, PlaceFigures};
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
 use crate::app::tile_keeper::TileFigures;
+use crate::app::transport::{TransportFigures, Validity};
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{RecorderState, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
@@ -77,6 +78,7 @@ fn figures() -> Figures {
         waiting_to_seal: 8,
         sealing_failing: true,
         audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
+        transport: transport(),
         log_state: Arc::new(LogState { generation: 4, ..LogState::default() }),
         scrub: ScrubStatus {
             runs: true,
@@ -89,6 +91,26 @@ fn figures() -> Figures {
         },
     }
 }
+
+fn transport() -> TransportFigures {
+    TransportFigures {
+        certificate: Some(Validity { from: Time::EPOCH, until: Time::from_micros(4_000_000) }),
+        doubt: None,
+        taken: 41,
+        refused: Some("why".to_owned()),
+        handshakes_failed: 42,
+        handshakes_cut: 43,
+    }
+}
+
+/// The samples of [`transport`], which come last.
+const OF_TLS: [&str; 5] = [
+    "keyledger_tls_certificate_expiry_timestamp_seconds 4.000",
+    "keyledger_tls_reloads_total 41",
+    "keyledger_tls_reload_failing 1",
+    "keyledger_tls_handshakes_failed_total 42",
+    "keyledger_tls_handshakes_cut_total 43",
+];
 
 fn samples(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
@@ -165,7 +187,7 @@ fn every_figure_has_a_sample() {
         "keyledger_scrub_progress_ratio 0.333",
         "keyledger_scrub_last_pass_timestamp_seconds 2.000",
     ];
-    assert_eq!(samples(&text), expected);
+    assert_eq!(samples(&text), [&expected[..], &OF_TLS].concat());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Each connection has an age of its own, so that clients that came together do not all come back
 //! together. At that age, or when the server stops, a connection is told GOAWAY: it takes no new
 //! calls, and those under way have the drain time to finish.
+//!
+//! With TLS, a connection is one once its handshake is done.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,13 +18,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
+use crate::app::identify::certificate::ClientCertificate;
 use crate::config::Limits;
 use crate::grpc::arrival::Arrivals;
 use crate::grpc::lanes::LaneOfConnection;
@@ -31,6 +35,7 @@ use crate::grpc::remembered::Remembered;
 use crate::process;
 use crate::random::{self, Random};
 use crate::server::pace::{Paced, Turns};
+use crate::server::tls::{Handshakes, Secured, Tls};
 
 /// How often an idle connection is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -64,6 +69,32 @@ pub struct Connections<S> {
     service: S,
     limits: Limits,
     random: Arc<dyn Random>,
+    tls: Option<Arc<Tls>>,
+}
+
+/// What a connection is read from and written to.
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// How many there may be at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    connections: usize,
+    handshakes: usize,
+}
+
+impl Room {
+    /// What is configured, as far as `files` that may be open let it: each connection and each handshake takes one,
+    /// and a few handshakes are enough.
+    fn within(limits: &Limits, with_tls: bool, files: usize) -> Self {
+        if !with_tls {
+            return Room { connections: limits.connections.min(files), handshakes: 0 };
+        }
+        let handshakes = limits.tls_handshakes.min((files / 4).max(1));
+        let connections = limits.connections.min(files.saturating_sub(handshakes).max(1));
+        Room { connections, handshakes }
+    }
 }
 
 impl<S> Connections<S>
@@ -72,9 +103,14 @@ where
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    /// Serves every connection with a clone of `service`.
+    /// Serves every connection with a clone of `service`, unencrypted.
     pub fn new(service: S, limits: Limits, random: Arc<dyn Random>) -> Self {
-        Connections { service, limits, random }
+        Connections { service, limits, random, tls: None }
+    }
+
+    /// Encrypts every connection.
+    pub(super) fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Connections { tls, ..self }
     }
 
     /// Accepts and serves until `stop` resolves, then drains: every connection is told to go, then
@@ -86,25 +122,40 @@ where
         told: impl Future<Output = ()>,
     ) {
         let (draining, drain) = watch::channel(());
-        let mut open = JoinSet::new();
+        let (mut open, mut keeping) = (JoinSet::new(), JoinSet::new());
+        self.tls.clone().map(|tls| keeping.spawn(tls.keep()));
         let mut stop = pin!(stop);
-        let most = process::connections_within_limit(self.limits.connections);
-        if most < self.limits.connections {
-            tracing::warn!(
-                most,
-                "fewer connections are taken than configured: raise the limit of open files"
-            );
-        }
+        let room = self.room();
+        let most = room.connections;
+        let mut handshakes = self
+            .tls
+            .clone()
+            .map(|tls| Handshakes::new(tls, room.handshakes, self.limits.tls_handshake));
         loop {
             tokio::select! {
                 () = &mut stop => break,
                 Some(_) = open.join_next() => {}
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) if open.len() < most => {
-                        open.spawn(self.connection(stream, drain.clone()));
+                ended = next_of(&mut handshakes) => match ended {
+                    Some(_) if open.len() >= most => refuse(),
+                    Some(Secured { stream, certificate }) => {
+                        let peer = Peer { tcp: stream.get_ref().0.connect_info(), certificate };
+                        open.spawn(self.connection(Box::new(stream), peer, drain.clone()));
                     }
-                    // Closed at once: the client tries again, here or elsewhere.
-                    Ok(_) => tracing::warn!("a connection over the bound was refused"),
+                    None => {}
+                },
+                accepted = listener.accept(), if has_room(handshakes.as_ref()) => match accepted {
+                    Ok(_) if open.len() >= most => refuse(),
+                    Ok((stream, _)) => {
+                        if let Err(error) = stream.set_nodelay(true) {
+                            tracing::debug!(%error, "TCP_NODELAY");
+                        }
+                        if let Some(handshakes) = &mut handshakes {
+                            handshakes.begin(stream);
+                        } else {
+                            let peer = Peer { tcp: stream.connect_info(), certificate: None };
+                            open.spawn(self.connection(Box::new(stream), peer, drain.clone()));
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_REST).await;
@@ -113,28 +164,39 @@ where
             }
         }
         // Closed before the drain: who comes now is refused at once and goes elsewhere.
-        drop(listener);
+        drop((listener, handshakes));
         drop(draining);
         told.await;
         while open.join_next().await.is_some() {}
     }
 
+    fn room(&self) -> Room {
+        let wanted = self.limits.connections + self.limits.tls_handshakes;
+        let files = process::connections_within_limit(wanted);
+        let room = Room::within(&self.limits, self.tls.is_some(), files);
+        if room.connections < self.limits.connections {
+            tracing::warn!(
+                most = room.connections,
+                "fewer connections are taken than configured: raise the limit of open files"
+            );
+        }
+        room
+    }
+
     fn connection(
         &self,
-        stream: TcpStream,
+        socket: Box<dyn Socket>,
+        peer: Peer,
         mut drain: watch::Receiver<()>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
         let long_calls = LongCalls::default();
-        let (service, peer) = (self.service.clone(), stream.connect_info());
+        let service = self.service.clone();
         let (turns, lane) = (Turns::default(), LaneOfConnection::default());
         let remembered = Remembered::default();
         let (long, lane_of) = (long_calls.clone(), lane.clone());
         let service = WithPeer { service, peer, long_calls: long, remembered, lane: lane_of };
         let calls = Arrivals::new(TowerToHyperService::new(service), lane.clone());
-        let stream = Paced::new(stream, turns.clone(), lane);
+        let stream = Paced::new(socket, turns.clone(), lane);
         let age = self.age();
         let grace = self.limits.drain;
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -187,12 +249,38 @@ fn note_end(ended: Result<(), hyper::Error>) {
     }
 }
 
+/// Closed at once: the client tries again, here or elsewhere.
+fn refuse() {
+    tracing::warn!("a connection over the bound was refused");
+}
+
+/// The next handshake that ends, with a connection if it is done; never, without TLS.
+async fn next_of(handshakes: &mut Option<Handshakes>) -> Option<Secured> {
+    match handshakes {
+        Some(handshakes) => handshakes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether another connection may come: what it is refused for, if it is, is told to it.
+fn has_room(handshakes: Option<&Handshakes>) -> bool {
+    handshakes.is_none_or(Handshakes::has_room)
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+struct Peer {
+    tcp: TcpConnectInfo,
+    /// What its certificate says, read once for the connection.
+    certificate: Option<ClientCertificate>,
+}
+
 /// Tells each call where its connection comes from, where to say whose it is and that it lasts long, and which
 /// credentials were recognised on it.
 #[derive(Clone)]
 struct WithPeer<S> {
     service: S,
-    peer: TcpConnectInfo,
+    peer: Peer,
     long_calls: LongCalls,
     remembered: Remembered,
     lane: LaneOfConnection,
@@ -212,7 +300,10 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(self.peer.tcp.clone());
+        if let Some(certificate) = &self.peer.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         request.extensions_mut().insert(self.long_calls.clone());
         request.extensions_mut().insert(self.remembered.clone());
         request.extensions_mut().insert(self.lane.clone());
@@ -223,6 +314,22 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn handshakes_take_no_room_of_connections_while_there_are_files_enough() {
+        let limits = Limits { connections: 100, tls_handshakes: 20, ..Limits::default() };
+        for (with_tls, files, connections, handshakes) in [
+            (false, 120, 100, 0),
+            (false, 60, 60, 0),
+            (true, 120, 100, 20),
+            (true, 100, 80, 20),
+            (true, 40, 30, 10),
+            (true, 1, 1, 1),
+        ] {
+            let room = Room::within(&limits, with_tls, files);
+            assert_eq!(room, Room { connections, handshakes }, "{with_tls} {files}");
+        }
+    }
 
     #[test]
     fn ages_are_spread_over_a_tenth_either_way() {

@@ -36,6 +36,9 @@ pub fn command() -> Command {
     for variable in ["TOKEN", "SERVER", "CONFIG", "DATA_DIR", "GRPC_ADDR", "OPS_ADDR"] {
         command.env_remove(format!("KEYLEDGER_{variable}"));
     }
+    for variable in ["CA", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
+        command.env_remove(format!("KEYLEDGER_{variable}"));
+    }
     command.stdin(Stdio::null());
     command
 }
@@ -118,6 +121,11 @@ impl Process {
 
     fn take_log(&mut self) -> String {
         self.log.take().expect("taken once").join().expect("no panic")
+    }
+
+    /// SIGHUP: look at the TLS files.
+    pub fn hang_up(&self) {
+        assert!(send("-HUP", self.child.id()));
     }
 
     /// Waits for the process to end by itself. Answers the exit status and the log.

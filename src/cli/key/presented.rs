@@ -91,7 +91,7 @@ fn verdict(answer: &v1::AuthenticateResponse) -> Exit {
 
 pub(super) async fn whoami(args: WhoamiArgs, session: &mut Session) -> Result<Exit, Failure> {
     let key = args.key.read()?;
-    let mut keys = session.client.connect(&key).await?.keys();
+    let mut keys = session.client.connect(Some(&key)).await?.keys();
     let answer = keys.who_am_i(v1::WhoAmIRequest {}).await?.into_inner();
     session.output.one(&answer)?;
     Ok(Exit::Done)

@@ -138,6 +138,7 @@ mod tests {
                 .to_owned(),
             "checkpoints are not kept off this host by audit.anchor.file; the server's log says why"
                 .to_owned(),
+            "the TLS files cannot be used as they are now, and those before are still: why".to_owned(),
         ]
     }
 
@@ -170,6 +171,10 @@ mod tests {
             callers: 3,
             rates: crate::app::status::RateFigures::default(),
             audit: crate::app::audit::AuditFigures::default(),
+            transport: crate::app::transport::TransportFigures {
+                refused: Some("why".to_owned()),
+                ..Default::default()
+            },
             pepper: PepperVersion(4),
             disk_bytes: 5,
             waiting: 6,
