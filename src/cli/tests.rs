@@ -117,7 +117,7 @@ fn no_command_takes_a_secret_as_an_argument() {
 
 #[test]
 fn a_faulty_server_address_is_a_usage_error() {
-    assert!(refused(&["admin", "status", "--server", "https://host:1"]).contains("http://"));
+    assert!(refused(&["admin", "status", "--server", "ftp://host:1"]).contains("https://"));
 }
 
 #[test]

@@ -95,7 +95,7 @@ fn a_named_call_and_sealed_fields_are_whole_or_absent() {
 #[test]
 fn unknown_enum_values_are_refused_and_not_read_as_a_default() {
     let by = |mechanism| wire().number(2, mechanism);
-    for mechanism in [4, -1] {
+    for mechanism in [5, -1] {
         let record = head().message(10, &by(mechanism)).message(62, &wire());
         refused(&record, Field("actor.mechanism"));
     }
