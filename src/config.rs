@@ -2,6 +2,7 @@
 //! never printed.
 
 mod audit;
+mod keys;
 mod ledger;
 mod notices;
 mod policy;
@@ -21,6 +22,8 @@ use crate::domain::policy::Policy;
 
 use audit::FileAudit;
 pub use audit::{AnchorSettings, AuditSettings, PostUrl, Witness, WitnessSettings};
+use keys::FileKeys;
+pub use keys::{KeySettings, KeySource, VERSION_PLACE};
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
 use notices::FileNotices;
@@ -63,6 +66,8 @@ pub struct Config {
     pub notices: NoticeSettings,
     /// How the log is proved.
     pub audit: AuditSettings,
+    /// Where keys come from.
+    pub keys: KeySettings,
 }
 
 /// Bounds of the server.
@@ -127,6 +132,7 @@ impl Default for Config {
             usage: UsageSettings::default(),
             notices: NoticeSettings::default(),
             audit: AuditSettings::default(),
+            keys: KeySettings::default(),
         }
     }
 }
@@ -191,6 +197,8 @@ struct FileConfig {
     #[serde(default)]
     audit: FileAudit,
     tls: Option<FileTls>,
+    #[serde(default)]
+    keys: FileKeys,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -255,6 +263,7 @@ impl Config {
         config.usage = file.usage.settings()?;
         config.notices = file.notices.settings()?;
         config.audit = file.audit.settings()?;
+        config.keys = file.keys.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }

@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["domain", "merkle"]),
     ("merkle", &["merkle"]),
     ("archive", &["archive", "merkle"]),
-    ("vault", &["domain", "durable_file", "random", "vault"]),
+    ("vault", &["config", "domain", "durable_file", "random", "vault"]),
     ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
     (
         "projection",

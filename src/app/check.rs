@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::config::KeySettings;
 use crate::domain::ids::Position;
 use crate::domain::key_format::KeyPrefix;
 use crate::ledger::data_dir::{DataDir, DataDirError};
@@ -29,6 +30,7 @@ use crate::ledger::volumes::check as volumes;
 use crate::merkle::Hash;
 use crate::progress::Progress;
 use crate::random::Random;
+use crate::vault::KeySources;
 
 pub(in crate::app) use files::anchor_slot;
 use fold::Fold;
@@ -145,6 +147,8 @@ pub struct Settings<'a> {
     pub data_dir: &'a Path,
     /// What callers' credentials begin with.
     pub prefix: &'a KeyPrefix,
+    /// Where keys come from.
+    pub keys: &'a KeySettings,
     /// Where a directory for copies may be made; it is removed at the end. The largest volume in sled
     /// must fit.
     pub scratch: &'a Path,
@@ -173,7 +177,8 @@ pub enum CheckError {
 pub fn check_files(data_dir: &Path, prefix: &KeyPrefix) -> Result<Report, CheckError> {
     let data_dir = DataDir::open_unchanged(data_dir)?;
     let mut report = Report::default();
-    files::check(&data_dir, prefix, &mut report);
+    let keys = KeySources::new(&KeySettings::default(), data_dir.path());
+    files::check(&data_dir, &keys, prefix, &mut report);
     Ok(report)
 }
 
@@ -198,16 +203,22 @@ pub fn check(
     }
     let scratch = Scratch::make(settings.scratch, random).map_err(scratch_error)?;
     let mut report = Report::default();
+    let keys = KeySources::new(settings.keys, data_dir.path());
     let files::Found { anchored, peppers, data_keys } =
-        files::check(&data_dir, settings.prefix, &mut report);
+        files::check(&data_dir, &keys, settings.prefix, &mut report);
     let snapshots = snapshots::check(&data_dir, data_keys.as_ref(), &mut report);
     let tiles = Tiles::new(&data_dir.tiles());
     let mut fold = Fold::new(&mut report, data_keys.as_ref(), anchored, snapshots, tiles, progress);
     fold.begin(&data_dir.ledger());
     let tree = volumes::check(&data_dir.ledger(), scratch.path(), &mut fold);
     let table = fold.finish(tree.map_err(scratch_error)?.as_ref());
-    if let (Some(table), Some(peppers)) = (&table, &peppers) {
-        files::check_against(table, peppers, &data_dir, settings.prefix, &mut report);
+    if let (Some(table), Some(mut peppers)) = (&table, peppers) {
+        match peppers.complete(&keys, table.peppers().map(|(version, _)| version)) {
+            Ok(()) => {
+                files::check_against(table, &peppers, &data_dir, settings.prefix, &mut report);
+            }
+            Err(error) => report.add(files::vault_finding(&error)),
+        }
     }
     if data_dir.is_still_ours() {
         Ok(report)

@@ -20,6 +20,7 @@ pub mod get_key_usage;
 pub mod get_stragglers;
 pub mod identify;
 pub mod key_view;
+pub mod keys;
 pub mod list_idle_keys;
 pub mod list_keys;
 pub mod list_signals;

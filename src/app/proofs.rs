@@ -31,7 +31,7 @@ use crate::merkle::note::VerifierKey;
 use crate::progress::Progress;
 use crate::projection::tiles::{TileError, Tiles};
 use crate::random::Random;
-use crate::vault::{SigningRing, VaultError};
+use crate::vault::{KeySources, SigningRing, VaultError};
 
 /// How long a proof waits for the tiles: they are behind the head by what was recorded just now, unless they
 /// are being made anew.
@@ -62,14 +62,13 @@ pub struct CheckpointFigures {
     pub key_names: Vec<String>,
 }
 
-/// Starts to prove the log of `app`, whose first record MUST be there; tiles are in `tiles`, keys in `keys`.
+/// Starts to prove the log of `app`, whose first record MUST be there; tiles are in `tiles`.
 ///
 /// # Errors
 /// If the signing key cannot be read or made, the first record not be read, or there is no thread.
 pub(crate) fn start(
     app: &App,
     tiles: &Path,
-    keys: &Path,
     settings: &AuditSettings,
 ) -> Result<TileKeeper, StartError> {
     let first = ledger::backup::origin(&*app.reader)?;
@@ -77,7 +76,7 @@ pub(crate) fn start(
     let generation = app.table.log_state().generation;
     let origin = origin_of(settings.origin.as_ref(), &first, generation);
     let origin = origin.ok_or(StartError::OriginTooLong)?;
-    let ring = signing_ring(app, keys)?;
+    let ring = signing_ring(app)?;
     let signer = Arc::new(CheckpointSigner::new(origin, ring));
     let tiles = Arc::new(Tiles::new(tiles));
     let keeper = TileKeeper::start(Arc::clone(&tiles), Arc::clone(&app.reader))?;
@@ -88,8 +87,8 @@ pub(crate) fn start(
 }
 
 /// The keys that sign, of which the log says so.
-fn signing_ring(app: &App, keys: &Path) -> Result<SigningRing, StartError> {
-    let log = app.table.log_state();
+fn signing_ring(app: &App) -> Result<SigningRing, StartError> {
+    let (log, keys) = (app.table.log_state(), &app.vault.sources);
     let ring = match SigningRing::open(keys) {
         // A log of which nothing says that it was signed.
         Err(VaultError::MissingSigningKey { .. }) if log.signing_keys.is_empty() => {
@@ -148,15 +147,15 @@ pub fn replace_lost_signing_keys(
     progress: &dyn Progress,
 ) -> Result<PathBuf, StartError> {
     let Opened { app, closing, .. } = startup::open_offline(config, clock, random, progress)?;
-    let keys = closing.keys();
-    let replaced = replace_lost(&app, &keys);
+    let keys = app.vault.sources.dir().to_owned();
+    let replaced = replace_lost(&app);
     drop(app);
     closing.close()?;
     replaced.map(|()| keys)
 }
 
-fn replace_lost(app: &App, keys: &Path) -> Result<(), StartError> {
-    let log = app.table.log_state();
+fn replace_lost(app: &App) -> Result<(), StartError> {
+    let (log, keys) = (app.table.log_state(), &app.vault.sources);
     let ring = match SigningRing::open(keys) {
         Err(VaultError::MissingSigningKey { .. }) if log.has_lost_signing_keys(&[]) => {
             SigningRing::create(keys, unused_number(&*app.reader)?, &*app.random)?
@@ -193,8 +192,9 @@ pub fn add_signing_key(config: &Config, random: &dyn Random) -> Result<PathBuf, 
     let ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
     let unused = unused_number(&*ledger.reader())?;
     drop(ledger);
-    let name = SigningRing::add(&data_dir.keys(), unused, random)?;
-    Ok(data_dir.keys().join(name.file_name()))
+    let keys = KeySources::new(&config.keys, data_dir.path());
+    let name = SigningRing::add(&keys, unused, random)?;
+    Ok(keys.dir().join(name.file_name()))
 }
 
 impl Proofs {

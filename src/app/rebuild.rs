@@ -25,7 +25,7 @@ use crate::projection::snapshot::store::SnapshotStore;
 use crate::projection::snapshot::{BuildError, Snapshot, SnapshotError};
 use crate::projection::tiles::TileError;
 use crate::projection::usage::UsageStoreError;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{KeySources, Vault, VaultError};
 
 /// What is added to the name of a snapshot that is not what the log gives.
 const DIFFERS: &str = "differs";
@@ -98,7 +98,8 @@ pub enum RebuildError {
 /// [`RebuildError`]; the snapshots on disk are then as they were.
 pub fn rebuild(config: &Config, progress: &dyn Progress) -> Result<Rebuilt, RebuildError> {
     let data_dir = DataDir::open_existing(&config.data_dir)?;
-    let vault = Vault::open(&data_dir.keys(), &data_dir.data_keys())?;
+    let keys = KeySources::new(&config.keys, data_dir.path());
+    let vault = Vault::open(keys, &data_dir.data_keys())?;
     let store = SnapshotStore::new(data_dir.snapshots(), vault.data_keys.snapshot_keys());
     let ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
     let rebuilt = compare(&*ledger.reader(), &store, progress);

@@ -64,7 +64,7 @@ pub enum RestoreError {
     DataDir(#[from] DataDirError),
     /// A key is missing or wrong.
     #[error(
-        "{0}\n  put the key files into keys/ of the new directory, or name their copy by --keys"
+        "{0}\n  put the key files into keys/ of the new directory or what keys.dir names, or name their copy by --keys"
     )]
     Vault(#[from] VaultError),
     /// A key of the copy that is named is missing or unfit, or cannot be put into the new directory.
@@ -216,7 +216,7 @@ pub fn restore(
         resolve::look(&resolve::open_export(path)?, manifest.head, Hash(manifest.root.0))?;
     }
     let data_dir = DataDir::open_for_restore(&config.data_dir)?;
-    let end = files::fill(&data_dir, restore, &manifest, progress)?;
+    let end = files::fill(&data_dir, &config.keys, restore, &manifest, progress)?;
     let clock = Arc::new(NotBefore { clock: Arc::clone(&means.clock), earliest: end.time });
     let random = Arc::clone(&means.random);
     let opened = startup::open_existing(data_dir, config, clock, random, progress)?;

@@ -19,7 +19,7 @@ use crate::app::budget::Guessing;
 use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::ConductKeeper;
 use crate::app::drain::Drain;
-use crate::app::erase_account::finish_erasures;
+use crate::app::keys;
 use crate::app::off_host::{self, OffHost, OffHostError};
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::proofs;
@@ -50,7 +50,7 @@ use crate::ledger::writer::{Start, Writer, WriterHandle};
 use crate::progress::Progress;
 use crate::projection::snapshot::store::SnapshotStore;
 use crate::random::Random;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{KeySources, Vault, VaultError};
 
 /// Why the service cannot start. For operators: texts say what to do and may name paths.
 #[derive(Debug, Error)]
@@ -143,11 +143,6 @@ impl Closing {
         self.data_dir.admin_credential()
     }
 
-    /// The directory of the keys.
-    pub(crate) fn keys(&self) -> PathBuf {
-        self.data_dir.keys()
-    }
-
     /// Who reads what is on disk, unless the scrub has it.
     pub(crate) fn take_examiner(&mut self) -> Option<Examiner> {
         self.examiner.take()
@@ -201,7 +196,8 @@ pub fn open(
 ) -> Result<Opened, StartError> {
     let mut data_dir = DataDir::open_or_prepare(&config.data_dir)?;
     if data_dir.needs_initialisation() {
-        initialise(&mut data_dir, &*random)?;
+        let sources = KeySources::new(&config.keys, data_dir.path());
+        initialise(&mut data_dir, sources, &*random)?;
     }
     let mut opened = open_existing(data_dir, config, clock, random, progress)?;
     if let Err(refused) = begin(&mut opened, config) {
@@ -221,8 +217,8 @@ fn begin(opened: &mut Opened, config: &Config) -> Result<(), StartError> {
     opened.new_admin = admin_credential::ensure(&opened.app, &opened.closing.data_dir)?;
     let usage = opened.closing.data_dir.usage();
     opened.closing.uses = Some(uses::start(&opened.app, &usage, &config.usage)?);
-    let (tiles, keys) = (opened.closing.data_dir.tiles(), opened.closing.data_dir.keys());
-    opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &keys, &config.audit)?);
+    let tiles = opened.closing.data_dir.tiles();
+    opened.closing.tiles = Some(proofs::start(&opened.app, &tiles, &config.audit)?);
     opened.closing.conduct = Some(ConductKeeper::start(&opened.app)?);
     let data_dir = &opened.closing.data_dir;
     opened.closing.off_host = off_host::start_for(&opened.app, &config.audit, data_dir)?;
@@ -272,9 +268,13 @@ pub fn open_offline(
     open_existing(DataDir::open_existing(&config.data_dir)?, config, clock, random, progress)
 }
 
-fn initialise(data_dir: &mut DataDir, random: &dyn Random) -> Result<(), StartError> {
+fn initialise(
+    data_dir: &mut DataDir,
+    sources: impl Into<KeySources>,
+    random: &dyn Random,
+) -> Result<(), StartError> {
     tracing::info!(path = %data_dir.path().display(), "making a new data directory");
-    Vault::create_missing(&data_dir.keys(), &data_dir.data_keys(), random)?;
+    Vault::create_missing(sources, &data_dir.data_keys(), random)?;
     match Anchor::read(&data_dir.anchor()) {
         Ok(_) => {}
         Err(AnchorError::Missing) => drop(Anchor::create(&data_dir.anchor())?),
@@ -294,7 +294,8 @@ pub(crate) fn open_existing(
     random: Arc<dyn Random>,
     progress: &dyn Progress,
 ) -> Result<Opened, StartError> {
-    let vault = Arc::new(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
+    let sources = KeySources::new(&config.keys, data_dir.path());
+    let mut vault = Vault::open(sources, &data_dir.data_keys())?;
     let (mut anchor, anchored) = Anchor::open(&data_dir.anchor())?;
     let mut ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
     let (reader, examiner, sealing) = (ledger.reader(), ledger.examiner(), ledger.sealing());
@@ -309,9 +310,8 @@ pub(crate) fn open_existing(
         progress,
     };
     let Recovered { mut table, head, last_time, snapshot } = recovery.run()?;
-    vault.peppers.verify(table.peppers())?;
-    vault.data_keys.cut_unfinished()?;
-    finish_erasures(&vault, &mut table)?;
+    keys::hold_to_the_log(&mut vault, &mut table)?;
+    let vault = Arc::new(vault);
     if let Some(position) = head.position {
         // What was durable but not yet anchored is about to be read: it must not get lost again.
         anchor.write(position, head.frontier.root())?;

@@ -69,7 +69,7 @@ impl Place {
     /// A first start interrupted before its last step.
     pub(super) fn without_admin(&self) {
         let mut data_dir = DataDir::open_or_prepare(&self.config.data_dir).unwrap();
-        initialise(&mut data_dir, &*self.random).unwrap();
+        initialise(&mut data_dir, &self.path("keys"), &*self.random).unwrap();
         drop(data_dir);
         let house = House { opened: self.open_offline().unwrap() };
         record_own_facts(&house.opened.app, &self.config).unwrap();

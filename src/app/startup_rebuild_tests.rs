@@ -202,7 +202,8 @@ fn a_usage_projection_that_the_log_does_not_give_is_named_and_put_aside() {
 fn checked(place: &Place) -> Report {
     let scratch = tempfile::tempdir().unwrap();
     let (data_dir, prefix) = (&place.config.data_dir, &place.config.key_prefix);
-    let settings = Settings { data_dir, prefix, scratch: scratch.path() };
+    let keys = &crate::config::KeySettings::default();
+    let settings = Settings { data_dir, prefix, keys, scratch: scratch.path() };
     check(settings, &*place.random, &Silent).unwrap()
 }
 

@@ -103,7 +103,7 @@ fn first_records_that_are_missing_are_made_good() {
     let place = Place::new();
     {
         let mut data_dir = DataDir::open_or_prepare(&place.config.data_dir).unwrap();
-        initialise(&mut data_dir, &SeededRandom::new(5)).unwrap();
+        initialise(&mut data_dir, &place.path("keys"), &SeededRandom::new(5)).unwrap();
         // The pepper came to be on record, the policy and the admin did not.
         let opened = open_existing(
             data_dir,

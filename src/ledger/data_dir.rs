@@ -268,12 +268,6 @@ impl DataDir {
         self.path.join("datakeys")
     }
 
-    /// Peppers, key-encryption keys and signing keys.
-    #[must_use]
-    pub fn keys(&self) -> PathBuf {
-        self.path.join("keys")
-    }
-
     /// The first admin's credential.
     #[must_use]
     pub fn admin_credential(&self) -> PathBuf {

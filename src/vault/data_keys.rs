@@ -120,10 +120,11 @@ impl DataKeys {
         Ok(keys)
     }
 
-    fn read(path: &Path, mut file: File, keks: KekRing) -> Result<Self, VaultError> {
+    fn read(path: &Path, mut file: File, mut keks: KekRing) -> Result<Self, VaultError> {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(VaultError::io("read", path))?;
         let slots = whole_slots(&bytes)?;
+        keks.complete(slots.iter().map(Slot::kek_version))?;
         check_keks(&slots, &keks)?;
         let durable = Durable::new(slots)?;
         let whole = durable.slots.len() * SLOT_BYTES;

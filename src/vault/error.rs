@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::domain::ids::PepperVersion;
 use crate::domain::sealed::DataKeyId;
 use crate::vault::key_name::{KeyName, Role};
+use crate::vault::key_source::SourceFault;
 
 /// Why the vault cannot be opened or used.
 #[derive(Debug, Error)]
@@ -83,6 +84,24 @@ pub enum VaultError {
         /// The name of the file.
         file: String,
     },
+    /// A key that does not come from a file is not there, or is not what it should be.
+    #[error("{key} is not to be had from {place}: {fault}")]
+    Unsupplied {
+        /// The key that was asked for.
+        key: KeyName,
+        /// Where it should come from: the variable, or the setting of the command.
+        place: String,
+        /// What is wrong.
+        fault: SourceFault,
+    },
+    /// A variable of the environment that is named almost as one of a key is.
+    #[error(
+        "{variable} in the environment is named like a key but for no version: rename or remove it"
+    )]
+    MisnamedVariable {
+        /// The name of the variable.
+        variable: String,
+    },
     /// A slot of the data key file that is not as it was written.
     #[error("data key file: slot {slot} is truncated or altered: restore the file from its backup")]
     DamagedSlot {
@@ -136,6 +155,17 @@ impl VaultError {
             Role::Pepper => VaultError::MissingPepper { version: PepperVersion(name.version) },
             Role::Kek => VaultError::MissingKek { version: name.version },
             Role::Signing => VaultError::MissingSigningKey { version: name.version },
+        }
+    }
+
+    /// Whether it says that a key is not there, rather than not fit.
+    pub(super) fn is_missing(&self) -> bool {
+        match self {
+            VaultError::MissingPepper { .. }
+            | VaultError::MissingKek { .. }
+            | VaultError::MissingSigningKey { .. } => true,
+            VaultError::Unsupplied { fault, .. } => fault.is_missing(),
+            _ => false,
         }
     }
 

@@ -1,41 +1,60 @@
 //! The key-encryption keys: each wraps data keys, the highest version those to come.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::random::Random;
 use crate::vault::error::VaultError;
-use crate::vault::key_file;
 use crate::vault::key_name::Role;
+use crate::vault::key_source::KeySources;
 use crate::vault::secret_key::SecretKey;
 
-/// All key-encryption keys by version; never empty.
+/// All key-encryption keys by version; never empty once it is complete.
 #[derive(Debug)]
 pub struct KekRing {
+    sources: KeySources,
     keks: BTreeMap<u16, SecretKey>,
 }
 
 impl KekRing {
-    /// Makes key-encryption key version 1 in `keys_dir` if none of any version is there. The caller
+    /// Makes key-encryption key version 1 if they come from files and none of any version is there. The caller
     /// MUST know that no data key has been wrapped yet.
     ///
     /// # Errors
     /// If the directory cannot be listed or the file not be made durable.
-    pub fn create_first(keys_dir: &Path, random: &dyn Random) -> Result<(), VaultError> {
-        key_file::create_first(keys_dir, Role::Kek, random).map(|_| ())
+    pub fn create_first(
+        sources: impl Into<KeySources>,
+        random: &dyn Random,
+    ) -> Result<(), VaultError> {
+        sources.into().create_first(Role::Kek, random).map(|_| ())
     }
 
-    /// Reads every `kek-<n>.key` in `keys_dir`.
+    /// Reads every key-encryption key that can be told without being asked for: all of them but from a command.
+    /// What is left is for [`KekRing::complete`].
     ///
     /// # Errors
-    /// [`VaultError::MissingKek`] if there is none; whatever makes one of them unfit.
-    pub fn open(keys_dir: &Path) -> Result<Self, VaultError> {
-        Ok(KekRing { keks: key_file::read_all(keys_dir, Role::Kek)? })
+    /// [`VaultError::MissingKek`] or [`VaultError::Unsupplied`] if there is none; whatever makes one of them
+    /// unfit.
+    pub fn open(sources: impl Into<KeySources>) -> Result<Self, VaultError> {
+        let sources = sources.into();
+        Ok(KekRing { keks: sources.listed(Role::Kek)?, sources })
+    }
+
+    /// Adds those of the versions `needed` that are not here yet, and newer ones; there is at least one then.
+    ///
+    /// # Errors
+    /// The first one that is missing or unfit.
+    pub(super) fn complete(
+        &mut self,
+        needed: impl IntoIterator<Item = u16>,
+    ) -> Result<(), VaultError> {
+        let found = self.sources.further(Role::Kek, self.keks.keys().copied(), needed)?;
+        self.keks.extend(found);
+        Ok(())
     }
 
     /// The highest version and its key: for new data keys.
     pub(super) fn current(&self) -> (u16, &SecretKey) {
-        let (version, kek) = self.keks.last_key_value().expect("open refuses an empty directory");
+        let (version, kek) = self.keks.last_key_value().expect("complete refuses to leave none");
         (*version, kek)
     }
 
@@ -54,6 +73,7 @@ impl KekRing {
 mod tests {
     use super::*;
     use crate::random::SeededRandom;
+    use crate::vault::key_file;
 
     #[test]
     fn without_any_key_the_message_names_the_file() {

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The words are the role, the version in decimal, the 32 bytes of the key in base62, and the
-//! CRC-32 (ISO-HDLC, as in zip) of all that stands before the last space, big-endian, in base62.
+//! CRC-32 (ISO-HDLC, as in zip) of all that stands before the last space, big-endian, in base62. Where a key does
+//! not come from a file, what it comes as is that line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,6 +32,25 @@ const MAX_FILE_BYTES: usize = 75;
 
 /// Owner reads and writes.
 const MODE: u32 = 0o600;
+
+/// Who may read a key file besides its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Nobody.
+    Owner,
+    /// Its group: of secrets that are mounted, often the only way in.
+    Group,
+}
+
+impl Readers {
+    /// The bits of a mode that no file may have.
+    fn refused_bits(self) -> u32 {
+        match self {
+            Readers::Owner => 0o077,
+            Readers::Group => 0o037,
+        }
+    }
+}
 
 /// Makes the first key of `role` in `dir` if there is none of any version; whether it did. The caller MUST
 /// know that nothing that needs it has been written under an earlier one.
@@ -55,36 +75,49 @@ pub(super) fn create(dir: &Path, name: KeyName, random: &dyn Random) -> Result<(
 
 /// All keys of `role` in `dir`, by version: at least one. Their names are durable when this returns,
 /// so that nothing is written under a key which the next power loss could take away.
-pub(super) fn read_all(dir: &Path, role: Role) -> Result<BTreeMap<u16, SecretKey>, VaultError> {
+pub(super) fn read_all(
+    dir: &Path,
+    readers: Readers,
+    role: Role,
+) -> Result<BTreeMap<u16, SecretKey>, VaultError> {
     let keys = versions(dir, role)?
         .into_iter()
-        .map(|version| Ok((version, read(dir, KeyName { role, version })?)))
+        .map(|version| Ok((version, read(dir, readers, KeyName { role, version })?)))
         .collect::<Result<BTreeMap<_, _>, VaultError>>()?;
     if keys.is_empty() {
         return Err(VaultError::missing(KeyName { role, version: 1 }));
     }
-    durable_file::sync_dir(dir).map_err(VaultError::io("sync", dir))?;
+    match durable_file::sync_dir(dir) {
+        // Nothing of it is this program's to lose.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+        synced => synced.map_err(VaultError::io("sync", dir))?,
+    }
     Ok(keys)
 }
 
-/// Copies the key files of every role to the directory `to`, durably.
-pub(super) fn copy_all(from: &Path, to: &Path) -> Result<(), VaultError> {
-    for role in Role::ALL {
-        for version in versions(from, role)? {
-            let name = KeyName { role, version };
-            let path = from.join(name.file_name());
-            let bytes =
-                fs::read(&path).map(Zeroizing::new).map_err(VaultError::io("read", &path))?;
-            let path = to.join(name.file_name());
-            match durable_file::write_new(&path, &bytes, MODE) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    let there = fs::read(&path).map(Zeroizing::new);
-                    if *there.map_err(VaultError::io("read", &path))? != *bytes {
-                        return Err(VaultError::io("replace", &path)(error));
-                    }
+/// Makes the directory of key files if it is not there.
+pub(super) fn create_dir(dir: &Path) -> Result<(), VaultError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    durable_file::create_private_dir(dir).map_err(VaultError::io("make", dir))
+}
+
+/// Copies the key files of `role` to the directory `to`, durably.
+pub(super) fn copy_all(from: &Path, to: &Path, role: Role) -> Result<(), VaultError> {
+    for version in versions(from, role)? {
+        let name = KeyName { role, version };
+        let path = from.join(name.file_name());
+        let bytes = fs::read(&path).map(Zeroizing::new).map_err(VaultError::io("read", &path))?;
+        let path = to.join(name.file_name());
+        match durable_file::write_new(&path, &bytes, MODE) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let there = fs::read(&path).map(Zeroizing::new);
+                if *there.map_err(VaultError::io("read", &path))? != *bytes {
+                    return Err(VaultError::io("replace", &path)(error));
                 }
-                written => written.map_err(VaultError::io("write", &path))?,
             }
+            written => written.map_err(VaultError::io("write", &path))?,
         }
     }
     Ok(())
@@ -110,17 +143,22 @@ fn versions(dir: &Path, role: Role) -> Result<Vec<u16>, VaultError> {
 }
 
 /// The one way to write a version: decimal, no sign, no leading zero, not 0.
-fn parse_version(text: &str) -> Option<u16> {
+pub(super) fn parse_version(text: &str) -> Option<u16> {
     let version = text.parse::<u16>().ok().filter(|version| *version != 0)?;
     (version.to_string() == text).then_some(version)
 }
 
 /// The key `name` from its file in `dir`.
-fn read(dir: &Path, name: KeyName) -> Result<SecretKey, VaultError> {
+pub(super) fn read(dir: &Path, readers: Readers, name: KeyName) -> Result<SecretKey, VaultError> {
     let path = dir.join(name.file_name());
-    let mut file = durable_file::open_regular(&path).map_err(VaultError::io("open", &path))?;
+    let mut file = match durable_file::open_regular(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(VaultError::missing(name));
+        }
+        opened => opened.map_err(VaultError::io("open", &path))?,
+    };
     let about = file.metadata().map_err(VaultError::io("read", &path))?;
-    if about.permissions().mode() & 0o077 != 0 {
+    if about.permissions().mode() & readers.refused_bits() != 0 {
         return Err(VaultError::LooseKeyFile { key: name });
     }
     // One more than a key file can have, so that a longer file is seen to be one.
@@ -137,7 +175,7 @@ fn read(dir: &Path, name: KeyName) -> Result<SecretKey, VaultError> {
 }
 
 /// The line that holds `key`.
-fn render(name: KeyName, key: &SecretKey) -> Zeroizing<String> {
+pub(super) fn render(name: KeyName, key: &SecretKey) -> Zeroizing<String> {
     let mut line = Zeroizing::new(String::with_capacity(MAX_FILE_BYTES));
     line.push_str(&format!("{} {} ", name.role.label(), name.version));
     base62::append(key.bytes(), &mut line);
@@ -150,7 +188,12 @@ fn render(name: KeyName, key: &SecretKey) -> Zeroizing<String> {
 
 /// The key that a whole line holds, and its name; none if the line is not whole.
 fn parse(line: &[u8]) -> Option<(KeyName, SecretKey)> {
-    let line = str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    parse_text(line.strip_suffix(b"\n")?)
+}
+
+/// As [`parse`], of a line without its end.
+pub(super) fn parse_text(line: &[u8]) -> Option<(KeyName, SecretKey)> {
+    let line = str::from_utf8(line).ok()?;
     let (checked, crc) = line.rsplit_once(' ')?;
     if base62::decode(crc.as_bytes())? != crc32fast::hash(checked.as_bytes()).to_be_bytes() {
         return None;

@@ -57,7 +57,7 @@ fn a_file_that_is_too_short_or_too_long_is_damaged() {
     for bytes in [&line.as_bytes()[..40], b"", &[b'x'; 5000], &line.repeat(2).into_bytes()] {
         let dir = tempfile::tempdir().unwrap();
         write_file(dir.path(), "pepper-1.key", bytes);
-        let refusal = read_all(dir.path(), Role::Pepper).unwrap_err();
+        let refusal = read_all(dir.path(), Readers::Owner, Role::Pepper).unwrap_err();
         assert_eq!(
             refusal.to_string(),
             "pepper-1.key (pepper version 1) is truncated or altered: restore it from its backup"
@@ -77,7 +77,7 @@ fn a_file_of_another_role_or_version_is_named_as_mixed_up() {
         let dir = tempfile::tempdir().unwrap();
         write_file(dir.path(), "pepper-1.key", line.as_bytes());
         assert_eq!(
-            read_all(dir.path(), Role::Pepper).unwrap_err().to_string(),
+            read_all(dir.path(), Readers::Owner, Role::Pepper).unwrap_err().to_string(),
             format!(
                 "pepper-1.key should hold pepper version 1 but holds {held}: files were mixed up"
             )
@@ -93,13 +93,33 @@ fn a_file_others_may_read_is_refused_until_chmod() {
     for mode in [0o640, 0o604, 0o620, 0o601] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(
-            read_all(dir.path(), Role::Kek).unwrap_err().to_string(),
+            read_all(dir.path(), Readers::Owner, Role::Kek).unwrap_err().to_string(),
             "kek-3.key (key-encryption key version 3) is open to other users: chmod 600 it"
         );
     }
     for mode in [0o600, 0o400] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        assert!(read_all(dir.path(), Role::Kek).unwrap().contains_key(&3));
+        assert!(read_all(dir.path(), Readers::Owner, Role::Kek).unwrap().contains_key(&3));
+    }
+}
+
+#[test]
+fn a_mounted_file_may_be_read_by_its_group_and_reached_through_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mounted, version) = (dir.path().join("mounted"), dir.path().join("mounted/..2026"));
+    fs::create_dir_all(&version).unwrap();
+    write_key(&version, Role::Kek, 3, 1);
+    std::os::unix::fs::symlink("..2026", mounted.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/kek-3.key", mounted.join("kek-3.key")).unwrap();
+    let path = version.join("kek-3.key");
+    for mode in [0o640, 0o440, 0o600, 0o400] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(read_all(&mounted, Readers::Group, Role::Kek).unwrap().contains_key(&3));
+    }
+    for mode in [0o644, 0o660, 0o650, 0o641] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let refusal = read_all(&mounted, Readers::Group, Role::Kek).unwrap_err();
+        assert!(matches!(refusal, VaultError::LooseKeyFile { key } if key.version == 3));
     }
 }
 
@@ -110,11 +130,11 @@ fn a_name_that_is_no_version_is_refused_and_foreign_files_are_not() {
     for foreign in ["pepper-1.key.tmp", "pepper-2.key.bak", "README", "kek-x.key"] {
         write_file(dir.path(), foreign, b"");
     }
-    assert_eq!(read_all(dir.path(), Role::Pepper).unwrap().len(), 1);
+    assert_eq!(read_all(dir.path(), Readers::Owner, Role::Pepper).unwrap().len(), 1);
     for misnamed in ["01", "0", "+1", "65536", "", "old"] {
         let file = format!("pepper-{misnamed}.key");
         write_file(dir.path(), &file, b"");
-        let refusal = read_all(dir.path(), Role::Pepper).unwrap_err();
+        let refusal = read_all(dir.path(), Readers::Owner, Role::Pepper).unwrap_err();
         assert!(matches!(&refusal, VaultError::MisnamedKeyFile { file: named } if *named == file));
         fs::remove_file(dir.path().join(&file)).unwrap();
     }
@@ -127,7 +147,7 @@ fn no_refusal_and_no_debug_shows_the_key() {
     let digits = base62::encode(key.bytes());
     let line = render(KeyName { role: Role::Kek, version: 1 }, &key);
     write_file(dir.path(), "pepper-1.key", line.as_bytes());
-    let refusal = read_all(dir.path(), Role::Pepper).unwrap_err();
+    let refusal = read_all(dir.path(), Readers::Owner, Role::Pepper).unwrap_err();
     for shown in [refusal.to_string(), format!("{refusal:?}"), format!("{key:?}")] {
         assert!(!shown.contains(&digits[..8]), "{shown}");
         assert!(!shown.contains(&format!("{}, {}", key.bytes()[0], key.bytes()[1])), "{shown}");

@@ -1,50 +1,66 @@
 //! The peppers: every version whose tags may still be in use, the highest for new tags.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use crate::domain::ids::PepperVersion;
 use crate::domain::tag::{Pepper, PepperCheck};
 use crate::random::Random;
 use crate::vault::error::VaultError;
-use crate::vault::key_file;
 use crate::vault::key_name::Role;
+use crate::vault::key_source::KeySources;
+use crate::vault::secret_key::SecretKey;
 
-/// All peppers by version; never empty.
+/// All peppers by version; never empty once it is complete.
 #[derive(Debug)]
 pub struct PepperRing {
     peppers: BTreeMap<PepperVersion, Pepper>,
 }
 
 impl PepperRing {
-    /// Makes pepper version 1 in `keys_dir` if no pepper of any version is there; a first start that
+    /// Makes pepper version 1 if they come from files and no pepper of any version is there; a first start that
     /// was interrupted may do so again. The caller MUST know that the log registers no pepper.
     ///
     /// # Errors
     /// If the directory cannot be listed or the file not be made durable.
-    pub fn create_first(keys_dir: &Path, random: &dyn Random) -> Result<(), VaultError> {
-        key_file::create_first(keys_dir, Role::Pepper, random).map(|_| ())
+    pub fn create_first(
+        sources: impl Into<KeySources>,
+        random: &dyn Random,
+    ) -> Result<(), VaultError> {
+        sources.into().create_first(Role::Pepper, random).map(|_| ())
     }
 
-    /// Reads every `pepper-<n>.key` in `keys_dir`.
+    /// Reads every pepper that can be told without being asked for: all of them but from a command. What is left
+    /// is for [`PepperRing::complete`].
     ///
     /// # Errors
-    /// [`VaultError::MissingPepper`] if there is none; whatever makes one of them unfit.
-    pub fn open(keys_dir: &Path) -> Result<Self, VaultError> {
-        let peppers = key_file::read_all(keys_dir, Role::Pepper)?
-            .into_iter()
-            .map(|(version, key)| {
-                let version = PepperVersion(version);
-                (version, Pepper::new(version, key.bytes()))
-            })
-            .collect();
-        Ok(PepperRing { peppers })
+    /// [`VaultError::MissingPepper`] or [`VaultError::Unsupplied`] if there is none; whatever makes one of them
+    /// unfit.
+    pub fn open(sources: impl Into<KeySources>) -> Result<Self, VaultError> {
+        let keys = sources.into().listed(Role::Pepper)?;
+        Ok(PepperRing { peppers: keys.into_iter().map(pepper).collect() })
+    }
+
+    /// Adds those of the versions that the log `registered` which are not here yet, and newer ones; there is at
+    /// least one then.
+    ///
+    /// # Errors
+    /// The first one that is missing or unfit.
+    pub fn complete(
+        &mut self,
+        sources: &KeySources,
+        registered: impl IntoIterator<Item = PepperVersion>,
+    ) -> Result<(), VaultError> {
+        let known = self.peppers.keys().map(|version| version.0);
+        let missing = registered.into_iter().map(|version| version.0);
+        let found = sources.further(Role::Pepper, known, missing)?;
+        self.peppers.extend(found.into_iter().map(pepper));
+        Ok(())
     }
 
     /// The pepper of the highest version: the one for new tags.
     #[must_use]
     pub fn current(&self) -> &Pepper {
-        let (_, pepper) = self.peppers.last_key_value().expect("open refuses an empty directory");
+        let (_, pepper) = self.peppers.last_key_value().expect("complete refuses to leave none");
         pepper
     }
 
@@ -73,10 +89,17 @@ impl PepperRing {
     }
 }
 
+fn pepper((version, key): (u16, SecretKey)) -> (PepperVersion, Pepper) {
+    let version = PepperVersion(version);
+    (version, Pepper::new(version, key.bytes()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::random::SeededRandom;
+    use crate::vault::key_file;
+    use std::path::Path;
 
     const V1: PepperVersion = PepperVersion(1);
 

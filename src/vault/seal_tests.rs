@@ -1,13 +1,14 @@
 //! Tests of sealing, with vectors made by OpenSSL and Python's hashlib.
 
 use super::*;
+use crate::durable_file;
 use crate::random::SeededRandom;
+use crate::vault::KekRing;
 use crate::vault::data_keys::tests::account;
 use crate::vault::key_file::tests::write_key;
 use crate::vault::key_name::Role;
 use crate::vault::secret_key::SecretKey;
 use crate::vault::slot::{Scope, ScopeName, Slot, SlotHead};
-use crate::vault::{KekRing, durable_file};
 use tempfile::TempDir;
 
 const FIRST: DataKeyId = DataKeyId(1);

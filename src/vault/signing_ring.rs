@@ -1,15 +1,14 @@
 //! The signing keys of checkpoints: all of them sign, so that one can follow another unhurried.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use ed25519_dalek::{Signer, SigningKey};
 
-use crate::durable_file;
 use crate::random::Random;
 use crate::vault::error::VaultError;
 use crate::vault::key_file;
 use crate::vault::key_name::{KeyName, Role};
+use crate::vault::key_source::KeySources;
 
 /// All signing keys by version; never empty. Wiped when dropped.
 #[derive(Debug)]
@@ -18,17 +17,21 @@ pub struct SigningRing {
 }
 
 impl SigningRing {
-    /// Reads every `signing-<n>.key` in `keys_dir`, and makes version 1 if there is none: at a first start,
+    /// Reads every `signing-<n>.key` in the directory of key files, and makes version 1 if there is none: at a first start,
     /// and at the first start of a version that signs.
     ///
     /// # Errors
     /// If the directory cannot be listed or the file not be made durable; whatever makes a key unfit.
-    pub fn open_or_create(keys_dir: &Path, random: &dyn Random) -> Result<Self, VaultError> {
-        durable_file::create_private_dir(keys_dir).map_err(VaultError::io("make", keys_dir))?;
-        if key_file::create_first(keys_dir, Role::Signing, random)? {
+    pub fn open_or_create(
+        sources: impl Into<KeySources>,
+        random: &dyn Random,
+    ) -> Result<Self, VaultError> {
+        let sources = sources.into();
+        key_file::create_dir(sources.dir())?;
+        if sources.create_first(Role::Signing, random)? {
             tracing::info!("made the first key that signs checkpoints");
         }
-        Self::open(keys_dir)
+        Self::open(sources)
     }
 
     /// Makes another key, which signs beside those there are from the next start on, and answers the name of
@@ -36,10 +39,15 @@ impl SigningRing {
     ///
     /// # Errors
     /// If the keys that are there are unfit, or none; if the file cannot be made durable.
-    pub fn add(keys_dir: &Path, unused: u16, random: &dyn Random) -> Result<KeyName, VaultError> {
-        let newest = Self::open(keys_dir)?.keys.last_key_value().map_or(0, |(version, _)| *version);
+    pub fn add(
+        sources: impl Into<KeySources>,
+        unused: u16,
+        random: &dyn Random,
+    ) -> Result<KeyName, VaultError> {
+        let sources = sources.into();
+        let newest = Self::open(&sources)?.keys.last_key_value().map_or(0, |(version, _)| *version);
         let name = KeyName { role: Role::Signing, version: newest.saturating_add(1).max(unused) };
-        key_file::create(keys_dir, name, random)?;
+        key_file::create(sources.dir(), name, random)?;
         Ok(name)
     }
 
@@ -47,18 +55,23 @@ impl SigningRing {
     ///
     /// # Errors
     /// If the file cannot be made durable; as [`SigningRing::open`].
-    pub fn create(keys_dir: &Path, version: u16, random: &dyn Random) -> Result<Self, VaultError> {
+    pub fn create(
+        sources: impl Into<KeySources>,
+        version: u16,
+        random: &dyn Random,
+    ) -> Result<Self, VaultError> {
+        let sources = sources.into();
         let name = KeyName { role: Role::Signing, version: version.max(1) };
-        key_file::create(keys_dir, name, random)?;
-        Self::open(keys_dir)
+        key_file::create(sources.dir(), name, random)?;
+        Self::open(sources)
     }
 
-    /// Reads every `signing-<n>.key` in `keys_dir`.
+    /// Reads every `signing-<n>.key` in the directory of key files.
     ///
     /// # Errors
     /// [`VaultError::MissingSigningKey`] if there is none; whatever makes one of them unfit.
-    pub fn open(keys_dir: &Path) -> Result<Self, VaultError> {
-        let keys = key_file::read_all(keys_dir, Role::Signing)?;
+    pub fn open(sources: impl Into<KeySources>) -> Result<Self, VaultError> {
+        let keys = sources.into().listed(Role::Signing)?;
         let keys =
             keys.iter().map(|(version, key)| (*version, SigningKey::from_bytes(key.bytes())));
         Ok(SigningRing { keys: keys.collect() })
@@ -115,7 +128,7 @@ mod tests {
     fn debug_shows_no_key() {
         let dir = tempfile::tempdir().unwrap();
         key_file::tests::write_key(dir.path(), Role::Signing, 1, 7);
-        let secret = *key_file::read_all(dir.path(), Role::Signing).unwrap()[&1].bytes();
+        let secret = *KeySources::from(dir.path()).listed(Role::Signing).unwrap()[&1].bytes();
         let shown = format!("{:?}", SigningRing::open(dir.path()).unwrap());
         let hex: String = secret[..4].iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(!shown.contains(&format!("{:?}", &secret[..4])[1..12]) && !shown.contains(&hex));

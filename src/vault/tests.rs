@@ -131,8 +131,14 @@ fn debug_of_the_vault_shows_no_key() {
     let vault = place.open().unwrap();
     assert_eq!(
         format!("{vault:?}"),
-        format!("Vault {{ peppers: {:?}, data_keys: DataKeys {{ keys: 1, .. }} }}", vault.peppers)
+        format!(
+            "Vault {{ sources: {:?}, peppers: {:?}, data_keys: DataKeys {{ keys: 1, .. }} }}",
+            vault.sources, vault.peppers
+        )
     );
     let keks = KekRing::open(&place.keys).unwrap();
-    assert_eq!(format!("{keks:?}"), "KekRing { keks: {1: SecretKey(..)} }");
+    assert_eq!(
+        format!("{keks:?}"),
+        format!("KekRing {{ sources: {:?}, keks: {{1: SecretKey(..)}} }}", vault.sources)
+    );
 }

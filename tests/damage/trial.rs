@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use keyledger::app::check::{self, Report, Settings};
 use keyledger::clock::{Clock, ManualClock, SystemClock};
+use keyledger::config::KeySettings;
 use keyledger::domain::event::EventKind;
 use keyledger::domain::ids::Position;
 use keyledger::domain::key_format::KeyPrefix;
@@ -159,7 +160,9 @@ impl Subject {
 fn checked(data: &Path) -> Report {
     let scratch = crate::made::home();
     let prefix = KeyPrefix::default();
-    let settings = Settings { data_dir: data, prefix: &prefix, scratch: scratch.path() };
+    let keys = KeySettings::default();
+    let settings =
+        Settings { data_dir: data, prefix: &prefix, keys: &keys, scratch: scratch.path() };
     check::check(settings, &SystemRandom, &Silent).expect("can be checked")
 }
 

@@ -16,7 +16,7 @@ use crate::domain::tag::{KeyTag, Purpose};
 use crate::ledger::anchor::{Anchor, AnchorState};
 use crate::ledger::data_dir::{self, DataDir, NameKind};
 use crate::projection::table_writer::TableWriter;
-use crate::vault::{DataKeys, KekRing, PepperRing, SigningRing, VaultError};
+use crate::vault::{DataKeys, KekRing, KeySources, PepperRing, SigningRing, VaultError};
 
 /// The file of the first admin's credential.
 const CREDENTIAL: &str = "admin.credential";
@@ -29,17 +29,22 @@ pub(super) struct Found {
 }
 
 /// Looks at every file beside the ledger by itself.
-pub(super) fn check(data_dir: &DataDir, prefix: &KeyPrefix, report: &mut Report) -> Found {
+pub(super) fn check(
+    data_dir: &DataDir,
+    keys: &KeySources,
+    prefix: &KeyPrefix,
+    report: &mut Report,
+) -> Found {
     check_format(data_dir, report);
     let anchored = check_anchor(&data_dir.anchor(), report);
-    let peppers = check_peppers(data_dir, report);
-    check_signing_keys(data_dir, report);
-    let data_keys = check_data_keys(data_dir, report);
+    let peppers = check_peppers(keys, report);
+    check_signing_keys(keys, report);
+    let data_keys = check_data_keys(data_dir, keys, report);
     if let Err(finding) = credential(data_dir, prefix) {
         report.add(finding);
     }
     journals::check(data_dir, report);
-    check_names(data_dir, report);
+    check_names(data_dir, keys, report);
     Found { anchored, peppers, data_keys }
 }
 
@@ -93,22 +98,22 @@ pub(in crate::app) fn anchor_slot(slot: usize) -> String {
     format!("slot {slot} of the head anchor is truncated or altered; the other holds")
 }
 
-/// Every pepper file is whole; answers them.
-fn check_peppers(data_dir: &DataDir, report: &mut Report) -> Option<PepperRing> {
-    PepperRing::open(&data_dir.keys()).map_err(|error| report.add(vault_finding(&error))).ok()
+/// Every pepper that can be told is whole; answers them.
+fn check_peppers(keys: &KeySources, report: &mut Report) -> Option<PepperRing> {
+    PepperRing::open(keys).map_err(|error| report.add(vault_finding(&error))).ok()
 }
 
 /// Every signing key file is whole. There is none before the first start of a version that signs.
-fn check_signing_keys(data_dir: &DataDir, report: &mut Report) {
-    match SigningRing::open(&data_dir.keys()) {
+fn check_signing_keys(keys: &KeySources, report: &mut Report) {
+    match SigningRing::open(keys) {
         Ok(_) | Err(VaultError::MissingSigningKey { .. }) => {}
         Err(unfit) => report.add(vault_finding(&unfit)),
     }
 }
 
 /// Every key-encryption key and every slot of the data key file is whole; answers them.
-fn check_data_keys(data_dir: &DataDir, report: &mut Report) -> Option<DataKeys> {
-    let keks = KekRing::open(&data_dir.keys());
+fn check_data_keys(data_dir: &DataDir, keys: &KeySources, report: &mut Report) -> Option<DataKeys> {
+    let keks = KekRing::open(keys);
     let opened = keks.and_then(|keks| DataKeys::open_to_read(&data_dir.data_keys(), keks));
     let keys = opened.map_err(|error| report.add(vault_finding(&error))).ok()?;
     if keys.unfinished() > 0 {
@@ -119,7 +124,7 @@ fn check_data_keys(data_dir: &DataDir, report: &mut Report) -> Option<DataKeys> 
 }
 
 /// A finding about a key file or the data key file.
-fn vault_finding(error: &VaultError) -> Finding {
+pub(super) fn vault_finding(error: &VaultError) -> Finding {
     let place = match error {
         VaultError::MissingPepper { version } | VaultError::WrongPepper { version } => {
             format!("keys/pepper-{version}.key")
@@ -131,6 +136,8 @@ fn vault_finding(error: &VaultError) -> Finding {
         | VaultError::DamagedKeyFile { key }
         | VaultError::MixedUpKeyFile { key, .. } => format!("keys/{}", key.file_name()),
         VaultError::MisnamedKeyFile { file } => format!("keys/{file}"),
+        VaultError::Unsupplied { place, .. } => place.clone(),
+        VaultError::MisnamedVariable { variable } => variable.clone(),
         VaultError::Io { path, .. } => name_of(path),
         _ => "datakeys".to_owned(),
     };
@@ -172,8 +179,8 @@ fn is_somebodys(presented: &PresentedKey, table: &TableWriter, peppers: &PepperR
     })
 }
 
-/// Names at the top and in `keys/` that are not keyledger's.
-fn check_names(data_dir: &DataDir, report: &mut Report) {
+/// Names at the top and in `keys/` that are not keyledger's. What lies beside keys elsewhere is not looked at.
+fn check_names(data_dir: &DataDir, keys: &KeySources, report: &mut Report) {
     for name in names_in(data_dir.path()) {
         match data_dir::kind_of(&name) {
             NameKind::Ours => {}
@@ -181,7 +188,10 @@ fn check_names(data_dir: &DataDir, report: &mut Report) {
             NameKind::Foreign => report.add(Finding::new(Severity::Warning, name, FOREIGN)),
         }
     }
-    for name in names_in(&data_dir.keys()) {
+    if !keys.dir().starts_with(data_dir.path()) {
+        return;
+    }
+    for name in names_in(keys.dir()) {
         let place = format!("keys/{name}");
         if name.ends_with(".key.tmp") {
             report.add(Finding::new(Severity::Note, place, LEFTOVER));

@@ -12,7 +12,7 @@ use crate::ledger::engine::{Ledger, LedgerReader};
 use crate::ledger::volumes::VolumeLedger;
 use crate::progress::Progress;
 use crate::projection::usage::{Retention, UsageStore};
-use crate::vault::Vault;
+use crate::vault::{KeySources, Vault};
 
 /// What a rebuild of the usage projection found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,8 @@ pub fn rebuild_usage(
     progress: &dyn Progress,
 ) -> Result<UsageRebuilt, RebuildError> {
     let data_dir = DataDir::open_existing(&config.data_dir)?;
-    let vault = Arc::new(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
+    let keys = KeySources::new(&config.keys, data_dir.path());
+    let vault = Arc::new(Vault::open(keys, &data_dir.data_keys())?);
     let ledger = VolumeLedger::open(&data_dir.ledger(), config.ledger.volume_bytes)?;
     let keep = usage_model::retention(&config.usage);
     let Some(head) = Ledger::head(&ledger) else {

@@ -10,6 +10,7 @@ use super::{Restore, RestoreError};
 use crate::app::recovery::BadRecord;
 use crate::app::startup::StartError;
 use crate::backup_dir::{Content, Manifest, Volume, read_content, read_manifest};
+use crate::config::KeySettings;
 use crate::domain::apply::DoesNotFollow;
 use crate::domain::event::Event;
 use crate::domain::ids::Position;
@@ -23,7 +24,7 @@ use crate::ledger::replay::ReplayError;
 use crate::ledger::volumes::{End, Restoring, Sealed, check_volume};
 use crate::merkle::{Hash, leaf_hash};
 use crate::progress::Progress;
-use crate::vault::{self, Vault};
+use crate::vault::{self, KeySources, Vault};
 
 /// Reads all of a backup and holds it to its manifest, without keys; restores nothing.
 ///
@@ -98,12 +99,14 @@ impl Log {
 /// in copying the rest.
 pub(super) fn fill(
     data_dir: &DataDir,
+    keys: &KeySettings,
     restore: &Restore,
     manifest: &Manifest,
     progress: &dyn Progress,
 ) -> Result<End, RestoreError> {
+    let sources = KeySources::new(keys, data_dir.path());
     if let Some(keys) = &restore.keys {
-        vault::copy_keys(keys, &data_dir.keys())
+        vault::copy_keys(keys, &sources)
             .map_err(|reason| RestoreError::Keys { path: keys.clone(), reason })?;
     }
     let mut copied = Copied::begin("restoring", manifest, progress);
@@ -112,7 +115,7 @@ pub(super) fn fill(
         None => copied.copy(&restore.from, &name, &manifest.data_keys, &data_dir.data_keys())?,
         Some(later) => copied.put_later_keys(&restore.from, manifest, later, data_dir)?,
     }
-    drop(Vault::open(&data_dir.keys(), &data_dir.data_keys())?);
+    drop(Vault::open(&sources, &data_dir.data_keys())?);
     let ledger = data_dir.ledger();
     create_private_dir(&ledger).map_err(failed(&ledger))?;
     let mut restoring = Restoring::begin(&ledger);

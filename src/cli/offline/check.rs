@@ -27,8 +27,12 @@ fn try_check(args: &CheckArgs) -> Result<bool, String> {
     // that anyone rests on.
     let config = prepare(args.config.as_deref(), args.data_dir.as_deref())?;
     let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let settings =
-        Settings { data_dir: &config.data_dir, prefix: &config.key_prefix, scratch: &scratch };
+    let settings = Settings {
+        data_dir: &config.data_dir,
+        prefix: &config.key_prefix,
+        keys: &config.keys,
+        scratch: &scratch,
+    };
     let report = check::check(settings, &SystemRandom, &Shown::new());
     let report = report.map_err(|error| error.to_string())?;
     show(&report, &mut Output::new(args.output))
