@@ -1,15 +1,47 @@
-//! The keys of an installation, as a start finds them.
+//! The keys of an installation, as a start finds and leaves them.
 
 use crate::app::erase_account::finish_erasures;
+use crate::progress::Progress;
 use crate::projection::table_writer::TableWriter;
-use crate::vault::{Vault, VaultError};
+use crate::random::Random;
+use crate::vault::{DataKeys, Vault, VaultError};
 
-/// Holds the keys to what the log needs, cuts off what was never used of the data keys, and wipes what was erased.
+/// Holds the keys to what the log needs, cuts off what was never used of the data keys, ends destroying those that were
+/// being destroyed, and puts the others under the newest key-encryption key.
 ///
 /// # Errors
-/// The first key that is missing, unfit or wrong.
-pub(crate) fn hold_to_the_log(vault: &mut Vault, table: &mut TableWriter) -> Result<(), VaultError> {
+/// The first key that is missing, unfit or wrong; nothing is lost.
+pub(crate) fn hold_to_the_log(
+    vault: &mut Vault,
+    table: &mut TableWriter,
+    random: &dyn Random,
+    progress: &dyn Progress,
+) -> Result<(), VaultError> {
     vault.verify_peppers(&table.peppers().collect::<Vec<_>>())?;
     vault.data_keys.cut_unfinished()?;
-    finish_erasures(vault, table)
+    finish_erasures(vault, table)?;
+    rewrap(&mut vault.data_keys, random, progress)
+}
+
+fn rewrap(
+    data_keys: &mut DataKeys,
+    random: &dyn Random,
+    progress: &dyn Progress,
+) -> Result<(), VaultError> {
+    let mut counts = data_keys.under_each_kek();
+    let Some((newest, _)) = counts.pop_last() else { return Ok(()) };
+    let count = counts.values().sum();
+    if count == 0 {
+        return Ok(());
+    }
+    progress.begin("wrapping data keys anew", count);
+    let done = data_keys.rewrap(random, &mut |done| progress.reached(done));
+    progress.end();
+    done?;
+    tracing::info!(
+        count,
+        version = newest,
+        "all data keys lie under the newest key-encryption key"
+    );
+    Ok(())
 }

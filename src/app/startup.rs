@@ -310,7 +310,7 @@ pub(crate) fn open_existing(
         progress,
     };
     let Recovered { mut table, head, last_time, snapshot } = recovery.run()?;
-    keys::hold_to_the_log(&mut vault, &mut table)?;
+    keys::hold_to_the_log(&mut vault, &mut table, &*random, progress)?;
     let vault = Arc::new(vault);
     if let Some(position) = head.position {
         // What was durable but not yet anchored is about to be read: it must not get lost again.

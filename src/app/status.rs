@@ -1,5 +1,6 @@
 //! GetStatus: how the service is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,8 @@ pub struct Figures {
     pub usage_projection: ProjectionFigures,
     /// The pepper that new tags are made under.
     pub pepper: PepperVersion,
+    /// How many data keys lie under each key-encryption key, by its version; the newest is always there.
+    pub keks: BTreeMap<u16, u64>,
     /// Bytes of the log on disk, all its volumes.
     pub disk_bytes: u64,
     /// The position of the newest snapshot; none if there is none yet.
@@ -221,6 +224,7 @@ impl App {
             uses: self.recording.get().map(Recording::figures).unwrap_or_default(),
             usage_projection: self.usage_model.figures(),
             pepper: self.vault.peppers.current().version(),
+            keks: self.vault.data_keys.under_each_kek(),
             disk_bytes: bytes_below(&self.vitals.ledger),
             snapshot: self.vitals.snapshots.newest(),
             snapshots_fail: self.vitals.snapshots.failing(),

@@ -80,6 +80,10 @@ impl Resource for Status {
                 "failing": projection.failing,
                 "disk_bytes": projection.disk_bytes,
             })).collect::<Vec<_>>(),
+            "key_encryption_keys": answer.key_encryption_keys.iter().map(|kek| json!({
+                "version": kek.version,
+                "data_keys": kek.data_keys,
+            })).collect::<Vec<_>>(),
         })
     }
 
@@ -131,6 +135,10 @@ impl Resource for Status {
             ("scrub", scrub(&answer.scrub.unwrap_or_default())),
             ("pepper", format!("version {}", answer.pepper_version)),
             (
+                "data keys",
+                answer.key_encryption_keys.iter().map(data_keys).collect::<Vec<_>>().join("  "),
+            ),
+            (
                 "queue",
                 match answer.queue_depth {
                     0 => "empty".to_owned(),
@@ -169,6 +177,11 @@ fn projection(projection: &v1::ProjectionStatus) -> String {
         (false, lag) => format!("{} behind head", grouped(lag)),
     };
     format!("{}  {place}  {} on disk", plain(&projection.name), bytes(projection.disk_bytes))
+}
+
+/// How much a key-encryption key is needed, in a line.
+fn data_keys(kek: &v1::KeyEncryptionKeyStatus) -> String {
+    format!("{} under key-encryption key {}", grouped(kek.data_keys), kek.version)
 }
 
 /// What a checkpoint is of, in a line.
@@ -252,6 +265,9 @@ mod tests {
                     failing: false,
                     disk_bytes: 3_000_000,
                 }],
+                key_encryption_keys: [(1, 2), (3, 1_210)]
+                    .map(|(version, data_keys)| v1::KeyEncryptionKeyStatus { version, data_keys })
+                    .into(),
             },
         }
     }
@@ -273,6 +289,7 @@ volumes      2 sealed  1 waiting
 projections  usage  34 behind head  2.8 MiB on disk
 scrub        all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
 pepper       version 1
+data keys    2 under key-encryption key 1  1,210 under key-encryption key 3
 queue        empty
 
 accounts     12
@@ -291,6 +308,7 @@ WARNING      ledger/volume-00000002: damaged
         assert_fields_of_message("GetStatusResponse", &json);
         assert_fields_of_message("Loss", &json["losses"][0]);
         assert_fields_of_message("ProjectionStatus", &json["projections"][0]);
+        assert_fields_of_message("KeyEncryptionKeyStatus", &json["key_encryption_keys"][0]);
         assert_fields_of_message("CheckpointStatus", &json["checkpoint"]);
         assert_fields_of_message("StatusCounts", &json["counts"]);
         assert_fields_of_message("EngineStatus", &json["engine"]);

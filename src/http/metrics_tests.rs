@@ -70,6 +70,7 @@ fn figures() -> Figures {
             signals: [30, 31, 32, 33],
         },
         pepper: PepperVersion(1),
+        keks: [(1, 1)].into(),
         disk_bytes: 5,
         snapshot: Position::new(30),
         snapshots_fail: true,

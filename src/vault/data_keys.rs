@@ -1,7 +1,7 @@
 //! Data keys: one per scope, wrapped by a key-encryption key, kept in one file of slots.
 //!
-//! The file `<data-dir>/datakeys` only grows; a slot is changed once at most, when its key is destroyed. A data key leaves [`DataKeys::ensure`] after its slot
-//! is durable, so a slot that power loss tears was never used. Slots written together carry the
+//! The file `<data-dir>/datakeys` only grows; a slot is changed when its key is destroyed, and all are when they are
+//! wrapped anew. A data key leaves [`DataKeys::ensure`] after its slot is durable, so a slot that power loss tears was never used. Slots written together carry the
 //! number of the first of them, their *batch*; the next batch is written after the one before is
 //! synced. So of a slot that is torn and followed by one of a later batch it is known that it was
 //! durable once: that is damage. At the end of the file the same cannot be told from a torn append,
@@ -15,6 +15,7 @@ mod durable;
 mod examine;
 mod later;
 mod read;
+mod rewrap;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -39,6 +40,7 @@ use crate::vault::snapshot_key::SnapshotKeys;
 use durable::Durable;
 pub use later::first_foreign_slot;
 use read::{check_keks, whole_slots};
+use rewrap::remove_unfinished;
 
 /// Most unwrapped keys in memory: about 1 MB, and few secrets in a memory image.
 const CACHED_KEYS: usize = 10_000;
@@ -93,12 +95,8 @@ impl DataKeys {
     /// # Errors
     /// The first fault found, by slot or by key-encryption key; the file is then untouched.
     pub fn open(path: &Path, keks: KekRing) -> Result<Self, VaultError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .and_then(durable_file::regular)
-            .map_err(VaultError::io("open", path))?;
+        let file = open_to_write(path)?;
+        remove_unfinished(path)?;
         durable_file::settle(&file).map_err(VaultError::io("sync", path))?;
         durable_file::sync_parent(path).map_err(VaultError::io("sync the directory of", path))?;
         DataKeys::read(path, file, keks)
@@ -124,7 +122,8 @@ impl DataKeys {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(VaultError::io("read", path))?;
         let slots = whole_slots(&bytes)?;
-        keks.complete(slots.iter().map(Slot::kek_version))?;
+        let live = slots.iter().filter(|slot| !slot.is_destroyed());
+        keks.complete(live.map(Slot::kek_version))?;
         check_keks(&slots, &keks)?;
         let durable = Durable::new(slots)?;
         let whole = durable.slots.len() * SLOT_BYTES;
@@ -339,6 +338,11 @@ impl DataKeys {
     fn durable_mut(&self) -> RwLockWriteGuard<'_, Durable> {
         self.durable.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn open_to_write(path: &Path) -> Result<File, VaultError> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    file.and_then(durable_file::regular).map_err(VaultError::io("open", path))
 }
 
 /// Where the slot of a data key begins in the file.

@@ -173,6 +173,19 @@ impl Slot {
         Slot(slot).with_checksum()
     }
 
+    /// The same data key, wrapped by the key-encryption key `to`, given with its version; none if `from` is not what
+    /// wraps it now.
+    pub(super) fn rewrapped(
+        &self,
+        from: &SecretKey,
+        to: (u16, &SecretKey),
+        nonce: [u8; NONCE_BYTES],
+    ) -> Option<Self> {
+        let key = self.unwrap_key(from)?;
+        let (id, batch, scope) = (self.id(), self.batch(), self.scope());
+        Some(Self::wrap(SlotHead { id, batch, kek_version: to.0, scope }, to.1, &key, nonce))
+    }
+
     /// The slot `id`, from `bytes` at its place in the file.
     pub(super) fn read(bytes: &[u8; SLOT_BYTES], id: DataKeyId) -> Result<Self, SlotFault> {
         let slot = Slot(*bytes);

@@ -10,8 +10,8 @@ use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
-    CheckpointStatus, EngineStatus, GetStatusRequest, GetStatusResponse, Loss, ProjectionStatus,
-    ScrubStatus, StatusCounts, VolumeStatus,
+    CheckpointStatus, EngineStatus, GetStatusRequest, GetStatusResponse, KeyEncryptionKeyStatus,
+    Loss, ProjectionStatus, ScrubStatus, StatusCounts, VolumeStatus,
 };
 
 pub(super) async fn handle(
@@ -76,6 +76,14 @@ fn answer(status: Status) -> GetStatusResponse {
                 generation: loss.generation,
                 first: loss.first.get(),
                 last: encode::position(loss.last),
+            })
+            .collect(),
+        key_encryption_keys: status
+            .keks
+            .into_iter()
+            .map(|(version, data_keys)| KeyEncryptionKeyStatus {
+                version: version.into(),
+                data_keys,
             })
             .collect(),
         projections: vec![ProjectionStatus {
@@ -176,6 +184,7 @@ mod tests {
                 ..Default::default()
             },
             pepper: PepperVersion(4),
+            keks: [(1, 14), (2, 15)].into(),
             disk_bytes: 5,
             waiting: 6,
             snapshot: Position::new(40),
@@ -247,6 +256,9 @@ mod tests {
                 failing: true,
                 disk_bytes: 13,
             }],
+            key_encryption_keys: [(1, 14), (2, 15)]
+                .map(|(version, data_keys)| KeyEncryptionKeyStatus { version, data_keys })
+                .into(),
         };
         assert_eq!(answer(status), expected);
     }

@@ -5,8 +5,8 @@
 //! is there whole or destroyed, and its neighbours are not touched. The head stays: the scope is never given another
 //! key.
 //!
-//! The file has one copy of each slot and is never written anew, so a file system that writes in place, as ext4 and XFS
-//! do, overwrites the very blocks. One that copies on write (btrfs, ZFS), a snapshot below it, or the spare blocks of a
+//! The file has one copy of each slot, also when data keys have been wrapped anew, so a file system that writes in place,
+//! as ext4 and XFS do, overwrites the very blocks. One that copies on write (btrfs, ZFS), a snapshot below it, or the spare blocks of a
 //! flash disk may hold the old bytes until they are used again; these are the key wrapped by the key-encryption key,
 //! and worth nothing without that.
 
