@@ -6,6 +6,7 @@ mod keys;
 mod ledger;
 mod notices;
 mod policy;
+mod privacy;
 mod tls;
 mod usage;
 
@@ -30,6 +31,8 @@ use notices::FileNotices;
 pub use notices::NoticeSettings;
 pub use policy::shipped_policy;
 use policy::{FilePlan, FileRole, add_policy};
+use privacy::FilePrivacy;
+pub use privacy::PrivacySettings;
 use tls::FileTls;
 pub use tls::{ClientCertificates, TlsSettings};
 use usage::FileUsage;
@@ -68,6 +71,8 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Where keys come from.
     pub keys: KeySettings,
+    /// For how long personal data can be read.
+    pub privacy: PrivacySettings,
 }
 
 /// Bounds of the server.
@@ -133,6 +138,7 @@ impl Default for Config {
             notices: NoticeSettings::default(),
             audit: AuditSettings::default(),
             keys: KeySettings::default(),
+            privacy: PrivacySettings::default(),
         }
     }
 }
@@ -199,6 +205,8 @@ struct FileConfig {
     tls: Option<FileTls>,
     #[serde(default)]
     keys: FileKeys,
+    #[serde(default)]
+    privacy: FilePrivacy,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -264,6 +272,7 @@ impl Config {
         config.notices = file.notices.settings()?;
         config.audit = file.audit.settings()?;
         config.keys = file.keys.settings()?;
+        config.privacy = file.privacy.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }

@@ -152,7 +152,7 @@ pub async fn run_telling(
     // Ended when this is dropped.
     let mut probed = JoinSet::new();
     ops.map(|ops| probed.spawn(ops::serve(ops, Arc::clone(&operations))));
-    let limits = config.limits.clone();
+    let (limits, privacy) = (config.limits.clone(), config.privacy);
     let random = Arc::clone(&sources.random);
     let open = move || open(&config, sources, &*progress);
     let (Opened { app, new_admin, closing }, tls) = tokio::task::spawn_blocking(open).await??;
@@ -190,7 +190,9 @@ pub async fn run_telling(
     let drain = app.drain();
     drop(access);
     operations.ready(&app);
-    let mut sweeping = sweep(&app);
+    // Ended when this is dropped.
+    let mut sweeping = JoinSet::new();
+    app.keep_house(privacy, &mut sweeping);
     drop(app);
 
     let connections = Connections::new(service, limits, random).with_tls(tls);
@@ -216,13 +218,4 @@ pub async fn run_telling(
     operations.let_go();
     tokio::task::spawn_blocking(move || closing.close()).await??;
     Ok(())
-}
-
-/// What looks at the table again and again while the server runs. Ended when this is dropped.
-fn sweep(app: &App) -> JoinSet<()> {
-    let mut sweeping = JoinSet::new();
-    sweeping.spawn(app.sweep_rate_windows());
-    sweeping.spawn(app.retire_idle_keys());
-    sweeping.spawn(app.tell_caller_ends());
-    sweeping
 }

@@ -277,6 +277,12 @@ impl KeyTable {
         self.accounts.len()
     }
 
+    /// The names of all accounts, closed ones included, in no order.
+    #[must_use]
+    pub fn account_names(&self) -> Vec<Arc<AccountRef>> {
+        self.accounts.pin().keys().cloned().collect()
+    }
+
     pub(super) fn put_key(&self, id: KeyId, mut key: Key) {
         let pinned = self.keys.pin();
         let before = pinned.get(&id);

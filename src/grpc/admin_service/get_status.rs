@@ -1,5 +1,6 @@
 //! GetStatus.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tonic::Request;
@@ -78,14 +79,7 @@ fn answer(status: Status) -> GetStatusResponse {
                 last: encode::position(loss.last),
             })
             .collect(),
-        key_encryption_keys: status
-            .keks
-            .into_iter()
-            .map(|(version, data_keys)| KeyEncryptionKeyStatus {
-                version: version.into(),
-                data_keys,
-            })
-            .collect(),
+        key_encryption_keys: key_encryption_keys(status.keks),
         projections: vec![ProjectionStatus {
             name: "usage".to_owned(),
             position: encode::position(status.usage_projection.position),
@@ -94,6 +88,14 @@ fn answer(status: Status) -> GetStatusResponse {
             disk_bytes: status.usage_projection.bytes,
         }],
     }
+}
+
+fn key_encryption_keys(counts: BTreeMap<u16, u64>) -> Vec<KeyEncryptionKeyStatus> {
+    let status = |(version, data_keys): (u16, u64)| KeyEncryptionKeyStatus {
+        version: version.into(),
+        data_keys,
+    };
+    counts.into_iter().map(status).collect()
 }
 
 #[cfg(test)]

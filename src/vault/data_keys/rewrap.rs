@@ -16,7 +16,6 @@ use super::{DataKeys, Durable, MODE, open_to_write};
 use crate::durable_file;
 use crate::random::{self, Random};
 use crate::vault::error::VaultError;
-use crate::vault::slot::Slot;
 
 impl DataKeys {
     /// How many data keys lie under each key-encryption key, by its version. The newest is always there.
