@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Invocation::RecoverAdmin(args) => cli::offline::recover_admin(&args),
         Invocation::Rebuild(args) => cli::offline::rebuild(&args),
         Invocation::AddSigningKey(args) => cli::offline::add_signing_key(&args),
+        Invocation::GenerateKey(args) => cli::offline::generate_key::run(&args),
         Invocation::Check(args) => cli::offline::check::run(&args),
         Invocation::Restore(args) => cli::offline::restore::run(&args),
         Invocation::Client(call) => cli::client::run(*call),

@@ -222,3 +222,46 @@ async fn mounted_secrets_serve_through_links_and_for_a_group() {
     let (_, said) = process::refused(home.serve("data"));
     assert!(said.contains("open to other users: chmod 600 it"), "in the data directory: {said}");
 }
+
+/// How many data keys lie under each key-encryption key, by the server.
+async fn under_each_kek(server: &Process, data: &Path) -> Vec<(u32, u64)> {
+    let admin = server.admin(data).await;
+    let status = admin.admin.clone().get_status(v1::GetStatusRequest {}).await.expect("it is");
+    let keks = status.into_inner().key_encryption_keys;
+    keks.iter().map(|kek| (kek.version, kek.data_keys)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_encryption_key_takes_the_place_of_the_old_one_at_the_next_start() {
+    let home = Home::new("");
+    let data = home.path("data");
+    let server = Process::spawn(home.serve("data"));
+    let secret = issue(&server, &data).await;
+    let before = under_each_kek(&server, &data).await;
+    let [(1, count)] = before[..] else { panic!("one key: {before:?}") };
+    server.terminate();
+
+    let kek = |version: u32| data.join(format!("keys/kek-{version}.key"));
+    let mut command = process::command();
+    command.args(["admin", "generate-key", "kek", "2"]);
+    fs::write(kek(2), done(command)).expect("written");
+    fs::set_permissions(kek(2), fs::Permissions::from_mode(0o600)).expect("set");
+    let server = Process::spawn(home.serve("data"));
+    assert_eq!(under_each_kek(&server, &data).await, [(2, count)]);
+    allows(&server, &data, &secret).await;
+    let (_, log) = server.terminate();
+    assert!(log.contains("all data keys lie under the newest key-encryption key"), "{log}");
+
+    // Nothing needs the old one any more, killed or not.
+    fs::remove_file(kek(1)).expect("there");
+    let server = Process::spawn(home.serve("data"));
+    allows(&server, &data, &secret).await;
+    server.kill();
+    let server = Process::spawn(home.serve("data"));
+    let after = under_each_kek(&server, &data).await;
+    assert!(
+        matches!(after[..], [(2, more)] if more > count),
+        "and that of its uses' month: {after:?}"
+    );
+    server.terminate();
+}

@@ -1,10 +1,25 @@
-//! The keys of an installation, as a start finds and leaves them.
+//! The keys of an installation, as a start finds and leaves them, and new ones.
+
+use zeroize::Zeroizing;
 
 use crate::app::erase_account::finish_erasures;
 use crate::progress::Progress;
 use crate::projection::table_writer::TableWriter;
 use crate::random::Random;
-use crate::vault::{DataKeys, Vault, VaultError};
+use crate::vault::key_name::{KeyName, Role};
+use crate::vault::{DataKeys, Vault, VaultError, new_key};
+
+/// The line of a new pepper.
+#[must_use]
+pub fn new_pepper(version: u16, random: &dyn Random) -> Zeroizing<String> {
+    new_key(KeyName { role: Role::Pepper, version }, random)
+}
+
+/// The line of a new key-encryption key.
+#[must_use]
+pub fn new_kek(version: u16, random: &dyn Random) -> Zeroizing<String> {
+    new_key(KeyName { role: Role::Kek, version }, random)
+}
 
 /// Holds the keys to what the log needs, cuts off what was never used of the data keys, ends destroying those that were
 /// being destroyed, and puts the others under the newest key-encryption key.

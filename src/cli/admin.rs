@@ -7,6 +7,7 @@ use super::caller::CallerCommand;
 use super::connect::ClientArgs;
 use super::erase_account::EraseAccountArgs;
 use super::failure::{Exit, Failure};
+use super::offline::generate_key::GenerateKeyArgs;
 use super::session::Session;
 use super::status::Status;
 use super::{AddSigningKeyArgs, CheckArgs, RebuildArgs, RecoverAdminArgs, RestoreArgs};
@@ -42,6 +43,11 @@ pub(super) enum AdminCommand {
     /// Works on the data directory of a server that is not running. From its next start on both keys sign;
     /// when every auditor has the new verifier key, take the old file out of keys/.
     AddSigningKey(AddSigningKeyArgs),
+    /// Make a pepper or a key-encryption key and write its line to standard output
+    ///
+    /// Needs no server and no data directory. Redirect it to where keys come from: a file `kek-<n>.key` of the directory
+    /// of key files, or a secret of a key-management service. The next start finds it.
+    GenerateKey(GenerateKeyArgs),
     /// Read everything in the data directory, offline, and say whether it is whole
     ///
     /// Works on the data directory of a server that is not running, and changes nothing in it. Shows each

@@ -45,6 +45,7 @@ use caller::CallerCommand;
 use connect::ClientArgs;
 use erase_account::EraseAccountArgs;
 use key::KeyCommand;
+use offline::generate_key::GenerateKeyArgs;
 use session::Session;
 use usage::UsageCommand;
 
@@ -261,6 +262,8 @@ pub enum Invocation {
     Rebuild(RebuildArgs),
     /// Make another key that signs checkpoints, for a server that is not running.
     AddSigningKey(AddSigningKeyArgs),
+    /// Make a pepper or key-encryption key, for wherever keys come from.
+    GenerateKey(GenerateKeyArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),
     /// Make a data directory from a backup, or resolve what that lost.
@@ -298,6 +301,9 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
             Command::Admin(AdminCommand::AddSigningKey(args)) => {
                 return Invocation::AddSigningKey(args);
+            }
+            Command::Admin(AdminCommand::GenerateKey(args)) => {
+                return Invocation::GenerateKey(args);
             }
             Command::Admin(AdminCommand::Check(args)) => return Invocation::Check(args),
             Command::Admin(AdminCommand::Restore(args)) => return Invocation::Restore(args),

@@ -1,6 +1,7 @@
 //! Commands that work on the data directory itself, while no server uses it.
 
 pub mod check;
+pub mod generate_key;
 pub mod restore;
 
 use std::path::Path;

@@ -91,6 +91,18 @@ fn add_signing_key_is_offline_and_takes_no_server() {
 }
 
 #[test]
+fn generate_key_takes_a_kind_and_a_version_and_no_server() {
+    let Ok(Invocation::GenerateKey(args)) = invocation(&["admin", "generate-key", "kek", "2"])
+    else {
+        panic!("makes a key")
+    };
+    assert_eq!((args.kind, args.version), (super::offline::generate_key::KeyKind::Kek, 2));
+    refused(&["admin", "generate-key", "kek", "0"]);
+    refused(&["admin", "generate-key", "signing", "2"]);
+    refused(&["admin", "generate-key", "kek", "2", "--server", "http://127.0.0.1:1"]);
+}
+
+#[test]
 fn connection_options_stand_before_or_after_the_command() {
     for line in [
         ["key", "--server", "10.0.0.1:1", "--output", "json", "get", "key_1"],

@@ -21,10 +21,13 @@ pub mod source_key;
 
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::domain::ids::PepperVersion;
 use crate::domain::tag::PepperCheck;
 use crate::random::Random;
-use crate::vault::key_name::Role;
+use crate::vault::key_name::{KeyName, Role};
+use crate::vault::secret_key::SecretKey;
 
 pub use data_keys::{DataKeys, first_foreign_slot};
 pub use error::{OpenError, VaultError};
@@ -60,6 +63,12 @@ pub fn copy_keys(from: &Path, to: &KeySources) -> Result<(), VaultError> {
         key_file::copy_all(from, to.dir(), role)?;
     }
     Ok(())
+}
+
+/// The line of a key file for a new key of that name.
+#[must_use]
+pub fn new_key(name: KeyName, random: &dyn Random) -> Zeroizing<String> {
+    key_file::render(name, &SecretKey::random(random))
 }
 
 /// All keys of one server.
