@@ -17,7 +17,6 @@ use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tower::Layer;
 
-use crate::app::App;
 pub use crate::app::startup::stop_on_engine_panic;
 use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;

@@ -118,7 +118,7 @@ fn request(path: &str, authorization: &[&str]) -> Request<Body> {
 }
 
 /// A call over a connection whose client certificate names these.
-fn certified(path: &str, authorization: &[&str], names: &[&str]) -> Request<()> {
+fn certified(path: &str, authorization: &[&str], names: &[&str]) -> Request<Body> {
     let name = |name: &&str| CertificateName::Dns(DnsName::parse(name).expect("a name"));
     let mut request = request(path, authorization);
     let names = names.iter().map(name).collect();
@@ -137,7 +137,7 @@ async fn answer(path: &str, authorization: &[&str]) -> (Code, String, Option<boo
     answer_to(request(path, authorization)).await
 }
 
-async fn answer_to(request: Request<()>) -> (Code, String, Option<bool>) {
+async fn answer_to(request: Request<Body>) -> (Code, String, Option<bool>) {
     let (mut gate, seen) = gate(Status::ok(""));
     let answer = gate.call(request).await.expect("an answer");
     let (code, reason) = told(&answer);
