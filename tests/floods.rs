@@ -1,4 +1,4 @@
-//! Callers that want more than there is: they are held to their share, others are answered as if they were not there.
+//! Callers that want more than there is: they are held to their share, others are answered meanwhile.
 
 mod common;
 
