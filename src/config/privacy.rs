@@ -50,7 +50,6 @@ impl FilePrivacy {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Config;
 
     #[test]

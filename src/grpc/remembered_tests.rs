@@ -2,6 +2,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::app::identify::Proof;
+use crate::app::identify::certificate::ClientCertificate;
 use crate::domain::conduct::window::RefusedOne;
 use crate::domain::facts::Facts as _;
 use crate::domain::ids::CallerId;

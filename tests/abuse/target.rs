@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tonic::transport::Channel;
 
 use crate::common::process::{Process, serve};
-use crate::common::{Client, wire};
+use crate::common::{Client, raw_http2};
 
 pub(crate) const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
 
