@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use keyledger::app::App;
-use keyledger::app::startup::{self, Closing, Opened};
+use keyledger::app::closing::Closing;
+use keyledger::app::startup::{self, Opened};
 use keyledger::app::uses::UseFigures;
 use keyledger::clock::Clock;
 use keyledger::config::{Config, Durability, Limits, UsageSettings};

@@ -11,6 +11,7 @@ pub mod caller_ends;
 pub mod callers;
 pub mod check;
 pub mod checkpoint;
+pub mod closing;
 pub mod conduct;
 pub mod create_key;
 pub mod drain;

@@ -7,7 +7,6 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 
 use thiserror::Error;
 
@@ -17,10 +16,11 @@ use crate::app::audit::Audit;
 use crate::app::backup;
 use crate::app::budget::Guessing;
 use crate::app::caller_ends::CallerEnds;
+use crate::app::closing::Closing;
 use crate::app::conduct::ConductKeeper;
 use crate::app::drain::Drain;
 use crate::app::keys;
-use crate::app::off_host::{self, OffHost, OffHostError};
+use crate::app::off_host::{self, OffHostError};
 use crate::app::own_command::{self, OwnCommandError};
 use crate::app::proofs;
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
@@ -28,9 +28,8 @@ use crate::app::scrub::{Scrub, Target};
 use crate::app::sealing::personal_cache;
 use crate::app::snapshots::SnapshotKeeper;
 use crate::app::status::Vitals;
-use crate::app::tile_keeper::TileKeeper;
 use crate::app::usage_model::{Projector, Setup, UsageModel};
-use crate::app::uses::{self, UsesClosing, UsesError};
+use crate::app::uses::{self, UsesError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::command::Act;
@@ -45,8 +44,7 @@ use crate::ledger::engine::{Ledger, LedgerError};
 use crate::ledger::lanes::Lane;
 use crate::ledger::replay::Head;
 use crate::ledger::volumes::VolumeLedger;
-use crate::ledger::volumes::examine::Examiner;
-use crate::ledger::writer::{Start, Writer, WriterHandle};
+use crate::ledger::writer::{Start, Writer};
 use crate::progress::Progress;
 use crate::projection::snapshot::store::SnapshotStore;
 use crate::random::Random;
@@ -117,70 +115,6 @@ pub struct Opened {
     pub new_admin: Option<PathBuf>,
     /// What must be closed.
     pub closing: Closing,
-}
-
-/// What is closed last, in this order: witnesses, scrub, tiles, records of conduct, recording of uses, snapshots, usage
-/// projection, writer, anchor, ledger, what is kept off the host, lock.
-#[derive(Debug)]
-pub struct Closing {
-    scrub: Option<Scrub>,
-    tiles: Option<TileKeeper>,
-    conduct: Option<ConductKeeper>,
-    uses: Option<UsesClosing>,
-    examiner: Option<Examiner>,
-    writer: WriterHandle,
-    thread: JoinHandle<VolumeLedger>,
-    snapshots: SnapshotKeeper,
-    projector: Option<Projector>,
-    off_host: Option<OffHost>,
-    data_dir: DataDir,
-}
-
-impl Closing {
-    /// Where the data directory keeps the first admin's credential.
-    #[must_use]
-    pub fn admin_credential(&self) -> PathBuf {
-        self.data_dir.admin_credential()
-    }
-
-    /// Who reads what is on disk, unless the scrub has it.
-    pub(crate) fn take_examiner(&mut self) -> Option<Examiner> {
-        self.examiner.take()
-    }
-
-    /// Ends a restore: the directory is one like any other from here on.
-    pub(crate) fn finish_restore(&self) -> Result<(), DataDirError> {
-        self.data_dir.finish_restore()
-    }
-
-    /// Lets the writer finish what waits, then closes the ledger and lets go of the directory.
-    /// Blocks. The [`App`] and all that holds it must be gone.
-    ///
-    /// # Errors
-    /// If the ledger cannot be closed in order; what was acknowledged is durable all the same.
-    pub fn close(mut self) -> Result<(), StartError> {
-        if let Some(off_host) = &mut self.off_host {
-            off_host.leave_witnesses();
-        }
-        drop((self.scrub, self.tiles, self.examiner));
-        if let Some(conduct) = self.conduct {
-            conduct.finish();
-        }
-        if let Some(uses) = self.uses {
-            uses.close();
-        }
-        self.writer.close();
-        self.snapshots.stop();
-        drop(self.projector);
-        let ledger = self.thread.join().map_err(|_| StartError::WriterStopped)?;
-        ledger.close()?;
-        // What the anchor says does not change any more.
-        if let Some(off_host) = self.off_host {
-            off_host.stop();
-        }
-        drop(self.data_dir);
-        Ok(())
-    }
 }
 
 /// Opens the data directory of `config`, makes it if it is empty, and makes an admin if there never
@@ -352,20 +286,7 @@ pub(crate) fn open_existing(
         proofs: OnceLock::new(),
         off_host: OnceLock::new(),
     };
-    let examiner = Some(examiner);
-    let closing = Closing {
-        scrub: None,
-        tiles: None,
-        conduct: None,
-        uses: None,
-        examiner,
-        writer,
-        thread,
-        snapshots,
-        projector: None,
-        off_host: None,
-        data_dir,
-    };
+    let closing = Closing::new(data_dir, writer, thread, snapshots, examiner);
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
 }
 
