@@ -215,7 +215,7 @@ async fn nothing_personal_and_no_secret_rests_anywhere_in_clear() {
     let admin = server.admin(&data).await;
     let mut texts = live(&admin).await;
     texts.push(credential_in(&data));
-    grow(&admin, &data, 2).await;
+    grow(&admin, 2).await;
     let in_use = files(&data);
     search(&in_use, &personal());
     search(&in_use, &secrets(&data, &texts));

@@ -38,7 +38,7 @@ async fn a_backup_under_load_holds_all_that_was_acknowledged_before_it_began() {
         });
     }
     let mut expected = BTreeMap::new();
-    for secret in grow(&admin, &place.path("data"), 3).await {
+    for secret in grow(&admin, 3).await {
         expected.insert(secret, Ok(()));
     }
     for n in 0..10 {
@@ -80,7 +80,7 @@ async fn only_what_is_new_is_fetched() {
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 2).await;
+    grow(&admin, 2).await;
     let first = place.must_backup(&server, "b").await;
     let there = first["volumes"].as_u64().expect("a count");
     assert!(there >= 2 && first["received_bytes"] == first["bytes"], "{first}");
@@ -90,7 +90,7 @@ async fn only_what_is_new_is_fetched() {
     };
     let kept = files(there);
 
-    grow(&admin, &place.path("data"), 5).await;
+    grow(&admin, 5).await;
     let second = place.must_backup(&server, "b").await;
     assert_eq!(files(there), kept, "they are the files there were");
     let manifest = read_manifest(&place.path("b")).expect("a manifest");
@@ -137,11 +137,11 @@ async fn a_backup_that_is_cut_off_leaves_the_one_before_and_goes_on_the_next_tim
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 1).await;
+    grow(&admin, 1).await;
     place.must_backup(&server, "b").await;
     let before = read_manifest(&place.path("b")).expect("a manifest");
 
-    grow(&admin, &place.path("data"), 8).await;
+    grow(&admin, 8).await;
     let cut = cut_after(&server.address, 200 * 1024).await;
     let ran = place.backup(&cut, "data", "b").await;
     assert!(ran.code != Some(0), "{ran:?}");
@@ -164,7 +164,7 @@ async fn the_leftover_of_a_backup_disturbs_nothing_and_goes_with_the_next_backup
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 1).await;
+    grow(&admin, 1).await;
     let tails = ["backup-tail.tmp", "backup-tail.tmp.tmp"];
     let tails = tails.map(|name| place.path("data/ledger").join(name));
     let volume = fs::read(place.path("data/ledger/volume-00000001")).expect("there");
@@ -201,7 +201,7 @@ async fn a_backup_holds_no_key_no_credential_and_nothing_personal_in_clear() {
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    let mut secrets = grow(&admin, &place.path("data"), 1).await;
+    let mut secrets = grow(&admin, 1).await;
     let (_, credential) = admin.create_caller(&[v1::Role::Issuer], &[]).await;
     secrets.extend([credential, credential_in(&place.path("data"))]);
     place.must_backup(&server, "b").await;
@@ -233,7 +233,7 @@ async fn any_altered_byte_of_a_backup_is_found_and_its_file_named() {
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 1).await;
+    grow(&admin, 1).await;
     place.must_backup(&server, "b").await;
     server.terminate();
     verify(&place.path("b"), &Silent).expect("whole");
@@ -264,7 +264,7 @@ async fn a_volume_is_not_believed_for_its_digest_alone() {
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 2).await;
+    grow(&admin, 2).await;
     place.must_backup(&server, "b").await;
     server.terminate();
     let manifest = read_manifest(&place.path("b")).expect("a manifest");
@@ -294,7 +294,7 @@ async fn a_damaged_volume_is_not_passed_on_as_a_backup() {
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 2).await;
+    grow(&admin, 2).await;
     let file = place.path("data/ledger/volume-00000002");
     let mut bytes = fs::read(&file).expect("there");
     let middle = bytes.len() / 2;

@@ -22,7 +22,7 @@ async fn backed_up() -> (Place, Value) {
     let place = Place::new();
     let server = place.serve("data");
     let admin = server.admin(&place.path("data")).await;
-    grow(&admin, &place.path("data"), 2).await;
+    grow(&admin, 2).await;
     let made = place.must_backup(&server, "b").await;
     server.terminate();
     (place, made)
@@ -277,7 +277,7 @@ async fn volumes_salvaged_from_the_lost_machine_are_events_too() {
     let (second, second_secret) = admin.create_key("a", "second").await;
     let made = place.must_backup(&server, "b").await;
     admin.revoke(&first.key_id).await.expect("revoked");
-    grow(&admin, &place.path("data"), 1).await;
+    grow(&admin, 1).await;
     admin.revoke(&second.key_id).await.expect("revoked");
     // Until the volume that this went to, the last but the prepared one at most, is sealed.
     let ledger = place.path("data/ledger");
@@ -285,7 +285,7 @@ async fn volumes_salvaged_from_the_lost_machine_are_events_too() {
         let named = |kind| ledger.join(format!("{kind}-{n:08}")).exists();
         named("volume") || named("live")
     });
-    grow(&admin, &place.path("data"), last.count()).await;
+    grow(&admin, last.count() as u64).await;
     server.terminate();
     // As found: an overlapping tail, volumes in no order, and what is no volume.
     let salvaged = place.path("salvaged");
