@@ -4,6 +4,7 @@
 mod audit;
 mod keys;
 mod ledger;
+mod limits;
 mod notices;
 mod policy;
 mod privacy;
@@ -13,7 +14,6 @@ mod usage;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -27,6 +27,8 @@ use keys::FileKeys;
 pub use keys::{KeySettings, KeySource, VERSION_PLACE};
 use ledger::FileLedger;
 pub use ledger::LedgerSettings;
+use limits::FileLimits;
+pub use limits::Limits;
 use notices::FileNotices;
 pub use notices::NoticeSettings;
 pub use policy::shipped_policy;
@@ -73,53 +75,6 @@ pub struct Config {
     pub keys: KeySettings,
     /// For how long personal data can be read.
     pub privacy: PrivacySettings,
-}
-
-/// Bounds of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Calls being answered at once; more are refused, and of one caller more than there is room left for.
-    /// Default 4,096: requests of at most 64 KiB each, 256 MiB.
-    pub calls_in_flight: usize,
-    /// Connections open at once; more are closed as they come. Default 4,096: an idle one holds
-    /// some 20 KiB.
-    pub connections: usize,
-    /// TLS handshakes under way at once; they take no room of connections. More wait to be accepted, and one that
-    /// has had a second gives way to them. Default 512: some 20 KiB each.
-    pub tls_handshakes: usize,
-    /// How long a TLS handshake may take. Default 10 seconds.
-    pub tls_handshake: Duration,
-    /// Streams a connection may have open at once. Default 1,024.
-    pub streams_per_connection: u32,
-    /// After about how long a connection is asked to reconnect, so that clients spread over
-    /// servers. Default 5 minutes; each connection's own is within 10 % of it.
-    pub connection_age: Duration,
-    /// How long the calls of a connection asked to reconnect, or of a stopping server, may still
-    /// take. Default 10 seconds.
-    pub drain: Duration,
-    /// Calls of WhoAmI that fail which a source may make in a minute. Default 120.
-    pub who_am_i_per_source: u32,
-    /// Unknown and malformed keys that are answered as such in a minute, from one source. Default 600.
-    pub unknown_keys_per_source: u32,
-    /// The same, for one caller. Default 60,000.
-    pub unknown_keys_per_caller: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            calls_in_flight: 4096,
-            connections: 4096,
-            tls_handshakes: tls::HANDSHAKES,
-            tls_handshake: tls::HANDSHAKE_TIME,
-            streams_per_connection: 1024,
-            connection_age: Duration::from_secs(300),
-            drain: Duration::from_secs(10),
-            who_am_i_per_source: 120,
-            unknown_keys_per_source: 600,
-            unknown_keys_per_caller: 60_000,
-        }
-    }
 }
 
 impl Default for Config {
@@ -209,21 +164,6 @@ struct FileConfig {
     privacy: FilePrivacy,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileLimits {
-    calls_in_flight: Option<usize>,
-    connections: Option<usize>,
-    tls_handshakes: Option<usize>,
-    tls_handshake_seconds: Option<u64>,
-    streams_per_connection: Option<u32>,
-    connection_age_seconds: Option<u64>,
-    drain_seconds: Option<u64>,
-    who_am_i_per_source_per_minute: Option<u32>,
-    unknown_keys_per_source_per_minute: Option<u32>,
-    unknown_keys_per_caller_per_minute: Option<u32>,
-}
-
 impl Config {
     /// Reads a configuration file; what it does not set keeps its default. Plans and roles are
     /// added to those as shipped; one of the same name takes its place.
@@ -266,7 +206,7 @@ impl Config {
             config.key_prefix =
                 KeyPrefix::parse(&prefix).map_err(|error| setting("key_prefix", error))?;
         }
-        config.limits = limits(&file.limits)?;
+        config.limits = file.limits.settings()?;
         config.ledger = file.ledger.settings()?;
         config.usage = file.usage.settings()?;
         config.notices = file.notices.settings()?;
@@ -288,62 +228,6 @@ pub fn parse_ops_addr(text: &str) -> Option<Option<SocketAddr>> {
     if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
-fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
-    let default = Limits::default();
-    let seconds = |name, given: Option<u64>, default: Duration, most| match given {
-        None => Ok(default),
-        Some(given) if (1..=most).contains(&given) => Ok(Duration::from_secs(given)),
-        Some(_) => Err(setting(name, format!("must be from 1 to {most}"))),
-    };
-    let calls = file.calls_in_flight.unwrap_or(default.calls_in_flight);
-    if !(1..=1_000_000).contains(&calls) {
-        return Err(setting("limits.calls_in_flight", "must be from 1 to 1000000"));
-    }
-    let connections = file.connections.unwrap_or(default.connections);
-    if !(1..=1_000_000).contains(&connections) {
-        return Err(setting("limits.connections", "must be from 1 to 1000000"));
-    }
-    let streams = file.streams_per_connection.unwrap_or(default.streams_per_connection);
-    if !(1..=1_000_000).contains(&streams) {
-        return Err(setting("limits.streams_per_connection", "must be from 1 to 1000000"));
-    }
-    let per_minute = |name, given: Option<u32>, default| match given.unwrap_or(default) {
-        given @ 1..=1_000_000 => Ok(given),
-        _ => Err(setting(name, "must be from 1 to 1000000")),
-    };
-    let age = file.connection_age_seconds;
-    let drain = file.drain_seconds;
-    Ok(Limits {
-        calls_in_flight: calls,
-        connections,
-        tls_handshakes: tls::handshakes(file.tls_handshakes)?,
-        tls_handshake: tls::handshake_time(file.tls_handshake_seconds)?,
-        streams_per_connection: streams,
-        connection_age: seconds(
-            "limits.connection_age_seconds",
-            age,
-            default.connection_age,
-            86_400,
-        )?,
-        drain: seconds("limits.drain_seconds", drain, default.drain, 3600)?,
-        who_am_i_per_source: per_minute(
-            "limits.who_am_i_per_source_per_minute",
-            file.who_am_i_per_source_per_minute,
-            default.who_am_i_per_source,
-        )?,
-        unknown_keys_per_source: per_minute(
-            "limits.unknown_keys_per_source_per_minute",
-            file.unknown_keys_per_source_per_minute,
-            default.unknown_keys_per_source,
-        )?,
-        unknown_keys_per_caller: per_minute(
-            "limits.unknown_keys_per_caller_per_minute",
-            file.unknown_keys_per_caller_per_minute,
-            default.unknown_keys_per_caller,
-        )?,
-    })
-}
-
 /// What is wrong with a setting of the wrong type, without the value it has.
 fn without_value(problem: &str) -> String {
     match problem.split_once(", expected ") {
@@ -354,6 +238,8 @@ fn without_value(problem: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::domain::permission::{PlanName, RoleName};
 

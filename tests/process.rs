@@ -319,7 +319,7 @@ fn calls_that_are_not_encrypted_are_taken_from_this_machine_alone() {
         let (status, said) = refused(serve(&path, address));
         assert!(!status.success());
         assert!(
-            said.contains(&format!("--grpc-addr {address}: only loopback addresses")),
+            said.contains(&format!("--grpc-addr {address}: without TLS only loopback addresses")),
             "{said}"
         );
         assert!(!path.exists());

@@ -1,6 +1,6 @@
 //! The gate in front of every RPC: the rule of the RPC, then the bound on calls under way, then the
-//! caller's credential or certificate, then its role, then its share. What is cheap to refuse is refused first. Refusals that are to go
-//! on record are noted here, whoever refused: the only place that knows the caller and the answer of every call.
+//! caller's credential or certificate, then its role, then its share. What is cheap to refuse is refused first.
+//! Refusals that are to go on record are noted here, whoever refused: the only place that knows the caller and the answer of every call.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,6 @@ use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::identify::certificate::{ClientCertificate, one_caller};
@@ -29,6 +28,7 @@ use crate::domain::ids::{CallerId, TraceId};
 use crate::grpc::access::{self, Rule};
 use crate::grpc::arrival::Deadline;
 use crate::grpc::call::{NamedByCall, trace_id_of};
+use crate::grpc::callers::Callers;
 use crate::grpc::ended::{Endable, Ending};
 use crate::grpc::lanes::{LaneOfConnection, Lanes};
 use crate::grpc::room::{Place, Room};
@@ -45,65 +45,6 @@ const WITHOUT_CALLER: usize = 64;
 /// waits for less: a client that does not send its message gives its room back. A commit takes
 /// milliseconds; a command that was handed over by then is done all the same.
 const LONGEST_CALL: Duration = Duration::from_secs(20);
-
-/// Knows callers by their credentials and certificates, and notes what calls were refused.
-pub trait Callers: Send + Sync + 'static {
-    /// The caller of that credential.
-    ///
-    /// # Errors
-    /// [`AppError::CredentialInvalid`] for every credential that does not work.
-    fn recognise(&self, credential: &str) -> Result<Identity, AppError>;
-
-    /// The caller that the certificate names; none if it names none that works.
-    ///
-    /// # Errors
-    /// [`AppError::CredentialInvalid`] if it names more than one.
-    fn recognise_certificate(
-        &self,
-        certificate: &ClientCertificate,
-    ) -> Result<Option<Identity>, AppError>;
-
-    /// Whether what a caller was recognised by still works, and the caller has not changed since.
-    fn is_unchanged(&self, identity: &Identity) -> bool;
-
-    /// Notes that a caller calls, whatever comes of it.
-    fn note_call(&self, identity: &Identity);
-
-    /// Resolves when what the caller was recognised by works no more.
-    fn ended(&self, identity: &Arc<Identity>) -> Ending;
-
-    /// Notes a refused call, for the record.
-    fn note_refused(&self, one: RefusedOne);
-}
-
-impl Callers for App {
-    fn recognise(&self, credential: &str) -> Result<Identity, AppError> {
-        self.identify(credential)
-    }
-
-    fn recognise_certificate(
-        &self,
-        certificate: &ClientCertificate,
-    ) -> Result<Option<Identity>, AppError> {
-        self.identify_certificate(certificate)
-    }
-
-    fn is_unchanged(&self, identity: &Identity) -> bool {
-        App::is_unchanged(self, identity)
-    }
-
-    fn note_call(&self, identity: &Identity) {
-        App::note_call(self, identity);
-    }
-
-    fn ended(&self, identity: &Arc<Identity>) -> Ending {
-        Box::pin(App::ended(self, identity))
-    }
-
-    fn note_refused(&self, one: RefusedOne) {
-        App::note_refused(self, one);
-    }
-}
 
 /// Puts a [`Gate`] in front of a service. All gates of one layer share one bound.
 pub struct AccessLayer<I>(Arc<Shared<I>>);

@@ -21,6 +21,7 @@ mod admin_service;
 pub mod arrival;
 mod audit_service;
 mod call;
+mod callers;
 mod decode;
 mod encode;
 pub mod ended;

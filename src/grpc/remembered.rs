@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::grpc::layer::Callers;
+use crate::grpc::callers::Callers;
 
 /// The most credentials of a connection: a client has one, or two while it changes them; a proxy a few more.
 const MOST: usize = 8;
