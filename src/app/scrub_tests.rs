@@ -198,12 +198,17 @@ fn an_altered_byte_of_a_snapshot_is_found_while_it_is_in_use() {
     let service = Service::new();
     let name = snapshot_place(service.snapshot());
     let path = service.path(&name);
-    let length = fs::metadata(&path).unwrap().len();
+    let whole = fs::read(&path).unwrap();
+    let length = whole.len() as u64;
     for offset in (0..length).step_by(61).chain([length - 1]) {
         flip(&path, offset);
         let findings = service.findings();
+        // The keeper may look once more, find it itself, and make the same snapshot again.
+        if findings.is_empty() && fs::read(&path).unwrap() == whole {
+            continue;
+        }
         assert!(findings.len() == 1 && findings[0].starts_with(&name), "{offset}: {findings:?}");
-        flip(&path, offset);
+        fs::write(&path, &whole).unwrap();
     }
     // Not the end of a start, so not damage: the log has everything.
     fs::rename(&path, service.path("aside")).unwrap();

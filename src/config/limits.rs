@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{ConfigError, setting, tls};
+use super::{ConfigError, setting, tls};
 
 /// Bounds of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
