@@ -4,7 +4,8 @@
 //! The rooms of the house, and the one way their arrows run (`tests/tidy.rs` holds them to it):
 //!
 //! ```text
-//! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> the public API, verify
+//! domain <- ledger <- projection <- app <- grpc, http <- server <- main      cli -> client, verify
+//! client: the public API, for other programs
 //! merkle, vault: beside domain     usage: beside projection     verify -> ledger, vault, merkle     archive -> merkle
 //! clock, random, config, durable_file, process, progress, proto, telemetry: leaves
 //! ```
@@ -13,6 +14,7 @@ pub mod app;
 pub mod archive;
 pub mod backup_dir;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod domain;

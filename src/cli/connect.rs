@@ -2,21 +2,17 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Request, Status};
-use zeroize::Zeroizing;
 
 use super::failure::{Failure, root_cause};
 use super::output::Format;
 use super::secret::{SecretText, read_file};
 use super::tls::TlsArgs;
+pub(super) use crate::client::Authorized;
+use crate::client::{Bearer, is_this_machine};
 use crate::proto::v1;
 
 /// Where a server's data lies unless told otherwise.
@@ -147,7 +143,8 @@ impl ClientArgs {
 
     /// Connects to the server, to call it with `secret` if there is one.
     pub(super) async fn connect(&self, secret: Option<&SecretText>) -> Result<Connection, Failure> {
-        let bearer = Bearer(secret.map(Bearer::value).transpose()?);
+        let bearer = secret.map_or(Ok(Bearer::none()), |secret| Bearer::new(secret.reveal()));
+        let bearer = bearer.map_err(|refused| Failure::Local(refused.to_string()))?;
         let tls = self.tls.for_server(&self.server)?;
         let unreachable = |error: &tonic::transport::Error| Failure::Unreachable {
             server: self.server_name(),
@@ -172,40 +169,6 @@ impl ClientArgs {
         Ok(Connection { channel, bearer })
     }
 }
-
-/// Whether the server is on this machine, as far as its address says.
-pub(super) fn is_this_machine(server: &Uri) -> bool {
-    let host = server.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// Adds `authorization: Bearer …` to each call, if there is a credential.
-#[derive(Clone)]
-pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl Bearer {
-    fn value(secret: &SecretText) -> Result<MetadataValue<Ascii>, Failure> {
-        let text = Zeroizing::new(format!("Bearer {}", secret.reveal()));
-        let mut value = MetadataValue::try_from(text.as_str()).map_err(|_| {
-            Failure::Local("the credential or key holds characters that none has".to_owned())
-        })?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-}
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(value) = &self.0 {
-            request.metadata_mut().insert("authorization", value.clone());
-        }
-        Ok(request)
-    }
-}
-
-/// A connection whose calls carry the caller's credential.
-pub(super) type Authorized = InterceptedService<Channel, Bearer>;
 
 /// A connection to the server.
 pub(super) struct Connection {
@@ -237,9 +200,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use tonic::service::Interceptor as _;
-
-    use super::{Bearer, ClientArgs, Failure, SecretText, TlsArgs, is_this_machine, parse_server};
+    use super::{ClientArgs, Failure, TlsArgs, parse_server};
 
     fn args(server: &str, token_file: Option<PathBuf>, data_dir: Option<PathBuf>) -> ClientArgs {
         ClientArgs {
@@ -269,24 +230,6 @@ mod tests {
             "unix:/run/x",
         ] {
             assert!(parse_server(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn loopback_addresses_are_this_machine() {
-        for (server, expected) in [
-            ("http://127.0.0.1:1", true),
-            ("http://127.8.8.8:1", true),
-            ("http://[::1]:1", true),
-            ("http://localhost:1", true),
-            ("http://10.0.0.1:1", false),
-            ("http://localhost.example:1", false),
-        ] {
-            assert_eq!(
-                is_this_machine(&parse_server(server).expect("an address")),
-                expected,
-                "{server}"
-            );
         }
     }
 
@@ -360,21 +303,5 @@ mod tests {
         assert!(
             matches!(refused, Err(Failure::Local(text)) if text.ends_with("token holds no credential"))
         );
-    }
-
-    #[test]
-    fn the_credential_is_sent_as_a_sensitive_bearer_token() {
-        let value = Bearer::value(&SecretText::new("kl_svc_a".to_owned())).expect("is a header");
-        let mut bearer = Bearer(Some(value));
-        let request = bearer.call(tonic::Request::new(())).expect("passes");
-        let value = request.metadata().get("authorization").expect("is set");
-        assert_eq!(value.to_str().expect("is text"), "Bearer kl_svc_a");
-        assert!(value.is_sensitive() && !format!("{request:?}").contains("kl_svc_a"));
-    }
-
-    #[test]
-    fn a_credential_that_no_header_can_carry_is_refused_without_being_shown() {
-        let refused = Bearer::value(&SecretText::new("kl_svc\na".to_owned()));
-        assert!(matches!(refused, Err(Failure::Local(text)) if !text.contains("kl_svc")));
     }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, Uri};
 use zeroize::Zeroizing;
 
-use super::connect::is_this_machine;
 use super::failure::Failure;
+use crate::client::is_this_machine;
 use crate::durable_file;
 
 /// Most bytes of a file of certificates or of a key.
