@@ -15,5 +15,5 @@ mkdir "$work/stubs"
     --python_out="$work/stubs" --grpc_python_out="$work/stubs" \
     $(cd "$root/proto" && find keyledger/v1 keyledger/ledger/v1/record.proto -name '*.proto')
 for program in tour.py test_verify_history.py; do
-    PYTHONPATH="$work/stubs" PYTHONDONTWRITEBYTECODE=1 "$work/venv/bin/python" "$here/$program" "$binary"
+    PYTHONPATH="$work/stubs:$root/deploy/clients/python" PYTHONDONTWRITEBYTECODE=1 "$work/venv/bin/python" "$here/$program" "$binary"
 done

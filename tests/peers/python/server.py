@@ -12,9 +12,9 @@ STOP_SECONDS = 30
 class Server:
     """A running server. `grpc` is where it listens; `log` is all it wrote to standard error."""
 
-    def __init__(self, binary: Path, data_dir: Path) -> None:
-        command = [str(binary), "serve", "--data-dir", str(data_dir), "--grpc-addr", "127.0.0.1:0"]
-        command += ["--ops-addr", "off"]
+    def __init__(self, binary: Path, data_dir: Path, *options: str, grpc="127.0.0.1:0") -> None:
+        command = [str(binary), "serve", "--data-dir", str(data_dir), "--grpc-addr", grpc]
+        command += ["--ops-addr", "off", *options]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

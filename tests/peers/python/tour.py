@@ -15,7 +15,7 @@ from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from guarded_service import Guard, serve
+from guarded_service import serve
 from keyledger.v1 import (
     account_pb2,
     account_service_pb2,
@@ -31,6 +31,7 @@ from keyledger.v1 import (
     usage_service_pb2 as usage,
     usage_service_pb2_grpc,
 )
+from keyledger_guard import Keyledger
 from server import Server
 
 TENANT, ACCOUNT = "acme", "billing"
@@ -145,7 +146,7 @@ def first_half(admin: Client, address: str) -> tuple[str, str, list[str]]:
     expect(reason_of(lambda: anonymous.verdict(secret)), "CALLER_CREDENTIAL_INVALID")
 
     step("guard an HTTP service with it")
-    guarded = serve(Guard(service.channel, caller.credential))
+    guarded = serve(Keyledger(service.channel, caller.credential))
     threading.Thread(target=guarded.serve_forever, daemon=True).start()
     port = guarded.server_address[1]
     expect(get(port, "/reports", secret), 200)
