@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from keyledger.v1 import (
     account_service_pb2_grpc,
     admin_service_pb2,
     admin_service_pb2_grpc,
+    authentication_pb2 as auth,
     caller_pb2,
     key_service_pb2 as keys,
     key_service_pb2_grpc,
@@ -67,11 +69,44 @@ class Admin:
     def revoke(self, key_id: str) -> None:
         self._call(self._keys.RevokeKey, keys.RevokeKeyRequest(key_id=key_id))
 
-    def create_caller(self) -> str:
+    def create_caller(self) -> tuple[str, str]:
         request = admin_service_pb2.CreateCallerRequest(
             name="service", owner="team", roles=[caller_pb2.ROLE_AUTHENTICATOR]
         )
-        return self._call(self._admin.CreateCaller, request).credential
+        answer = self._call(self._admin.CreateCaller, request)
+        return answer.caller.caller_id, answer.credential
+
+    def revoke_caller(self, caller_id: str) -> None:
+        request = admin_service_pb2.RevokeCallerRequest(caller_id=caller_id)
+        self._call(self._admin.RevokeCaller, request)
+
+
+class Strange(key_service_pb2_grpc.KeyServiceServicer):
+    """Gives answers that no keyledger gives, or none that is known yet, to keys that are services' names."""
+
+    ANSWERS = [
+        auth.AuthenticateResponse(),
+        auth.AuthenticateResponse(principal=auth.Principal(account_id="billing")),
+        auth.AuthenticateResponse(outcome=99, principal=auth.Principal(account_id="billing")),
+        auth.AuthenticateResponse(outcome=auth.OUTCOME_ALLOWED),
+        auth.AuthenticateResponse(outcome=auth.OUTCOME_DENIED, denial_reason=99),
+        auth.AuthenticateResponse(
+            outcome=auth.OUTCOME_DENIED, principal=auth.Principal(account_id="billing")
+        ),
+    ]
+
+    def __init__(self) -> None:
+        self._asked, self._lock = {}, threading.Lock()
+
+    def Authenticate(self, request, context):
+        with self._lock:
+            times = self._asked.setdefault(request.api_key, 0)
+            self._asked[request.api_key] += 1
+        return self.ANSWERS[times % len(self.ANSWERS)]
+
+    def asked(self, name: str) -> int:
+        with self._lock:
+            return self._asked.get(name, 0)
 
 
 class Service:
@@ -159,6 +194,17 @@ def while_it_runs(service: Service, admin: Admin, secret: str) -> None:
     assert 1 <= int(told["Retry-After"]) <= 61, f"{service.name}: {told}"
 
 
+def before_a_strange_one(service: Service, strange: Strange) -> None:
+    tries = 0
+    while strange.asked(service.name) < len(Strange.ANSWERS):
+        before = strange.asked(service.name)
+        status, text = service.told(service.name)
+        asked = strange.asked(service.name) > before
+        assert status == (401 if asked else 503), f"{service.name}: {before}: {status} {text}"
+        tries += 1
+        assert tries < TRIES + len(Strange.ANSWERS), f"{service.name} asks nobody"
+
+
 def main() -> None:
     binary, commands = Path(sys.argv[1]).resolve(), sys.argv[2:]
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(len(commands)) as pool:
@@ -171,7 +217,8 @@ def main() -> None:
         admin = Admin(server, data_dir)
         admin.put_account("billing", "enterprise")
         _, secret = admin.create_key("billing")
-        credential.write_text(admin.create_caller() + "\n")
+        caller_id, token = admin.create_caller()
+        credential.write_text(token + "\n")
         arguments = [str(credential), str(ROOT / "deploy/clients/service_config.json")]
         arguments = [server.grpc, *arguments, str(ROOT / "proto")]
         # Those that need no protos take three.
@@ -189,9 +236,21 @@ def main() -> None:
             list(pool.map(lambda service: service.expect(NO_VERDICT, secret), services))
             print("  while it is gone: ok", flush=True)
 
+            strange, stranger = Strange(), grpc.server(ThreadPoolExecutor(len(services)))
+            key_service_pb2_grpc.add_KeyServiceServicer_to_server(strange, stranger)
+            stranger.add_insecure_port(server.grpc)
+            stranger.start()
+            list(pool.map(lambda service: before_a_strange_one(service, strange), services))
+            stranger.stop(None).wait()
+            print("  while another answers what is no verdict: ok", flush=True)
+
             server = Server(binary, data_dir, *options, grpc=server.grpc)
             list(pool.map(lambda service: service.served_in_the_end(secret), services))
             print("  once it is back: ok", flush=True)
+
+            Admin(server, data_dir).revoke_caller(caller_id)
+            list(pool.map(lambda service: service.expect(NO_VERDICT, secret), services))
+            print("  once their own credential is revoked: ok", flush=True)
         finally:
             for service in services:
                 service.end()
