@@ -24,6 +24,7 @@ const GRPC: &str = "127.0.0.1:50061";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let arguments: Vec<_> = env::args().skip(1).collect();
     let [server, file] = arguments.as_slice() else {
         return Err("usage: guarded_service KEYLEDGER CREDENTIAL_FILE".into());

@@ -148,7 +148,7 @@ CHANGES = [  # position, path, value, a part of the refusal
     (3, "request.id", b"", "id of 0 bytes"),
     (3, "request.digest", bytes(32), "digest of 32 bytes"),
     (3, "request.method", 0, "method is out of range"),
-    (3, "request.method", 12, "method is out of range"),
+    (3, "request.method", 13, "method is out of range"),
     (3, "sealed", None, "sealed or commitment"),
     (3, "sealed.nonce", bytes(16), "nonce of 16 bytes"),
     (4, "commitment", bytes(32), "sealed or commitment"),
