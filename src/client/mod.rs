@@ -141,6 +141,7 @@ impl Keyledger {
     }
 
     /// Asks, and once more if the server could not be reached: the connection may have been one that had just ended.
+    /// A use that was counted, but whose answer was lost, is counted twice.
     async fn ask(
         &self,
         request: Request<v1::AuthenticateRequest>,

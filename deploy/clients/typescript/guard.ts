@@ -51,7 +51,8 @@ const MOST_KEY = 256;
 
 export class Guard {
   private readonly keys: Stub;
-  private readonly metadata = new grpc.Metadata();
+  // Said here, since this client does not take it from the service config.
+  private readonly metadata = new grpc.Metadata({ waitForReady: true });
 
   /** `protos` is keyledger's directory of protos; `serviceConfig` is service_config.json. */
   constructor(
