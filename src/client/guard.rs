@@ -254,6 +254,34 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_question_has_the_key_what_is_required_and_the_trace_of_the_request() {
+        let keyledger = Keyledger::at("http://127.0.0.1:1", "kl_svc_a").expect("usable");
+        let guard = Guard::new(keyledger).require("reports:read");
+        let guard = guard.source(|_| Some(IpAddr::from([10, 1, 1, 1])));
+        let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut parts = parts(&[("x-api-key", b"k"), ("traceparent", trace.as_bytes())]);
+        let question = guard.question(&mut parts);
+        assert_eq!(question.metadata().get(TRACE).expect("passed on"), trace);
+        let question = question.into_inner();
+        assert_eq!(question.api_key, "k");
+        assert_eq!(question.required_permissions, ["reports:read"]);
+        assert_eq!(question.context.expect("set").source_ip, "10.1.1.1");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_requests_protocol_and_kept_for_the_services_log() {
+        for (grpc, status, code) in [(true, 200, Some("14")), (false, 503, None)] {
+            let refused = Refused::unanswered(tonic::Status::internal("of the service"));
+            let response = refusal(refused, grpc);
+            assert_eq!(response.status(), status);
+            let told = response.headers().get("grpc-status");
+            assert_eq!(told.map(|told| told.to_str().expect("text")), code);
+            let kept = response.extensions().get::<Refused>().expect("is kept");
+            assert!(kept.to_string().contains("of the service"));
+        }
+    }
+
     #[test]
     fn what_is_too_long_for_a_question_is_cut_or_left_out() {
         let mut parts = parts(&[
