@@ -21,7 +21,7 @@ pub use crate::app::startup::stop_on_engine_panic;
 use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::grpc::{self, layer::AccessLayer};
+use crate::grpc::{self, authorization, layer::AccessLayer};
 use crate::http::Operations;
 use crate::progress::{Progress, Silent};
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -173,9 +173,10 @@ pub async fn run_telling(
         AdminServiceServer::<()>::NAME,
         AuditServiceServer::<()>::NAME,
         UsageServiceServer::<()>::NAME,
+        authorization::SERVICE,
     ];
     for name in names {
-        let of_keys = name.is_empty() || name == KeyServiceServer::<()>::NAME;
+        let of_keys = ["", KeyServiceServer::<()>::NAME, authorization::SERVICE].contains(&name);
         let status = if of_keys { serves_keys } else { ServingStatus::Serving };
         health.set_service_status(name, status).await;
     }

@@ -99,6 +99,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("rusqlite::", &["projection"]),
     ("tokio_rustls::", &["server"]),
     ("x509_cert::", &["server"]),
+    ("envoy_types::", &["grpc"]),
     ("tonic::", &["grpc", "server", "cli", "client", "proto"]),
     ("tokio::", &["app", "grpc", "ledger", "server", "cli", "client", "usage"]),
     ("prost::", &["ledger", "proto", "grpc", "usage"]),

@@ -33,6 +33,7 @@ pub mod off_host;
 pub mod own_command;
 pub mod page;
 pub mod proofs;
+pub mod proxied;
 pub mod put_account;
 pub mod query_usage;
 pub mod rate_sweep;

@@ -27,6 +27,7 @@ pub mod overlay;
 pub mod permission;
 pub mod personal;
 pub mod policy;
+pub mod proxied;
 pub mod rate_window;
 pub mod refusal;
 pub mod requests;
@@ -39,5 +40,6 @@ pub mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
+pub mod trace_context;
 pub mod usage;
 pub mod verdict;

@@ -33,6 +33,9 @@ pub enum Bound {
 /// The RPC that each call of a key's holder costs.
 pub const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
 
+/// The RPC that each request costs that Envoy asks about.
+pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
 const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analyst]);
 const ACCOUNT_READERS: Rule =
     Rule::Roles(&[Role::Provisioner, Role::Issuer, Role::Auditor, Role::Analyst]);
@@ -43,8 +46,9 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 37] = [
+const RULES: [(&str, Rule, Bound); 38] = [
     (AUTHENTICATE, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
+    (CHECK, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
     ("/keyledger.v1.KeyService/ListKeys", KEY_READERS, Bound::Refused),

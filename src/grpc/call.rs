@@ -13,6 +13,7 @@ use crate::app::identify::Identity;
 use crate::domain::conduct::Named;
 use crate::domain::ids::{AccountId, CallerId, KeyId, TenantId, TraceId};
 use crate::domain::requests::Method;
+use crate::domain::trace_context::trace_of;
 use crate::grpc::decode::{Violations, decode};
 use crate::proto::v1;
 
@@ -184,19 +185,7 @@ pub(super) fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
 pub(super) fn trace_id_of(headers: &HeaderMap) -> Option<TraceId> {
     let mut values = headers.get_all("traceparent").iter();
     let value = values.next().filter(|_| values.next().is_none())?;
-    let mut parts = value.to_str().ok()?.split('-');
-    let (version, trace) = (hex(parts.next()?, 2)?, hex(parts.next()?, 32)?);
-    let (parent, _flags) = (hex(parts.next()?, 16)?, hex(parts.next()?, 2)?);
-    // Version 0 ends here, ff is none; a later version may go on.
-    let ends = version != 0 || parts.next().is_none();
-    let valid = ends && version != 0xff && trace != 0 && parent != 0;
-    valid.then(|| TraceId(trace.to_be_bytes()))
-}
-
-fn hex(text: &str, digits: usize) -> Option<u128> {
-    let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let valid = text.len() == digits && text.bytes().all(lower);
-    if valid { u128::from_str_radix(text, 16).ok() } else { None }
+    trace_of(value.to_str().ok()?)
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ struct Admitted {
 struct Known {
     path: &'static str,
     caller: Option<CallerId>,
-    /// None of an Authenticate that comes through: there are many of them, and hardly any is refused.
+    /// None of an Authenticate or a Check that comes through: there are many of them, and hardly any is refused.
     particulars: Option<Particulars>,
 }
 
@@ -173,7 +173,7 @@ impl<I: Callers> Shared<I> {
         let mut known = Known { path, caller: None, particulars: None };
         let mut ending = None;
         if let Rule::AnyCaller | Rule::Roles(_) = rule {
-            if path != access::AUTHENTICATE {
+            if path != access::AUTHENTICATE && path != access::CHECK {
                 let particulars = Particulars::of(request);
                 request.extensions_mut().insert(particulars.named.clone());
                 known.particulars = Some(particulars);

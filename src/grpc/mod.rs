@@ -20,6 +20,7 @@ mod account_service;
 mod admin_service;
 pub mod arrival;
 mod audit_service;
+pub mod authorization;
 mod call;
 mod callers;
 mod decode;
@@ -38,12 +39,14 @@ mod usage_service;
 
 use std::sync::Arc;
 
+use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use tonic::service::Routes;
 
 use crate::app::App;
 use crate::grpc::account_service::AccountApi;
 use crate::grpc::admin_service::AdminApi;
 use crate::grpc::audit_service::AuditApi;
+use crate::grpc::authorization::AuthorizationApi;
 use crate::grpc::key_service::KeyApi;
 use crate::grpc::usage_service::UsageApi;
 use crate::proto::v1::account_service_server::AccountServiceServer;
@@ -68,6 +71,7 @@ pub fn routes(app: &Arc<App>) -> Routes {
     let admin = AdminServiceServer::new(AdminApi::new(Arc::clone(app)));
     let audit = AuditServiceServer::new(AuditApi::new(Arc::clone(app)));
     let usage = UsageServiceServer::new(UsageApi::new(Arc::clone(app)));
+    let authorization = AuthorizationServer::new(AuthorizationApi::new(Arc::clone(app)));
     macro_rules! bounded {
         ($service:ident) => {
             $service
@@ -80,4 +84,5 @@ pub fn routes(app: &Arc<App>) -> Routes {
         .add_service(bounded!(admin))
         .add_service(bounded!(audit))
         .add_service(bounded!(usage))
+        .add_service(authorization.max_decoding_message_size(authorization::MAX_CHECK_BYTES))
 }

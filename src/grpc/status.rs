@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::app::error::{AppError, FieldViolation};
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::Method;
+use crate::grpc::authorization::MAX_CHECK_BYTES;
 use crate::grpc::{MAX_REQUEST_BYTES, encode};
 use crate::proto::v1::ErrorReason;
 
@@ -182,7 +183,9 @@ pub(super) fn completed(status: Status) -> Status {
     }
     let fault = match status.code() {
         Code::OutOfRange => {
-            let text = format!("the request is over {MAX_REQUEST_BYTES} bytes");
+            let text = format!(
+                "the request is over {MAX_REQUEST_BYTES} bytes, or {MAX_CHECK_BYTES} if it is a Check"
+            );
             Fault::new(Code::InvalidArgument, ErrorReason::RequestTooLarge, text)
         }
         Code::Internal => match undecodable_field(status.message()) {
