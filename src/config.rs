@@ -8,6 +8,7 @@ mod limits;
 mod notices;
 mod policy;
 mod privacy;
+mod proxies;
 mod tls;
 mod usage;
 
@@ -35,6 +36,8 @@ pub use policy::shipped_policy;
 use policy::{FilePlan, FileRole, add_policy};
 use privacy::FilePrivacy;
 pub use privacy::PrivacySettings;
+use proxies::FileProxies;
+pub use proxies::ProxySettings;
 use tls::FileTls;
 pub use tls::{ClientCertificates, TlsSettings};
 use usage::FileUsage;
@@ -75,6 +78,8 @@ pub struct Config {
     pub keys: KeySettings,
     /// For how long personal data can be read.
     pub privacy: PrivacySettings,
+    /// How proxies ask that do not speak gRPC.
+    pub proxies: ProxySettings,
 }
 
 impl Default for Config {
@@ -94,6 +99,7 @@ impl Default for Config {
             audit: AuditSettings::default(),
             keys: KeySettings::default(),
             privacy: PrivacySettings::default(),
+            proxies: ProxySettings::default(),
         }
     }
 }
@@ -141,6 +147,7 @@ struct FileConfig {
     data_dir: Option<PathBuf>,
     grpc_addr: Option<SocketAddr>,
     ops_addr: Option<String>,
+    http_addr: Option<String>,
     danger_serve_plaintext_beyond_loopback: Option<bool>,
     key_prefix: Option<String>,
     #[serde(default)]
@@ -162,6 +169,8 @@ struct FileConfig {
     keys: FileKeys,
     #[serde(default)]
     privacy: FilePrivacy,
+    #[serde(default)]
+    proxies: FileProxies,
 }
 
 impl Config {
@@ -197,7 +206,7 @@ impl Config {
         }
         if let Some(ops_addr) = file.ops_addr {
             config.ops_addr =
-                parse_ops_addr(&ops_addr).ok_or_else(|| setting("ops_addr", OPS_ADDR))?;
+                parse_addr_or_off(&ops_addr).ok_or_else(|| setting("ops_addr", ADDR_OR_OFF))?;
         }
         config.tls = file.tls.map(FileTls::settings).transpose()?;
         config.danger_serve_plaintext_beyond_loopback =
@@ -213,18 +222,19 @@ impl Config {
         config.audit = file.audit.settings()?;
         config.keys = file.keys.settings()?;
         config.privacy = file.privacy.settings()?;
+        config.proxies = file.proxies.settings(file.http_addr.as_deref())?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }
 }
 
-/// What the operations port's address must be.
-pub const OPS_ADDR: &str = "must be an IP address and a port, or off";
+/// What the address of a port must be that need not be there.
+pub const ADDR_OR_OFF: &str = "must be an IP address and a port, or off";
 
-/// The address of the operations port; inside, none for `off`.
+/// The address of such a port; inside, none for `off`.
 #[must_use]
 #[expect(clippy::option_option, reason = "not an address, off, or an address")]
-pub fn parse_ops_addr(text: &str) -> Option<Option<SocketAddr>> {
+pub fn parse_addr_or_off(text: &str) -> Option<Option<SocketAddr>> {
     if text == "off" { Some(None) } else { text.parse().ok().map(Some) }
 }
 

@@ -1,6 +1,7 @@
 //! The server: opens the data directory, serves it, and closes it in order.
 
 pub mod connections;
+mod front;
 mod ops;
 mod pace;
 mod tls;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
@@ -32,6 +34,7 @@ use crate::proto::v1::key_service_server::KeyServiceServer;
 use crate::proto::v1::usage_service_server::UsageServiceServer;
 use crate::random::Random;
 use crate::server::connections::Connections;
+use crate::server::front::Front;
 pub use crate::server::tls::TlsError;
 use crate::server::tls::{Loader, Tls};
 
@@ -51,12 +54,14 @@ pub struct Listeners {
     pub grpc: TcpListener,
     /// For metrics and probes; none: they are not served.
     pub ops: Option<TcpListener>,
+    /// For HTTP; none: it is not served.
+    pub http: Option<TcpListener>,
 }
 
 impl From<TcpListener> for Listeners {
     /// For gRPC alone.
     fn from(grpc: TcpListener) -> Self {
-        Listeners { grpc, ops: None }
+        Listeners { grpc, ops: None, http: None }
     }
 }
 
@@ -67,6 +72,8 @@ pub struct Ready {
     pub grpc_addr: SocketAddr,
     /// Where metrics and probes are served, if they are.
     pub ops_addr: Option<SocketAddr>,
+    /// Where HTTP is served, if it is.
+    pub http_addr: Option<SocketAddr>,
     /// Where the first admin's credential lies, if this start made it.
     pub new_admin: Option<PathBuf>,
 }
@@ -144,14 +151,16 @@ pub async fn run_telling(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), ServeError> {
-    let Listeners { grpc, ops } = listeners.into();
+    let Listeners { grpc, ops, http } = listeners.into();
     let grpc_addr = grpc.local_addr()?;
     let ops_addr = ops.as_ref().map(TcpListener::local_addr).transpose()?;
+    let http_addr = http.as_ref().map(TcpListener::local_addr).transpose()?;
     let operations = Arc::new(Operations::default());
     // Ended when this is dropped.
     let mut probed = JoinSet::new();
     ops.map(|ops| probed.spawn(ops::serve(ops, Arc::clone(&operations))));
     let (limits, privacy) = (config.limits.clone(), config.privacy);
+    let client_address = config.proxies.client_address.clone();
     let random = Arc::clone(&sources.random);
     let open = move || open(&config, sources, &*progress);
     let (Opened { app, new_admin, closing }, tls) = tokio::task::spawn_blocking(open).await??;
@@ -187,6 +196,10 @@ pub async fn run_telling(
     let routes = grpc::routes(&app).add_service(health_service).add_service(reflection).prepare();
     let access = AccessLayer::new(Arc::clone(&app), limits.calls_in_flight);
     let service = access.layer(routes);
+    let gate = access.layer(Front::new(Arc::clone(&app), client_address));
+    let (stopping, stop) = watch::channel(());
+    let fronts: JoinSet<()> =
+        http.map(|http| front::serve(http, gate, stop, limits.drain)).into_iter().collect();
     let drain = app.drain();
     drop(access);
     operations.ready(&app);
@@ -196,12 +209,13 @@ pub async fn run_telling(
     drop(app);
 
     let connections = Connections::new(service, limits, random).with_tls(tls);
-    ready(&Ready { grpc_addr, ops_addr, new_admin });
+    ready(&Ready { grpc_addr, ops_addr, http_addr, new_admin });
     let mut watched = health.clone();
     let not_serving = async {
         shutdown.await;
         operations.drain();
         drain.begin();
+        drop(stopping);
         for name in names {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
@@ -213,6 +227,7 @@ pub async fn run_telling(
         }
     };
     connections.serve(grpc, not_serving, end_watches).await;
+    fronts.join_all().await;
     probed.shutdown().await;
     sweeping.shutdown().await;
     operations.let_go();

@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::requests::{Target, request};
 use common::usage::{at, other_id};
 use common::wire::{self, Answer};
 use common::{Client, START, TestServer};
+use envoy_types::ext_authz::v3::pb::CheckResponse;
 use keyledger::grpc::access::{self, Bound, Rule};
 use keyledger::proto::v1::{self, Role};
 use prost::Message as _;
@@ -77,8 +80,20 @@ async fn ask(
     let message = request(path, of);
     match path {
         "/grpc.health.v1.Health/Watch" => wire::first(channel, path, credential, message).await,
+        access::CHECK => {
+            let answer = wire::call(channel, path, credential, message).await;
+            Answer { first: answer.first.as_deref().map(in_order), ..answer }
+        }
         _ => wire::call(channel, path, credential, message).await,
     }
+}
+
+/// An answer to Envoy, of which a map is sent in any order.
+fn in_order(answer: &[u8]) -> Vec<u8> {
+    let mut answer = CheckResponse::decode(answer).expect("one of these");
+    let told = answer.dynamic_metadata.take().expect("told").fields;
+    let told: BTreeMap<_, _> = told.into_iter().collect();
+    format!("{answer:?} {told:?}").into_bytes()
 }
 
 /// A server with an account of `acme`, a rotated key of it, and another tenant.

@@ -14,7 +14,7 @@ use crate::cli::ServeArgs;
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
 use crate::clock::SystemClock;
-use crate::config::{Config, ConfigError, OPS_ADDR, parse_ops_addr};
+use crate::config::{ADDR_OR_OFF, Config, ConfigError, parse_addr_or_off};
 use crate::process;
 use crate::random::SystemRandom;
 use crate::server::{self, Listeners, Ready, Sources};
@@ -57,7 +57,11 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
     }
     if let Some(address) = &args.ops_addr {
         config.ops_addr =
-            parse_ops_addr(address).ok_or_else(|| format!("--ops-addr {OPS_ADDR}"))?;
+            parse_addr_or_off(address).ok_or_else(|| format!("--ops-addr {ADDR_OR_OFF}"))?;
+    }
+    if let Some(address) = &args.http_addr {
+        config.proxies.http_addr =
+            parse_addr_or_off(address).ok_or_else(|| format!("--http-addr {ADDR_OR_OFF}"))?;
     }
     config.danger_serve_plaintext_beyond_loopback |= args.danger_serve_plaintext_beyond_loopback;
     let allowed = config.danger_serve_plaintext_beyond_loopback;
@@ -69,6 +73,14 @@ fn configuration(args: &ServeArgs) -> Result<Config, String> {
             config.grpc_addr
         ));
     }
+    if config.proxies.is_beyond_loopback() && !allowed {
+        return Err(
+            "--http-addr: only loopback addresses are served, since HTTP is not encrypted here and whoever is on the \
+             way could read credentials and keys: put a proxy that ends TLS on this machine in front. \
+             --danger-serve-plaintext-beyond-loopback serves it all the same"
+                .to_owned(),
+        );
+    }
     Ok(config)
 }
 
@@ -78,10 +90,14 @@ async fn serve(config: Config) -> Result<(), String> {
         Some(address) => Some(bind(address, "--ops-addr").await?),
         None => None,
     };
+    let http = match config.proxies.http_addr {
+        Some(address) => Some(bind(address, "--http-addr").await?),
+        None => None,
+    };
     let started = Arc::new(AtomicBool::new(false));
     let stop = stop_signal(&started).map_err(|error| format!("signals: {error}"))?;
     let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
-    let listeners = Listeners { grpc, ops };
+    let listeners = Listeners { grpc, ops, http };
     let progress = Arc::new(Shown::new());
     let running = server::run_telling(config, listeners, sources, progress, stop, |ready| {
         started.store(true, Ordering::SeqCst);
@@ -105,7 +121,8 @@ fn announce(ready: &Ready) {
     }
     // Whoever started it may not listen; it serves all the same.
     let ops = ready.ops_addr.map(|address| format!(" ops={address}")).unwrap_or_default();
-    let _ = Output::new(None).line(&format!("ready grpc={}{ops}", ready.grpc_addr));
+    let http = ready.http_addr.map(|address| format!(" http={address}")).unwrap_or_default();
+    let _ = Output::new(None).line(&format!("ready grpc={}{http}{ops}", ready.grpc_addr));
 }
 
 /// Resolves at the first SIGTERM or SIGINT. A second one, or one before the server has started, ends the

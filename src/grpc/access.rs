@@ -36,6 +36,9 @@ pub const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
 /// The RPC that each request costs that Envoy asks about.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
+/// The RPC by which the holder of a key asks what it is.
+pub const WHO_AM_I: &str = "/keyledger.v1.KeyService/WhoAmI";
+
 const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analyst]);
 const ACCOUNT_READERS: Rule =
     Rule::Roles(&[Role::Provisioner, Role::Issuer, Role::Auditor, Role::Analyst]);
@@ -62,7 +65,7 @@ const RULES: [(&str, Rule, Bound); 38] = [
         Rule::Roles(&[Role::Issuer, Role::Authenticator]),
         Bound::Hidden,
     ),
-    ("/keyledger.v1.KeyService/WhoAmI", Rule::KeyItself, Bound::NoTenant),
+    (WHO_AM_I, Rule::KeyItself, Bound::NoTenant),
     ("/keyledger.v1.AccountService/PutAccount", Rule::Roles(&[Role::Provisioner]), Bound::Refused),
     ("/keyledger.v1.AccountService/GetAccount", ACCOUNT_READERS, Bound::Hidden),
     ("/keyledger.v1.AccountService/ListAccounts", ACCOUNT_READERS, Bound::Refused),

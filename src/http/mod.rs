@@ -1,9 +1,12 @@
-//! HTTP for what does not speak gRPC: the operations port, with figures for monitoring and probes.
+//! HTTP for what does not speak gRPC: the HTTP port, for proxies ([`proxied`]) and holders of keys ([`who_am_i`]), and
+//! the operations port, with figures for monitoring and probes.
 //!
-//! Here is what is answered; `server` listens. Whoever reaches the port may ask: an answer holds figures
+//! Here is what is answered; `server` listens. Whoever reaches the operations port may ask: an answer holds figures
 //! of the whole service, never a secret, a name or an id.
 
 mod metrics;
+pub mod proxied;
+pub mod who_am_i;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};

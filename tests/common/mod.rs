@@ -57,6 +57,8 @@ pub struct TestServer {
     pub address: String,
     /// Where metrics and probes are, if they are served.
     pub ops: Option<String>,
+    /// Where HTTP is.
+    pub http: String,
     pub clock: Arc<ManualClock>,
     pub dir: Arc<TempDir>,
     config: String,
@@ -114,8 +116,9 @@ impl Builder {
             Ok(up) => {
                 let address = format!("http://{}", up.grpc_addr);
                 let ops = up.ops_addr.map(|address| address.to_string());
+                let http = up.http_addr.expect("served").to_string();
                 let config = self.config;
-                Ok(TestServer { address, ops, clock, dir, config, stop, ended })
+                Ok(TestServer { address, ops, http, clock, dir, config, stop, ended })
             }
             Err(_) => Err(ended.await.expect("no panic").expect_err("it did not start")),
         }
@@ -140,7 +143,7 @@ fn run(
     runtime.block_on(async {
         let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let ops = if ops { Some(bind().await) } else { None };
-        let listeners = Listeners { grpc: bind().await, ops };
+        let listeners = Listeners { grpc: bind().await, ops, http: Some(bind().await) };
         let stopped = async {
             let _ = stopped.await;
         };

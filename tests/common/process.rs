@@ -33,7 +33,8 @@ impl Drop for Process {
 
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
-    for variable in ["TOKEN", "SERVER", "CONFIG", "DATA_DIR", "GRPC_ADDR", "OPS_ADDR"] {
+    for variable in ["TOKEN", "SERVER", "CONFIG", "DATA_DIR", "GRPC_ADDR", "OPS_ADDR", "HTTP_ADDR"]
+    {
         command.env_remove(format!("KEYLEDGER_{variable}"));
     }
     for variable in ["CA", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {

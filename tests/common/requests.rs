@@ -1,5 +1,8 @@
 //! Requests of every RPC: nothing is wrong with them, and what they are about is there, or never was.
 
+use envoy_types::ext_authz::v3::pb::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, attribute_context};
 use keyledger::proto::v1::{self, Role};
 use prost::Message as _;
 
@@ -67,12 +70,27 @@ pub fn request(path: &str, of: &Target) -> Vec<u8> {
         "/keyledger.v1.AuditService" => of_history(rpc, of),
         "/keyledger.v1.UsageService" => of_usage(rpc, of),
         "/keyledger.v1.AdminService" => of_callers(rpc, of),
+        "/envoy.service.auth.v3.Authorization" => Some(check(&[("x-api-key", &of.secret)], &[])),
         "/grpc.health.v1.Health" => Some(Vec::new()),
         // Which services there are.
         "/grpc.reflection.v1.ServerReflection" => Some(vec![0x3a, 0]),
         _ => None,
     }
     .unwrap_or_else(|| panic!("{path} is not walked"))
+}
+
+/// What Envoy asks about a request with those headers, on a route with those settings.
+pub fn check(headers: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<u8> {
+    let owned = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let http = Some(HttpRequest { headers: owned(headers), ..Default::default() });
+    let attributes = AttributeContext {
+        request: Some(attribute_context::Request { http, time: None }),
+        context_extensions: owned(settings),
+        ..Default::default()
+    };
+    CheckRequest { attributes: Some(attributes) }.encode_to_vec()
 }
 
 fn of_keys(rpc: &str, of: &Target) -> Option<Vec<u8>> {

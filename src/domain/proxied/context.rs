@@ -15,6 +15,15 @@ pub fn agent(value: Option<&[u8]>) -> String {
     text.get(..MAX_AGENT).unwrap_or(text).to_owned()
 }
 
+/// Where a proxy writes the address of its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// The header, in lower case.
+    pub header: String,
+    /// How many proxies write there whose word counts, the one that asks us included. At least 1.
+    pub trusted_hops: usize,
+}
+
 /// The client's address in all values of a header to which each proxy on the way adds, at its end, whom it was asked
 /// by: so many from the right as there are proxies whose word counts, the one that asks us included. What is further
 /// left the client may have written itself. None if there are fewer, or that is no address.

@@ -112,7 +112,8 @@ mod tests {
         let set = [(TENANT, "acme".to_owned())];
         let sent = ["accept", "x-keyledger-tenant", "X_Keyledger_Tenant", "x-keyledger-new"];
         let remove = to_remove(sent.into_iter(), &set);
-        for name in ["authorization", "x-api-key", "x_keyledger_tenant", "x-keyledger-new", KEY_ID] {
+        for name in ["authorization", "x-api-key", "x_keyledger_tenant", "x-keyledger-new", KEY_ID]
+        {
             assert!(remove.contains(name), "{name}");
         }
         assert!(!remove.contains(TENANT) && !remove.contains("accept"));

@@ -7,5 +7,6 @@
 pub mod context;
 pub mod credential;
 pub mod identity;
+pub mod query;
 pub mod refusal;
 pub mod route;

@@ -126,8 +126,9 @@ fn read_anonymous(value: &str) -> Result<bool, RouteError> {
 
 fn read_action(value: &str) -> Result<String, RouteError> {
     if value.len() > MAX_ACTION || value.chars().any(char::is_control) {
-        let must =
-            format_args!("must be at most {MAX_ACTION} bytes without a control character among them");
+        let must = format_args!(
+            "must be at most {MAX_ACTION} bytes without a control character among them"
+        );
         return refuse(ACTION, must);
     }
     Ok(value.to_owned())

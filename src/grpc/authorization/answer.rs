@@ -70,11 +70,8 @@ fn refuse(refused: Refused, retry_after: Option<Duration>, told: Told) -> CheckR
 }
 
 fn answer(code: Code, message: &str, response: HttpResponse, told: Told) -> CheckResponse {
-    let status = rpc::Status {
-        code: code.into(),
-        message: message.to_owned(),
-        details: Vec::new(),
-    };
+    let status =
+        rpc::Status { code: code.into(), message: message.to_owned(), details: Vec::new() };
     let fields = told.into_iter().map(|(name, kind)| (name.to_owned(), Value { kind: Some(kind) }));
     CheckResponse {
         status: Some(status),
@@ -226,7 +223,9 @@ mod tests {
     fn an_anonymous_request_loses_its_key_and_all_that_claims_an_identity() {
         let sent = sent(&["x-keyledger-tenant", "x_keyledger_x", "accept"]);
         let answer = of(Passage::Anonymous, &sent);
-        let Some(HttpResponse::OkResponse(ok)) = answer.http_response else { panic!("let through") };
+        let Some(HttpResponse::OkResponse(ok)) = answer.http_response else {
+            panic!("let through")
+        };
         assert!(ok.headers.is_empty());
         for name in ["authorization", "x-api-key", "x-keyledger-tenant", "x_keyledger_x"] {
             assert!(ok.headers_to_remove.iter().any(|removed| removed == name), "{name}");

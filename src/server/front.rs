@@ -1,0 +1,232 @@
+//! The HTTP port, for proxies and programs that do not speak gRPC: listens, bounds, and brings each request through
+//! the gate of the RPCs that it is another form of.
+//!
+//! So `/authz` is a Check and `/whoami` a WhoAmI: to the table of access, to the room that calls have, and on record.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{ALLOW, AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::body::Body;
+use tonic::transport::server::Connected as _;
+use tonic::{Code, Status};
+use tower::Service;
+use zeroize::Zeroizing;
+
+use crate::app::App;
+use crate::app::identify::Identity;
+use crate::domain::proxied::context::ClientAddress;
+use crate::grpc::access;
+use crate::grpc::lanes::LaneOfConnection;
+use crate::grpc::layer::Gate;
+use crate::grpc::remembered::Remembered;
+use crate::http::proxied::{AUTHZ, Asked, CALLER, authz, failure, plain};
+use crate::http::who_am_i::{WHO_AM_I, who_am_i};
+
+/// Connections open at once; more are closed as they come. A proxy keeps a few for each of its threads.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a connection may take to send the head of a request, and may be idle between two.
+const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// The most bytes of a request's head: as many as a Check has.
+const MAX_HEAD_BYTES: usize = 128 * 1024;
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 256;
+
+/// How long accepting rests after it failed.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// What answers behind the gate.
+#[derive(Clone, Debug)]
+pub(super) struct Front {
+    app: Arc<App>,
+    from: Option<ClientAddress>,
+}
+
+impl Front {
+    pub(super) fn new(app: Arc<App>, from: Option<ClientAddress>) -> Self {
+        Front { app, from }
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<String> {
+        let told = request.extensions();
+        let (asked, identity) = (told.get::<Asked>(), told.get::<Arc<Identity>>());
+        let answer = match (asked, identity) {
+            (Some(asked), Some(identity)) => {
+                authz(&self.app, identity, asked, self.from.as_ref()).await
+            }
+            (Some(asked), None) => {
+                let peer = told.get::<Peer>().map(|peer| peer.0);
+                who_am_i(&self.app, asked, self.from.as_ref(), peer).await
+            }
+            (None, _) => return plain(StatusCode::NOT_FOUND, "not found"),
+        };
+        answer.unwrap_or_else(|error| failure(&error))
+    }
+}
+
+impl Service<Request<Body>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let front = self.clone();
+        Box::pin(async move { Ok(front.answer(request).await.map(Body::new)) })
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer(IpAddr);
+
+/// Serves until `stop` changes or is gone; then each connection has `drain` to end its request.
+pub(super) async fn serve(
+    listener: TcpListener,
+    gate: Gate<App, Front>,
+    stop: watch::Receiver<()>,
+    drain: Duration,
+) {
+    let (mut open, mut stopped) = (JoinSet::new(), stop.clone());
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => break,
+            Some(_) = open.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) if open.len() < MAX_CONNECTIONS => {
+                    open.spawn(connection(stream, peer, gate.clone(), stop.clone()));
+                }
+                Ok(_) => tracing::warn!("a connection to the HTTP port was over the bound"),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the HTTP port failed");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            },
+        }
+    }
+    drop((listener, gate));
+    let ended = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, ended).await.is_err() {
+        tracing::debug!("a connection to the HTTP port was cut after its drain time");
+    }
+    open.shutdown().await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    gate: Gate<App, Front>,
+    mut stop: watch::Receiver<()>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY");
+    }
+    let about = About {
+        tcp: stream.connect_info(),
+        peer: Peer(peer.ip().to_canonical()),
+        lane: LaneOfConnection::default(),
+        remembered: Remembered::default(),
+    };
+    let service = service_fn(move |request| answer(request, gate.clone(), about.clone()));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stop.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the HTTP port");
+    }
+}
+
+/// What each call of a connection is told of it.
+#[derive(Clone)]
+struct About {
+    tcp: tonic::transport::server::TcpConnectInfo,
+    peer: Peer,
+    lane: LaneOfConnection,
+    remembered: Remembered,
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    mut gate: Gate<App, Front>,
+    about: About,
+) -> Result<Response<Body>, Infallible> {
+    let call = match request.uri().path() {
+        AUTHZ => access::CHECK,
+        WHO_AM_I => access::WHO_AM_I,
+        _ => return Ok(plain(StatusCode::NOT_FOUND, "not found").map(Body::new)),
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET");
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(refused.map(Body::new));
+    }
+    gate.call(as_call(request, call, about)).await.map(translated)
+}
+
+/// A request in the form of the RPC it stands for. Who calls is in the place where the gate looks; what the client of
+/// a proxy sent is nowhere but in [`Asked`].
+fn as_call(request: Request<Incoming>, path: &'static str, about: About) -> Request<Body> {
+    let (parts, _) = request.into_parts();
+    let mut call = Request::new(Body::default());
+    *call.uri_mut() = Uri::from_static(path);
+    for credential in parts.headers.get_all(CALLER) {
+        let bearer = Zeroizing::new([b"Bearer ", credential.as_bytes()].concat());
+        if let Ok(mut value) = HeaderValue::from_bytes(&bearer) {
+            value.set_sensitive(true);
+            call.headers_mut().append(AUTHORIZATION, value);
+        }
+    }
+    if let Some(trace) = parts.headers.get("traceparent") {
+        call.headers_mut().insert("traceparent", trace.clone());
+    }
+    let query = parts.uri.query().unwrap_or_default().to_owned();
+    let told = call.extensions_mut();
+    told.insert(Asked { headers: parts.headers, query });
+    told.insert(about.tcp);
+    told.insert(about.peer);
+    told.insert(about.lane);
+    told.insert(about.remembered);
+    call
+}
+
+/// What the gate answered in place of a handler, as HTTP has it; never a denial of the client, who is not at fault.
+fn translated(answer: Response<Body>) -> Response<Body> {
+    let Some(refused) = answer.extensions().get::<Status>() else { return answer };
+    let status = match refused.code() {
+        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    plain(status, refused.message()).map(Body::new)
+}

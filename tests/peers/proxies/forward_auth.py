@@ -1,0 +1,122 @@
+"""Real nginx and Caddy with the samples of deploy/ ask the real keyledger over HTTP, in front of a real service.
+
+Usage: forward_auth.py KEYLEDGER_BINARY NGINX_BINARY CADDY_BINARY        Exits 0 if all went as the samples promise.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cases
+from cases import House, bearer
+from harness import Keyledger, Proxy, Service, expect, free_port, get, replaced, step
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+
+
+class WithHttp(Keyledger):
+    """A keyledger that proxies may ask over HTTP."""
+
+    def more(self) -> list[str]:
+        config = self.work / "keyledger.toml"
+        config.write_text('[proxies]\nclient_address_header = "x-real-ip"\n')
+        return ["--config", str(config), "--http-addr", f"127.0.0.1:{self.http_port}"]
+
+
+def sample(house: House, service: Service, name: str, port: int, *pairs: tuple[str, str]) -> Path:
+    """A sample with its addresses and some pairs replaced, written where it may lie."""
+    ports = [(8000, port), (8001, service.port), (8080, house.keyledger.http_port)]
+    changed = [(f"127.0.0.1:{old}", f"127.0.0.1:{new}") for old, new in ports]
+    place = house.keyledger.work / Path(name).name
+    place.write_text(replaced((DEPLOY / name).read_text(), *changed, *pairs))
+    return place
+
+
+def nginx(binary: str, house: House, service: Service) -> Proxy:
+    port, work = free_port(), house.keyledger.work
+    caller = work / "keyledger-caller.conf"
+    caller.write_text(f"proxy_set_header X-Keyledger-Caller {house.keyledger.caller('nginx')};\n")
+    paths = [("/etc/nginx/keyledger-caller.conf", str(caller)), ("/run/nginx.pid", str(work / "pid"))]
+    config = sample(house, service, "nginx/nginx.conf", port, *paths)
+    command = [binary, "-c", str(config), "-p", str(work), "-e", "stderr", "-g", "daemon off;"]
+    return Proxy(command, port, work / "nginx.log", {})
+
+
+def caddy(binary: str, house: House, service: Service) -> Proxy:
+    port, work = free_port(), house.keyledger.work
+    config = sample(house, service, "caddy/Caddyfile", port)
+    environment = {"KEYLEDGER_CREDENTIAL": house.keyledger.caller("caddy"), "HOME": str(work)}
+    command = [binary, "run", "--config", str(config), "--adapter", "caddyfile"]
+    return Proxy(command, port, work / "caddy.log", environment)
+
+
+def all_cases(house: House, proxy: Proxy, service: Service, malformed: set[int]) -> None:
+    cases.let_through(house, proxy)
+    cases.refused(house, proxy, service, malformed)
+    cases.smuggling(house, proxy)
+    cases.public(house, proxy)
+    cases.sources(house, proxy)
+    step("a client's query asks nothing of keyledger")
+    before = service.reached
+    expect(proxy.get("/reports?anonymous=true").status, 401)
+    expect(proxy.get("/?permission=a&limit_status=200&nonsense", bearer(house.other)).status, 200)
+    expect(proxy.get("/reports?permission=a", bearer(house.other)).status, 403)
+    expect(service.reached, before + 1)
+    step("nor does a caller's credential that it sends")
+    expect(proxy.get("/", ("x-keyledger-caller", "nonsense"), bearer(house.other)).status, 200)
+    answer = cases.limits(house, proxy, 429)
+    expect(1 <= int(answer.headers["retry-after"]) <= 61, True)
+    outage(house, proxy, service)
+
+
+def outage(house: House, proxy: Proxy, service: Service) -> None:
+    step("while keyledger hangs or is stopped nobody is let through, and it is nobody's fault")
+    before = service.reached
+    house.keyledger.freeze()
+    for path in ("/", "/public"):
+        expect(proxy.get(path, bearer(house.other)).status in (500, 502, 503, 504), True)
+    house.keyledger.thaw()
+    house.keyledger.stop()
+    expect(proxy.get("/", bearer(house.other)).status in (500, 502, 503, 504), True)
+    expect(service.reached, before)
+    step("and once it is back all is as before")
+    house.keyledger.start()
+    until = time.monotonic() + 30
+    while proxy.get("/", bearer(house.other)).status != 200 and time.monotonic() < until:
+        time.sleep(0.05)
+    cases.let_through(house, proxy)
+
+
+def who_am_i(house: House) -> None:
+    print("whoami, with a key alone", flush=True)
+    port = house.keyledger.http_port
+    answer = get(port, "/whoami", bearer(house.key))
+    expect((answer.status, json.loads(answer.body)["key_name"]), (200, "dépôt, 1"))
+    expect(get(port, "/whoami", bearer(house.revoked)).status, 401)
+
+
+def main() -> None:
+    for name, start, binary, malformed in (
+        # nginx itself refuses a second Authorization header.
+        ("nginx", nginx, sys.argv[2], {400, 401}),
+        ("Caddy", caddy, sys.argv[3], {401}),
+    ):
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory).chmod(0o755)
+            keyledger = WithHttp(Path(sys.argv[1]), Path(directory))
+            try:
+                house, service = House(keyledger), Service()
+                print(f"{name}, the sample as it is", flush=True)
+                proxy = start(binary, house, service)
+                try:
+                    all_cases(house, proxy, service, malformed)
+                finally:
+                    proxy.stop()
+                who_am_i(house)
+            finally:
+                keyledger.kill()
+
+
+main()
