@@ -98,6 +98,17 @@ pub enum ServeError {
     Task(#[from] tokio::task::JoinError),
 }
 
+/// The names that health is told of; the first is the whole server's.
+const SERVICES: [&str; 7] = [
+    "",
+    KeyServiceServer::<()>::NAME,
+    AccountServiceServer::<()>::NAME,
+    AdminServiceServer::<()>::NAME,
+    AuditServiceServer::<()>::NAME,
+    UsageServiceServer::<()>::NAME,
+    authorization::SERVICE,
+];
+
 /// Opens the data directory and, before it, the TLS files: that a certificate is missing should not take a replay to
 /// be found.
 fn open(
@@ -175,16 +186,7 @@ pub async fn run_telling(
     }
     let serves_keys =
         if app.is_held() { ServingStatus::NotServing } else { ServingStatus::Serving };
-    let names = [
-        "",
-        KeyServiceServer::<()>::NAME,
-        AccountServiceServer::<()>::NAME,
-        AdminServiceServer::<()>::NAME,
-        AuditServiceServer::<()>::NAME,
-        UsageServiceServer::<()>::NAME,
-        authorization::SERVICE,
-    ];
-    for name in names {
+    for name in SERVICES {
         let of_keys = ["", KeyServiceServer::<()>::NAME, authorization::SERVICE].contains(&name);
         let status = if of_keys { serves_keys } else { ServingStatus::Serving };
         health.set_service_status(name, status).await;
@@ -216,13 +218,13 @@ pub async fn run_telling(
         operations.drain();
         drain.begin();
         drop(stopping);
-        for name in names {
+        for name in SERVICES {
             health.set_service_status(name, ServingStatus::NotServing).await;
         }
     };
     let end_watches = async {
         // They have told it by now, and would hold the drain to its bound.
-        for name in names {
+        for name in SERVICES {
             let _ = watched.clear_service_status(name).await;
         }
     };

@@ -156,6 +156,32 @@ async fn a_proxy_that_may_not_ask_or_asks_nonsense_is_never_answered_with_a_deni
     assert_eq!(proxy.asks("", &[key.as_bytes()]).status, 200);
 }
 
+/// As the table of access has it for the RPC that `/authz` stands for.
+#[tokio::test]
+async fn each_role_and_binding_is_answered_as_a_check_of_it_is() {
+    let server = TestServer::start().await;
+    let admin = server.admin().await;
+    admin.put_account("billing", "enterprise", &[]).await;
+    let (_, secret) = admin.create_key("billing", "k").await;
+    let key = format!("x-api-key: {secret}");
+    let never_was = format!("x-api-key: {}", other_id(&secret));
+    for role in (1..=7).map(|role| Role::try_from(role).expect("a role")) {
+        for (tenants, status) in [(&["acme"][..], 200), (&[], 200), (&["globex"], 401)] {
+            let (_, credential) = admin.create_caller(&[role], tenants).await;
+            let caller = format!("x-keyledger-caller: {credential}");
+            let proxy = Proxy { server: &server, caller };
+            let may = matches!(role, Role::Authenticator | Role::Admin);
+            let (there, absent) =
+                (proxy.asks("", &[key.as_bytes()]), proxy.asks("", &[never_was.as_bytes()]));
+            let expected = if may { (status, 401) } else { (500, 500) };
+            assert_eq!((there.status, absent.status), expected, "{role:?} of {tenants:?}");
+            if there.status == 401 {
+                assert_eq!(there.body, absent.body, "what is there, and what never was");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_source_is_what_the_configured_header_says_from_the_right() {
     let config = "[proxies]\nclient_address_header = \"x-forwarded-for\"\ntrusted_hops = 2\n";

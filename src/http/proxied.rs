@@ -81,23 +81,26 @@ pub async fn authz(
     let (route, limit_status) = settings(&asked.query)?;
     let request = Proxied { api_key: asked.api_key(), route, context: asked.context(from) };
     match app.pass(identity, request).await? {
-        Passage::Anonymous => Ok(let_through(Vec::new())),
+        Passage::Anonymous => Ok(let_through(&[])),
         Passage::Decided(decision) => match refused(&decision) {
             Some((Refused::RateLimited, again)) => {
                 Ok(refusal(Refused::RateLimited, limit_status, again.map(retry_after_seconds)))
             }
             Some((refused, _)) => Ok(refusal(refused, status(refused), None)),
-            None => Ok(let_through(match &decision.outcome {
-                Outcome::Allowed(principal) => identity_headers(principal, decision.position),
-                _ => Vec::new(),
-            })),
+            None => {
+                let told = match &decision.outcome {
+                    Outcome::Allowed(principal) => identity_headers(principal, decision.position),
+                    _ => Vec::new(),
+                };
+                Ok(let_through(&told))
+            }
         },
     }
 }
 
 /// All headers there are, without a value where nothing is told: of one that is not there, a proxy would leave what the
 /// client sent, or, as Caddy 2.6 does, put in words of its own configuration.
-fn let_through(told: Vec<(&'static str, String)>) -> Response<String> {
+fn let_through(told: &[(&'static str, String)]) -> Response<String> {
     let mut answer = plain(StatusCode::OK, "");
     for name in identity::ALL {
         let value = told.iter().find(|(told, _)| *told == name);
@@ -216,7 +219,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_for_a_proxy_to_make_up() {
-        let answer = let_through(vec![(identity::TENANT, "acme".to_owned())]);
+        let answer = let_through(&[(identity::TENANT, "acme".to_owned())]);
         for name in identity::ALL {
             assert_eq!(answer.headers()[name], if name == identity::TENANT { "acme" } else { "" });
         }

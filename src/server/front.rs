@@ -39,8 +39,9 @@ use crate::http::who_am_i::{WHO_AM_I, who_am_i};
 /// Connections open at once; more are closed as they come. A proxy keeps a few for each of its threads.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// How long a connection may take to send the head of a request, and may be idle between two.
-const HEAD_TIME: Duration = Duration::from_secs(60);
+/// How long a connection may be idle and take to send the head of its next request: longer than proxies keep idle ones
+/// (nginx a minute, Caddy two), so that none is closed as it is used.
+const HEAD_TIME: Duration = Duration::from_secs(125);
 
 /// The most bytes of a request's head: as many as a Check has.
 const MAX_HEAD_BYTES: usize = 128 * 1024;

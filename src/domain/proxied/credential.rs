@@ -102,8 +102,9 @@ mod tests {
             authorization in proptest::collection::vec(any::<Vec<u8>>(), 0..3),
             x_api_key in proptest::collection::vec(any::<Vec<u8>>(), 0..3),
         ) {
-            let lent = |values: &'_ [Vec<u8>]| values.iter().map(Vec::as_slice).collect::<Vec<_>>();
-            let key = presented(&lent(&authorization), &lent(&x_api_key));
+            let [bearers, keys] = [&authorization, &x_api_key]
+                .map(|values| values.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let key = presented(&bearers, &keys);
             let whole = |value: &Vec<u8>| value == key.as_bytes() || value.ends_with(&[b" ", key.as_bytes()].concat());
             let sent = authorization.iter().chain(&x_api_key).any(whole);
             prop_assert!(key.is_empty() || key == NO_KEY || sent);

@@ -45,6 +45,7 @@ pub struct RouteError {
     pub must: String,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with texts and with errors alike")]
 fn refuse<T>(name: &'static str, must: impl ToString) -> Result<T, RouteError> {
     Err(RouteError { name, must: must.to_string() })
 }
