@@ -324,4 +324,9 @@ fn calls_that_are_not_encrypted_are_taken_from_this_machine_alone() {
         );
         assert!(!path.exists());
     }
+    let mut http = serve(&path, "127.0.0.1:0");
+    http.args(["--http-addr", "0.0.0.0:0"]);
+    let (status, said) = refused(http);
+    assert!(!status.success() && !path.exists());
+    assert!(said.contains("--http-addr: only loopback addresses are served"), "{said}");
 }
