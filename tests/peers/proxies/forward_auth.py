@@ -29,6 +29,8 @@ def sample(house: House, service: Service, name: str, port: int, *pairs: tuple[s
     """A sample with its addresses and some pairs replaced, written where it may lie."""
     ports = [(8000, port), (8001, service.port), (8080, house.keyledger.http_port)]
     changed = [(f"127.0.0.1:{old}", f"127.0.0.1:{new}") for old, new in ports]
+    # A busy machine is not a server that hangs.
+    changed.append(("200ms", "2s"))
     place = house.keyledger.work / Path(name).name
     place.write_text(replaced((DEPLOY / name).read_text(), *changed, *pairs))
     return place

@@ -88,6 +88,8 @@ class Keyledger:
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
+        # Until then it may still answer.
+        os.waitpid(self.process.pid, os.WUNTRACED)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
