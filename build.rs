@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_server(true)
         .btree_map(".") // one order, so one encoding
         .skip_debug(secret)
+        .extern_path(".google.rpc", "::tonic_types")
         .boxed(".keyledger.v1.StreamEventsResponse.answer.event") // heartbeats are far smaller
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -9,7 +9,8 @@ use std::fmt;
 #[expect(
     clippy::allow_attributes_without_reason,
     clippy::too_many_lines,
-    reason = "generated code"
+    clippy::large_enum_variant,
+    reason = "generated code; of the answers of AuthenticateStream nearly all are the large one"
 )]
 pub mod v1 {
     tonic::include_proto!("keyledger.v1");

@@ -38,6 +38,8 @@ pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The RPC by which the holder of a key asks what it is.
 pub const WHO_AM_I: &str = "/keyledger.v1.KeyService/WhoAmI";
+/// The same for many questions on one call.
+pub const AUTHENTICATE_STREAM: &str = "/keyledger.v1.KeyService/AuthenticateStream";
 
 const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analyst]);
 const ACCOUNT_READERS: Rule =
@@ -49,9 +51,10 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 38] = [
+const RULES: [(&str, Rule, Bound); 39] = [
     (AUTHENTICATE, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     (CHECK, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
+    (AUTHENTICATE_STREAM, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     ("/keyledger.v1.KeyService/CreateKey", ISSUER, Bound::Refused),
     ("/keyledger.v1.KeyService/GetKey", KEY_READERS, Bound::Hidden),
     ("/keyledger.v1.KeyService/ListKeys", KEY_READERS, Bound::Refused),
@@ -104,7 +107,8 @@ const RULES: [(&str, Rule, Bound); 38] = [
 
 /// Streams that the gate ends when their caller's credential works no more. StreamEvents ends itself then: it says
 /// from where to resume.
-const ENDED_BY_GATE: [&str; 2] = [
+const ENDED_BY_GATE: [&str; 3] = [
+    AUTHENTICATE_STREAM,
     "/keyledger.v1.AdminService/Backup",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
 ];

@@ -1,6 +1,7 @@
 //! KeyService, one file an operation.
 
 mod authenticate;
+mod authenticate_stream;
 mod create_key;
 mod get_key;
 mod list_keys;
@@ -13,7 +14,7 @@ mod who_am_i;
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::app::App;
 use crate::domain::requests::Method;
@@ -42,6 +43,16 @@ impl KeyService for KeyApi {
         request: Request<v1::AuthenticateRequest>,
     ) -> Answer<v1::AuthenticateResponse> {
         answer(authenticate::handle(&self.app, request).await, None)
+    }
+
+    type AuthenticateStreamStream =
+        authenticate_stream::Answers<Streaming<v1::AuthenticateStreamRequest>>;
+
+    async fn authenticate_stream(
+        &self,
+        request: Request<Streaming<v1::AuthenticateStreamRequest>>,
+    ) -> Answer<Self::AuthenticateStreamStream> {
+        answer(authenticate_stream::handle(&self.app, request), None)
     }
 
     async fn create_key(

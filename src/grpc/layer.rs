@@ -110,7 +110,15 @@ struct Admitted {
     known: Known,
     /// What ends the stream that is answered, if the gate does.
     ending: Option<Ending>,
-    _place: Option<Place>,
+    place: Option<Place>,
+}
+
+/// The same, and holds the room of the call until then: a stream that the gate ends is under way for as long as it lasts.
+fn held(place: Option<Place>, ending: Ending) -> Ending {
+    Box::pin(async move {
+        let _place = place;
+        ending.await;
+    })
 }
 
 /// What is known of a call besides its answer, in case that is a refusal.
@@ -182,7 +190,7 @@ impl<I: Callers> Shared<I> {
             let identity = identity.map_err(|error| {
                 known.particulars.get_or_insert_with(|| Particulars::of(request));
                 let refused = status::of(&error, None);
-                self.note(&known, &refused);
+                note(&*self.callers, &known, &refused);
                 refused
             })?;
             let lane = self.lanes.of(identity.id, connection);
@@ -193,7 +201,7 @@ impl<I: Callers> Shared<I> {
             }
             request.extensions_mut().insert(identity);
         }
-        Ok(Admitted { rule, known, ending, _place: place })
+        Ok(Admitted { rule, known, ending, place })
     }
 
     /// Who calls, if its roles allow it.
@@ -224,24 +232,37 @@ impl<I: Callers> Shared<I> {
             _ => Ok(identity),
         }
     }
+}
 
-    /// Notes what a call was answered, if it is a refusal that goes on record.
-    fn note(&self, known: &Known, answer: &Status) {
-        let Some(reason) = status::reason_of(answer) else { return };
-        if !goes_on_record(known.path, answer.code(), reason) {
-            return;
-        }
-        let Known { path, caller, particulars } = known;
-        let reason = u32::try_from(i32::from(reason)).unwrap_or(0);
-        let refused = Refused { caller: *caller, rpc: Cow::Borrowed(name(path)), reason };
-        let particulars = particulars.as_ref();
-        self.callers.note_refused(RefusedOne {
-            refused,
-            named: particulars.map(|known| known.named.get()).unwrap_or_default(),
-            trace_id: particulars.and_then(|known| known.trace_id),
-            source: particulars.and_then(|known| known.source),
-        });
+/// Notes what a call was answered, if it is a refusal that goes on record.
+fn note(callers: &impl Callers, known: &Known, answer: &Status) {
+    let Some(reason) = status::reason_of(answer) else { return };
+    if !goes_on_record(known.path, answer.code(), reason) {
+        return;
     }
+    let Known { path, caller, particulars } = known;
+    let reason = u32::try_from(i32::from(reason)).unwrap_or(0);
+    let refused = Refused { caller: *caller, rpc: Cow::Borrowed(name(path)), reason };
+    let particulars = particulars.as_ref();
+    callers.note_refused(RefusedOne {
+        refused,
+        named: particulars.map(|known| known.named.get()).unwrap_or_default(),
+        trace_id: particulars.and_then(|known| known.trace_id),
+        source: particulars.and_then(|known| known.source),
+    });
+}
+
+/// Notes what one question of a stream was answered, as if it had been a call.
+pub(super) fn note_of_stream(
+    callers: &impl Callers,
+    path: &'static str,
+    caller: CallerId,
+    (trace_id, source): (Option<TraceId>, Option<IpAddr>),
+    answer: &Status,
+) {
+    let particulars = Particulars { trace_id, source, named: NamedByCall::default() };
+    let known = Known { path, caller: Some(caller), particulars: Some(particulars) };
+    note(callers, &known, answer);
 }
 
 /// Whether that answer goes on record as a refusal: it is about who asks, or the RPC manages and the call was not
@@ -317,7 +338,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.access.0.admit(&mut request) {
             Ok((mut admitted, until)) => {
-                let ending = admitted.ending.take();
+                let ending =
+                    admitted.ending.take().map(|ending| held(admitted.place.take(), ending));
                 let ended = move |answer: Response<R>| match ending {
                     Some(ending) => answer.map(|body| body.until(ending)),
                     None => answer,
@@ -331,7 +353,7 @@ where
                         Ok(answer) => {
                             let answer = completed(answer?);
                             if let Some(status) = answer.extensions().get::<Status>() {
-                                access.0.note(&admitted.known, status);
+                                note(&*access.0.callers, &admitted.known, status);
                             }
                             Ok(ended(answer))
                         }

@@ -101,6 +101,12 @@ fn of_keys(rpc: &str, of: &Target) -> Option<Vec<u8>> {
             let api_key = of.secret.clone();
             v1::AuthenticateRequest { api_key, ..Default::default() }.encode_to_vec()
         }
+        "AuthenticateStream" => {
+            let request =
+                v1::AuthenticateRequest { api_key: of.secret.clone(), ..Default::default() };
+            let request = Some(request);
+            v1::AuthenticateStreamRequest { tag: 1, request }.encode_to_vec()
+        }
         "CreateKey" => new_key(&of.tenant, &of.account, "new").encode_to_vec(),
         "GetKey" => v1::GetKeyRequest { key_id }.encode_to_vec(),
         "ListKeys" => {

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use crate::app::App;
 use crate::app::authenticate::{Decision, Outcome, Question, UseContext};
 use crate::app::error::AppError;
-use crate::domain::ids::{Position, TenantId};
+use crate::app::identify::Identity;
+use crate::domain::ids::{Position, TenantId, TraceId};
 use crate::domain::source::parse_source;
 use crate::domain::usage::{MAX_ACTION, MAX_AGENT};
 use crate::domain::verdict::Denied;
@@ -39,7 +40,16 @@ pub(super) async fn handle(
 ) -> Result<AuthenticateResponse, AppError> {
     let identity = identity(&request)?;
     let trace_id = trace_id(request.metadata());
-    let mut message = request.into_inner();
+    ask(app, &identity, trace_id, request.into_inner()).await
+}
+
+/// Answers one question of a caller's.
+pub(super) async fn ask(
+    app: &App,
+    identity: &Identity,
+    trace_id: Option<TraceId>,
+    mut message: AuthenticateRequest,
+) -> Result<AuthenticateResponse, AppError> {
     let api_key = Zeroizing::new(std::mem::take(&mut message.api_key));
     let asked = decode(|bad| read(bad, &api_key, &message))?;
     let context = message.context.unwrap_or_default();
@@ -56,7 +66,7 @@ pub(super) async fn handle(
         cost: message.cost.unwrap_or(DEFAULT_COST),
         min_position: Position::new(message.min_position),
     };
-    app.authenticate(&identity, question).await.map(answer)
+    app.authenticate(identity, question).await.map(answer)
 }
 
 fn read(bad: &mut Violations, api_key: &str, message: &AuthenticateRequest) -> Option<Asked> {
