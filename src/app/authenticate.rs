@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::uses::record::Asked;
+use crate::domain::account::Account;
 use crate::domain::ids::{AccountRef, KeyId, Position, TenantId, TraceId};
 use crate::domain::key_format::{self, Environment, KeyProblem, PresentedKey};
 use crate::domain::notices::Notices;
@@ -126,10 +127,34 @@ enum Judged {
     Passed(Passed),
 }
 
-/// A key that passed, before its personal fields are at hand.
+/// A key that passed, before its personal fields are at hand: what its [`Principal`] is made of.
 struct Passed {
-    principal: Principal,
+    key_id: KeyId,
+    account: Arc<AccountRef>,
+    environment: Environment,
+    /// As the account was judged.
+    standing: Arc<Account>,
+    permissions: Permissions,
+    expire_time: Option<Time>,
+    notices: Notices,
     personal_at: Position,
+}
+
+impl Passed {
+    fn with(self, personal: Arc<Personal>) -> Principal {
+        let state = &self.standing.state;
+        Principal {
+            key_id: self.key_id,
+            account: self.account,
+            environment: self.environment,
+            roles: state.roles.clone(),
+            permissions: self.permissions,
+            plan: state.plan.clone(),
+            expire_time: self.expire_time,
+            personal,
+            notices: self.notices,
+        }
+    }
 }
 
 impl App {
@@ -254,11 +279,10 @@ impl App {
             }
             Judged::Passed(passed) => {
                 charged = if rate_limit.is_some() { cost } else { 0 };
-                let account = Arc::clone(&passed.principal.account);
+                let account = Arc::clone(&passed.account);
                 match self.personal_at(passed.personal_at).await? {
                     Some(personal) => {
-                        let principal = Principal { personal, ..passed.principal };
-                        (Outcome::Allowed(principal), account, UseOutcome::Allowed)
+                        (Outcome::Allowed(passed.with(personal)), account, UseOutcome::Allowed)
                     }
                     // Its account has been erased since it was judged.
                     None => {
@@ -341,18 +365,16 @@ impl App {
     }
 }
 
-fn passed(id: KeyId, row: &Row, standing: &Standing, notices: Notices) -> Passed {
+fn passed(key_id: KeyId, row: &Row, standing: &Standing, notices: Notices) -> Passed {
     let (key, account) = (&row.key, &standing.account);
-    let principal = Principal {
-        key_id: id,
+    Passed {
+        key_id,
         account: Arc::clone(&key.account),
         environment: key.environment,
-        roles: account.state.roles.clone(),
+        standing: Arc::clone(account),
         permissions: verdict::granted(key, &standing.effective),
-        plan: account.state.plan.clone(),
         expire_time: key.expire_time(),
-        personal: Arc::default(),
         notices,
-    };
-    Passed { principal, personal_at: key.personal_at() }
+        personal_at: key.personal_at(),
+    }
 }
