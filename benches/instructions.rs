@@ -5,8 +5,15 @@
 //! Ends with an error if comparing a tag takes another number of instructions by where, or whether, the two differ:
 //! then its time would tell who guesses a secret how far the guess is right. Needs valgrind. It does not know the
 //! newest instructions of a processor, so hashes are counted without them; comparing uses none.
+//!
+//! Ends with an error, too, if the decision on a key takes 5 % more than the figure that is kept in
+//! `benches/instructions/decision.kept`: that is how a slower Authenticate shows where time cannot be measured.
+
+#[path = "instructions/decision.rs"]
+mod decision;
 
 use std::hint::black_box;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use keyledger::domain::tag::Tag;
@@ -94,12 +101,17 @@ fn counted(way: Way, stored: &Tag, presented: &Tag) -> bool {
 
 /// How many instructions [`counted`] takes in a run of the case of that number.
 fn count(way: Way, case: usize) -> Result<u64, String> {
+    collected("*instructions::counted*", &[way.argument(), &case.to_string()])
+}
+
+/// How many instructions the functions of that name take, with what they call, in a run of this program.
+fn collected(functions: &str, arguments: &[&str]) -> Result<u64, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg("--toggle-collect=*instructions::counted*")
+        .arg(format!("--toggle-collect={functions}"))
         .arg(program)
-        .args([way.argument(), &case.to_string()])
+        .args(arguments)
         .output()
         .map_err(|error| format!("valgrind: {error}"))?;
     let told = String::from_utf8_lossy(&output.stderr);
@@ -122,7 +134,7 @@ fn run() -> Result<(), String> {
         return Err("comparing takes longer or shorter by where two tags differ".to_owned());
     }
     say("comparing takes the same wherever two tags differ");
-    Ok(())
+    decision::check()
 }
 
 /// The way and the case that this run is to be counted in, if any.
@@ -137,6 +149,13 @@ fn asked() -> Option<(Way, usize)> {
 fn main() -> ExitCode {
     if let Some((way, case)) = asked() {
         way.compare(case);
+        return ExitCode::SUCCESS;
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [argument, data_dir, secret] = &words[..]
+        && argument == decision::ARGUMENT
+    {
+        decision::decide(Path::new(data_dir), secret);
         return ExitCode::SUCCESS;
     }
     match run() {
