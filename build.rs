@@ -42,6 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .skip_debug(secret)
         .extern_path(".google.rpc", "::tonic_types")
         .boxed(".keyledger.v1.StreamEventsResponse.answer.event") // heartbeats are far smaller
+        .boxed(".keyledger.v1.PepperDependent.dependent.key") // neither is small
+        .boxed(".keyledger.v1.PepperDependent.dependent.caller")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -254,6 +254,7 @@ impl App {
             if !self.is_secret_of(row, &presented) {
                 return None;
             }
+            self.note_pepper_of_key(id, row, &presented.secret, now);
             if !may_know(row) {
                 return Some(Ok((Judged::NotToKnow(Arc::clone(&row.key.account)), None)));
             }
@@ -352,15 +353,18 @@ impl App {
 
     /// Whether the presented secret is the key's. Tags are compared in constant time.
     pub(crate) fn is_secret_of(&self, row: &Row, presented: &PresentedKey) -> bool {
-        let Some(pepper) = self.vault.peppers.get(row.key.pepper) else { return false };
-        let tag = pepper.tag(Purpose::Key, &presented.id, &presented.secret);
+        let PresentedKey { id, secret, .. } = presented;
+        let Some(tag) = self.vault.peppers.tag(row.key.pepper, Purpose::Key, id, secret) else {
+            // The pepper is retired: nobody can tell any more.
+            self.spend_a_tag(presented);
+            return false;
+        };
         tag.matches(&row.key.tag) && presented.environment == row.key.environment
     }
 
     /// Does for an unknown key the work a known one costs, so that time tells nothing.
     pub(crate) fn spend_a_tag(&self, presented: &PresentedKey) {
-        let pepper = self.vault.peppers.current();
-        let tag = pepper.tag(Purpose::Key, &presented.id, &presented.secret);
+        let tag = self.pepper().tag(Purpose::Key, &presented.id, &presented.secret);
         std::hint::black_box(tag.matches(&Tag::from_bytes([0; 32])));
     }
 }

@@ -34,9 +34,13 @@ impl CallerEnds {
 }
 
 impl App {
-    /// Whether the credential that `identity` was recognised by still works, and its caller has not changed since.
+    /// Whether the credential that `identity` was recognised by still works, and its caller has not changed since. Not
+    /// if it is to move to another pepper: only who presents it has what that takes.
     #[must_use]
     pub fn is_unchanged(&self, identity: &Identity) -> bool {
+        if self.is_to_move(identity) {
+            return false;
+        }
         let row = self.table.caller(&identity.id);
         row.filter(|row| Arc::ptr_eq(row, &identity.caller)).is_some_and(|row| match row.retiring {
             // It was the only one then, so it is the one in force.

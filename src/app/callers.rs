@@ -198,7 +198,11 @@ impl App {
         Ok(Changed { resource, position, replayed: done.replayed })
     }
 
-    async fn caller_view(&self, id: CallerId, caller: Arc<Caller>) -> Result<CallerView, AppError> {
+    pub(crate) async fn caller_view(
+        &self,
+        id: CallerId,
+        caller: Arc<Caller>,
+    ) -> Result<CallerView, AppError> {
         let personal = self.personal_at(caller.personal_at).await?.unwrap_or_default();
         let last_use = self.table.last_call(&id);
         let (now, retiring) = (self.now(), caller.retiring.as_ref());

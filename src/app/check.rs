@@ -212,8 +212,9 @@ pub fn check(
     fold.begin(&data_dir.ledger());
     let tree = volumes::check(&data_dir.ledger(), scratch.path(), &mut fold);
     let table = fold.finish(tree.map_err(scratch_error)?.as_ref());
-    if let (Some(table), Some(mut peppers)) = (&table, peppers) {
-        match peppers.complete(&keys, table.peppers().map(|(version, _)| version)) {
+    if let (Some(table), Some(peppers)) = (&table, peppers) {
+        let in_use = table.table().peppers();
+        match peppers.complete(in_use.in_use().map(|(version, _)| version)) {
             Ok(()) => {
                 files::check_against(table, &peppers, &data_dir, settings.prefix, &mut report);
             }

@@ -54,7 +54,7 @@ impl App {
     /// Draws the secret of a new key or caller.
     pub(crate) fn mint(&self, purpose: Purpose, environment: Environment, id: &[u8; 12]) -> Minted {
         let secret = Secret::from_bytes(random::bytes(&*self.random));
-        let pepper = self.vault.peppers.current();
+        let pepper = self.pepper();
         let tag = KeyTag { pepper: pepper.version(), tag: pepper.tag(purpose, id, &secret) };
         Minted { tag, text: key_format::render(&self.prefix, environment, id, &secret) }
     }

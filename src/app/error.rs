@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::domain::caller::Role;
-use crate::domain::ids::Position;
+use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::refusal::Refusal;
 use crate::ledger::engine::LedgerError;
 use crate::ledger::lanes::NotTaken;
@@ -114,6 +114,16 @@ pub enum AppError {
         needed: u64,
         /// Bytes that are free.
         free: u64,
+    },
+    /// The next pepper must come from the environment or a command, and does not.
+    #[error("pepper version {version} is not to be had from {place}: {why}")]
+    PepperNotSupplied {
+        /// Which.
+        version: PepperVersion,
+        /// The variable, or the setting of the command.
+        place: String,
+        /// Why not; nothing of what came.
+        why: String,
     },
     /// Uses cannot be recorded as fast as they come, and are refused rather than forgotten.
     #[error("uses cannot be recorded as fast as they come: try again later")]

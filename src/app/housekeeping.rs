@@ -12,6 +12,7 @@ impl App {
     pub fn keep_house(self: &Arc<Self>, privacy: PrivacySettings, tasks: &mut JoinSet<()>) {
         tasks.spawn(self.sweep_rate_windows());
         tasks.spawn(self.retire_idle_keys());
+        tasks.spawn(self.move_tags());
         tasks.spawn(self.tell_caller_ends());
         tasks.spawn(self.forget_sources(privacy.source_retention));
     }

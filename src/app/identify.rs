@@ -10,7 +10,7 @@ use crate::app::error::AppError;
 use crate::domain::caller::{Caller, Role};
 use crate::domain::certificate_name::CertificateName;
 use crate::domain::event::Mechanism;
-use crate::domain::ids::{CallerId, TenantId};
+use crate::domain::ids::{CallerId, Position, TenantId};
 use crate::domain::key_format::{self, Environment, Secret};
 use crate::domain::tag::KeyTag;
 use crate::domain::tag::{Purpose, Tag};
@@ -20,8 +20,13 @@ use crate::projection::key_table::KeyTable;
 /// What a caller was recognised by.
 #[derive(Clone)]
 pub enum Proof {
-    /// Its bearer credential, which this recognised.
-    Credential(KeyTag),
+    /// Its bearer credential.
+    Credential {
+        /// What recognised it.
+        tag: KeyTag,
+        /// The record that gave the caller this credential; none if it is the one before the present one.
+        secret_at: Option<Position>,
+    },
     /// The client certificate of its connection.
     Certificate {
         /// What the certificate names.
@@ -35,9 +40,11 @@ impl Proof {
     /// Whether it still is one of this caller at `now`.
     fn is_in_force(&self, caller: &Caller, now: Time) -> bool {
         match self {
-            Proof::Credential(tag) => {
+            Proof::Credential { tag, secret_at } => {
                 let retiring = caller.retiring.as_ref().filter(|old| now < old.retire_time);
-                caller.tag == *tag || retiring.is_some_and(|retiring| retiring.tag == *tag)
+                // The same secret, though another pepper may recognise it by now.
+                *secret_at == Some(caller.secret_at)
+                    || retiring.is_some_and(|retiring| retiring.tag == *tag)
             }
             Proof::Certificate { name, until } => {
                 caller.certificate_name.as_ref() == Some(name) && now < *until
@@ -68,7 +75,7 @@ impl Identity {
     #[must_use]
     pub fn mechanism(&self) -> Mechanism {
         match self.proof {
-            Proof::Credential(_) => Mechanism::Bearer,
+            Proof::Credential { .. } => Mechanism::Bearer,
             Proof::Certificate { .. } => Mechanism::ClientCertificate,
         }
     }
@@ -76,7 +83,7 @@ impl Identity {
     /// Until when what it was recognised by is valid, whatever becomes of the caller; none: as long as the caller says.
     pub(crate) fn valid_until(&self) -> Option<Time> {
         match self.proof {
-            Proof::Credential(_) => None,
+            Proof::Credential { .. } => None,
             Proof::Certificate { until, .. } => Some(until),
         }
     }
@@ -141,7 +148,7 @@ impl App {
         let now = self.now();
         let Some(caller) = self.table.caller(&id) else {
             let nobody = Tag::from_bytes([0; 32]);
-            let tag = self.vault.peppers.current().tag(Purpose::Caller, &id.0, &presented.secret);
+            let tag = self.pepper().tag(Purpose::Caller, &id.0, &presented.secret);
             let _ = tag.matches(&nobody);
             return Err(invalid);
         };
@@ -157,8 +164,12 @@ impl App {
             self.table.witness(now);
             return Err(invalid);
         }
+        if present {
+            self.note_pepper_of_caller(id, &caller, &presented.secret);
+        }
         let tag = retiring.map_or(&caller.tag, |retiring| &retiring.tag).clone();
-        Ok(Identity { id, caller, proof: Proof::Credential(tag) })
+        let secret_at = present.then_some(caller.secret_at);
+        Ok(Identity { id, caller, proof: Proof::Credential { tag, secret_at } })
     }
 
     /// Looks once more whether what a call was recognised by still works: between its headers and its
@@ -172,8 +183,8 @@ impl App {
     }
 
     fn is_of(&self, stored: &KeyTag, id: &CallerId, secret: &Secret) -> bool {
-        let pepper = self.vault.peppers.get(stored.pepper);
-        pepper.is_some_and(|pepper| pepper.tag(Purpose::Caller, &id.0, secret).matches(&stored.tag))
+        let tag = self.vault.peppers.tag(stored.pepper, Purpose::Caller, &id.0, secret);
+        tag.is_some_and(|tag| tag.matches(&stored.tag))
     }
 }
 

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use crate::app::erase_account::finish_erasures;
+use crate::app::peppers;
 use crate::progress::Progress;
 use crate::projection::table_writer::TableWriter;
 use crate::random::Random;
@@ -21,7 +22,7 @@ pub fn new_kek(version: u16, random: &dyn Random) -> Zeroizing<String> {
     new_key(KeyName { role: Role::Kek, version }, random)
 }
 
-/// Holds the keys to what the log needs, cuts off what was never used of the data keys, ends destroying those that were
+/// Holds the keys to what the log needs, destroys the peppers it has retired, cuts off what was never used of the data keys, ends destroying those that were
 /// being destroyed, and puts the others under the newest key-encryption key.
 ///
 /// # Errors
@@ -32,7 +33,7 @@ pub(crate) fn hold_to_the_log(
     random: &dyn Random,
     progress: &dyn Progress,
 ) -> Result<(), VaultError> {
-    vault.verify_peppers(&table.peppers().collect::<Vec<_>>())?;
+    peppers::settle(&vault.peppers, &table.table().peppers())?;
     vault.data_keys.cut_unfinished()?;
     finish_erasures(vault, table)?;
     rewrap(&mut vault.data_keys, random, progress)

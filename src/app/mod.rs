@@ -32,6 +32,7 @@ mod model_tests;
 pub mod off_host;
 pub mod own_command;
 pub mod page;
+pub mod peppers;
 pub mod proofs;
 pub mod proxied;
 pub mod put_account;
@@ -39,6 +40,7 @@ pub mod query_usage;
 pub mod rate_sweep;
 pub mod rebuild;
 pub mod recovery;
+pub mod rehash;
 pub mod report_leaked_key;
 pub mod restore;
 pub mod retire_idle;
@@ -70,6 +72,7 @@ use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::Conduct;
 use crate::app::drain::Drain;
 use crate::app::off_host::Places;
+use crate::app::peppers::PepperWork;
 use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::PersonalCache;
@@ -120,6 +123,7 @@ pub struct App {
     pub(crate) proofs: OnceLock<Proofs>,
     /// Set before the first call is taken; offline nothing is kept off the host.
     pub(crate) off_host: OnceLock<Places>,
+    pub(crate) pepper_work: PepperWork,
 }
 
 impl std::fmt::Debug for App {

@@ -22,6 +22,7 @@ use crate::app::drain::Drain;
 use crate::app::keys;
 use crate::app::off_host::{self, OffHostError};
 use crate::app::own_command::{self, OwnCommandError};
+use crate::app::peppers::{self, PepperWork};
 use crate::app::proofs;
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
 use crate::app::scrub::{Scrub, Target};
@@ -42,7 +43,6 @@ use crate::ledger::data_dir::{DataDir, DataDirError};
 pub use crate::ledger::durable::stop_on_engine_panic;
 use crate::ledger::engine::{Ledger, LedgerError};
 use crate::ledger::lanes::Lane;
-use crate::ledger::replay::Head;
 use crate::ledger::volumes::VolumeLedger;
 use crate::ledger::writer::{Start, Writer};
 use crate::progress::Progress;
@@ -245,7 +245,6 @@ pub(crate) fn open_existing(
     };
     let Recovered { mut table, head, last_time, snapshot } = recovery.run()?;
     keys::hold_to_the_log(&mut vault, &mut table, &*random, progress)?;
-    let vault = Arc::new(vault);
     if let Some(position) = head.position {
         // What was durable but not yet anchored is about to be read: it must not get lost again.
         anchor.write(position, head.frontier.root())?;
@@ -256,8 +255,7 @@ pub(crate) fn open_existing(
     let key_table = table.table();
     let keeper = AnchorKeeper::start(anchor)?;
     let anchored = keeper.written();
-    let Head { position, frontier } = head;
-    let start = Start { head: position, frontier, last_time };
+    let start = Start { head: head.position, frontier: head.frontier, last_time };
     let (writer, thread) =
         Writer::start(ledger, table, keeper, Arc::clone(&clock), Arc::clone(&random), start)?;
     let app = App {
@@ -265,7 +263,7 @@ pub(crate) fn open_existing(
         table: key_table,
         writer: writer.clone(),
         reader,
-        vault,
+        vault: Arc::new(vault),
         personal: personal_cache(),
         prefix: config.key_prefix.clone(),
         guessing: Guessing::new(&config.limits),
@@ -285,6 +283,7 @@ pub(crate) fn open_existing(
         anchored,
         proofs: OnceLock::new(),
         off_host: OnceLock::new(),
+        pepper_work: PepperWork::default(),
     };
     let closing = Closing::new(data_dir, writer, thread, snapshots, examiner);
     Ok(Opened { app: Arc::new(app), new_admin: None, closing })
@@ -308,11 +307,9 @@ fn vitals(
 
 /// Puts on record which pepper and which policy are in force, where the log does not say so yet.
 fn record_own_facts(app: &App, config: &Config) -> Result<(), StartError> {
-    let pepper = app.vault.peppers.current();
-    let pepper = Act::RegisterPepper { version: pepper.version(), check: pepper.check() };
-    for act in [pepper, Act::SetPolicy(config.policy.clone())] {
-        own_command::commit(app, Lane::Background, Mechanism::Service, act)?;
-    }
+    peppers::record_first(app)?;
+    let policy = Act::SetPolicy(config.policy.clone());
+    own_command::commit(app, Lane::Background, Mechanism::Service, policy)?;
     Ok(())
 }
 

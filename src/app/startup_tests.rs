@@ -113,7 +113,7 @@ fn first_records_that_are_missing_are_made_good() {
             &Silent,
         );
         let house = House { opened: opened.unwrap() };
-        let pepper = house.opened.app.vault.peppers.current();
+        let pepper = house.opened.app.vault.peppers.newest();
         let act = Act::RegisterPepper { version: pepper.version(), check: pepper.check() };
         own_command::commit(&house.opened.app, Lane::Background, Mechanism::Service, act).unwrap();
         house.close();

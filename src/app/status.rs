@@ -10,6 +10,7 @@ use crate::app::audit::AuditFigures;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::off_host::{OffHostFigures, Places};
+use crate::app::peppers::PepperFigures;
 use crate::app::proofs::{CheckpointFigures, Proofs};
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
@@ -103,6 +104,8 @@ pub struct Figures {
     pub pepper: PepperVersion,
     /// How many data keys lie under each key-encryption key, by its version; the newest is always there.
     pub keks: BTreeMap<u16, u64>,
+    /// The peppers that tags are recognised by, oldest first, and who depends on each.
+    pub peppers: Vec<PepperFigures>,
     /// Bytes of the log on disk, all its volumes.
     pub disk_bytes: u64,
     /// The position of the newest snapshot; none if there is none yet.
@@ -223,7 +226,8 @@ impl App {
             },
             uses: self.recording.get().map(Recording::figures).unwrap_or_default(),
             usage_projection: self.usage_model.figures(),
-            pepper: self.vault.peppers.current().version(),
+            pepper: self.pepper().version(),
+            peppers: self.pepper_figures(),
             keks: self.vault.data_keys.under_each_kek(),
             disk_bytes: bytes_below(&self.vitals.ledger),
             snapshot: self.vitals.snapshots.newest(),

@@ -8,6 +8,7 @@ use super::connect::ClientArgs;
 use super::erase_account::EraseAccountArgs;
 use super::failure::{Exit, Failure};
 use super::offline::generate_key::GenerateKeyArgs;
+use super::pepper::RotatePepperArgs;
 use super::session::Session;
 use super::status::Status;
 use super::{AddSigningKeyArgs, CheckArgs, RebuildArgs, RecoverAdminArgs, RestoreArgs};
@@ -29,6 +30,12 @@ pub(super) enum AdminCommand {
     /// None of its keys works any more, and names, metadata, address ranges, comments, addresses and user agents
     /// of all its events can be read by nobody. What else is on record stays and still verifies.
     EraseAccount(EraseAccountGroup),
+    /// Put another pepper in force, or retire an old one
+    ///
+    /// New secrets are tagged under the new pepper at once; keys and callers move to it when their secrets are
+    /// next presented, and admin status tells how many remain on each. When none remains, --retire ends the old
+    /// one. With --force those that remain end with it: see them with --list first.
+    RotatePepper(RotatePepperGroup),
     /// Make a new admin caller, offline, when no admin's credential is left
     ///
     /// Works on the data directory of a server that is not running. The log keeps that it was done.
@@ -70,6 +77,14 @@ pub(super) struct BackupGroup {
     pub(super) client: ClientArgs,
     #[command(flatten)]
     pub(super) args: BackupArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RotatePepperGroup {
+    #[command(flatten)]
+    pub(super) client: ClientArgs,
+    #[command(flatten)]
+    pub(super) args: Box<RotatePepperArgs>,
 }
 
 #[derive(Debug, Args)]

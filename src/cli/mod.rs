@@ -20,6 +20,7 @@ mod key;
 pub mod offline;
 mod options;
 mod output;
+mod pepper;
 mod progress;
 mod resources;
 mod secret;
@@ -46,6 +47,7 @@ use connect::ClientArgs;
 use erase_account::EraseAccountArgs;
 use key::KeyCommand;
 use offline::generate_key::GenerateKeyArgs;
+use pepper::RotatePepperArgs;
 use session::Session;
 use usage::UsageCommand;
 
@@ -292,6 +294,7 @@ enum Call {
     Backup(BackupArgs),
     Caller(CallerCommand),
     EraseAccount(EraseAccountArgs),
+    RotatePepper(RotatePepperArgs),
 }
 
 impl From<Cli> for Invocation {
@@ -321,6 +324,9 @@ impl From<Cli> for Invocation {
             }
             Command::Admin(AdminCommand::EraseAccount(group)) => {
                 (group.client, Call::EraseAccount(group.args))
+            }
+            Command::Admin(AdminCommand::RotatePepper(group)) => {
+                (group.client, Call::RotatePepper(*group.args))
             }
         };
         Invocation::Client(Box::new(ClientCall { client, call }))
@@ -362,6 +368,7 @@ pub async fn run_client(call: ClientCall) -> ExitCode {
         Call::Backup(args) => backup::run(args, &mut session).await,
         Call::Caller(command) => caller::run(command, &mut session).await,
         Call::EraseAccount(args) => erase_account::run(args, &mut session).await,
+        Call::RotatePepper(args) => pepper::run(args, &mut session).await,
     };
     match result {
         Ok(exit) => exit.into(),

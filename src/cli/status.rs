@@ -84,6 +84,11 @@ impl Resource for Status {
                 "version": kek.version,
                 "data_keys": kek.data_keys,
             })).collect::<Vec<_>>(),
+            "peppers": answer.peppers.iter().map(|pepper| json!({
+                "version": pepper.version,
+                "keys": pepper.keys,
+                "callers": pepper.callers,
+            })).collect::<Vec<_>>(),
         })
     }
 
@@ -133,7 +138,7 @@ impl Resource for Status {
                 answer.projections.iter().map(projection).collect::<Vec<_>>().join("\n"),
             ),
             ("scrub", scrub(&answer.scrub.unwrap_or_default())),
-            ("pepper", format!("version {}", answer.pepper_version)),
+            ("pepper", peppers(answer)),
             (
                 "data keys",
                 answer.key_encryption_keys.iter().map(data_keys).collect::<Vec<_>>().join("  "),
@@ -182,6 +187,17 @@ fn projection(projection: &v1::ProjectionStatus) -> String {
 /// How much a key-encryption key is needed, in a line.
 fn data_keys(kek: &v1::KeyEncryptionKeyStatus) -> String {
     format!("{} under key-encryption key {}", grouped(kek.data_keys), kek.version)
+}
+
+/// The pepper in force, and who still depends on older ones.
+fn peppers(answer: &v1::GetStatusResponse) -> String {
+    let older = answer.peppers.iter().filter(|pepper| pepper.version != answer.pepper_version);
+    let of = |pepper: &v1::PepperStatus| {
+        let (keys, callers) = (grouped(pepper.keys), grouped(pepper.callers));
+        format!("{keys} keys and {callers} callers still on version {}", pepper.version)
+    };
+    let in_force = format!("version {}", answer.pepper_version);
+    std::iter::once(in_force).chain(older.map(of)).collect::<Vec<_>>().join("  ")
 }
 
 /// What a checkpoint is of, in a line.
@@ -237,7 +253,7 @@ mod tests {
                 start_time: Some(Timestamp { seconds: 1_795_411_812, nanos: 0 }),
                 uptime: Some(Duration { seconds: 11_520, nanos: 5 }),
                 counts: Some(v1::StatusCounts { accounts: 12, keys: 1_204, callers: 3 }),
-                pepper_version: 1,
+                pepper_version: 2,
                 engine: Some(v1::EngineStatus {
                     name: "sled".to_owned(),
                     version: "0.34.7".to_owned(),
@@ -268,6 +284,10 @@ mod tests {
                 key_encryption_keys: [(1, 2), (3, 1_210)]
                     .map(|(version, data_keys)| v1::KeyEncryptionKeyStatus { version, data_keys })
                     .into(),
+                peppers: vec![
+                    v1::PepperStatus { version: 1, keys: 12, callers: 1 },
+                    v1::PepperStatus { version: 2, keys: 1_190, callers: 2 },
+                ],
             },
         }
     }
@@ -290,6 +310,7 @@ projections  usage  34 behind head  2.8 MiB on disk
 scrub        all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
 pepper       version 1
 data keys    2 under key-encryption key 1  1,210 under key-encryption key 3
+pepper       version 2  12 keys and 1 callers still on version 1
 queue        empty
 
 accounts     12
@@ -314,6 +335,7 @@ WARNING      ledger/volume-00000002: damaged
         assert_fields_of_message("EngineStatus", &json["engine"]);
         assert_fields_of_message("ScrubStatus", &json["scrub"]);
         assert_fields_of_message("VolumeStatus", &json["volumes"]);
+        assert_fields_of_message("PepperStatus", &json["peppers"][0]);
         assert_eq!((&json["uptime"], &json["head"]), (&json!("11520s"), &json!(1_234)));
     }
 }

@@ -10,6 +10,7 @@ use crate::domain::event::{Event, KeyCreated, KeyUpdated, Recorded};
 use crate::domain::facts::FactsMut;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
 use crate::domain::key::{Key, Life, Limits, Revocation, Rotation};
+use crate::domain::peppers::{self, Retirement};
 use crate::domain::requests::{Remembered, RequestKey};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
@@ -203,6 +204,9 @@ pub fn key_after(before: Option<Key>, fact: &Recorded) -> Option<Key> {
             let revocation = Revocation { position, time: fact.time, reason: *reason };
             key.live_on(|life| life.revocation = Some(revocation));
         }
+        Event::KeyRehashed { tag } => {
+            (key.tag, key.pepper) = (tag.tag.clone(), tag.pepper);
+        }
         _ => return None,
     }
     Some(key)
@@ -236,16 +240,21 @@ fn apply_to_caller(
             revoke_time: None,
             position: fact.position,
             personal_at: fact.position,
+            secret_at: fact.position,
         },
         (Event::CallerRotated { tag, retire_time }, Some(before)) => Caller {
             tag: tag.clone(),
             retiring: Some(Retiring { tag: before.tag.clone(), retire_time: *retire_time }),
             position: fact.position,
+            secret_at: fact.position,
             ..Caller::clone(&before)
         },
         (Event::CallerRevoked, Some(before)) => {
             let (revoke_time, position) = (Some(fact.time), fact.position);
-            Caller { revoke_time, position, ..Caller::clone(&before) }
+            Caller { revoke_time, position, secret_at: position, ..Caller::clone(&before) }
+        }
+        (Event::CallerRehashed { tag }, Some(before)) => {
+            Caller { tag: tag.clone(), position: fact.position, ..Caller::clone(&before) }
         }
         _ => return None,
     };
@@ -256,7 +265,14 @@ fn apply_to_caller(
 fn apply_to_service(facts: &mut impl FactsMut, fact: &Recorded, event: &Event) -> Option<()> {
     match event {
         Event::PolicyChanged(policy) => facts.put_policy(policy.clone()),
-        Event::PepperRotated { version, check } => facts.put_pepper(*version, *check),
+        Event::PepperRotated { version, check } => {
+            let peppers = facts.peppers().rotated(*version, *check)?;
+            facts.put_peppers(peppers);
+        }
+        Event::PepperRetired { version, .. } => {
+            let retirement = Retirement { position: fact.position, time: fact.time };
+            peppers::apply_retired(facts, *version, retirement)?;
+        }
         Event::ClockStepped { .. } | Event::AuditRead(_) | Event::CallsRefused(_) => {}
         Event::UnknownKeyTried(tried) => {
             rules::unknown_follows(tried).then_some(())?;

@@ -114,6 +114,9 @@ pub struct Caller {
     pub position: Position,
     /// The record with its sealed name and owner.
     pub personal_at: Position,
+    /// The record that gave it its present secret, which a tag under another pepper does not change; its revocation,
+    /// if it was revoked: then no secret counts.
+    pub secret_at: Position,
 }
 
 impl Caller {

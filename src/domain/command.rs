@@ -12,12 +12,13 @@ use crate::domain::key_rules::{
     self, CreateKey, RetireKey, RevokeKey, RotateKey, SwitchKey, UpdateKey,
 };
 use crate::domain::log_state::{self, LogRestored, LossResolved};
+use crate::domain::peppers::{self, RehashCaller, RehashKey, RetirePepper, RotatePepper};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Remembered, Request, RequestKey};
 use crate::domain::signing::{self, SigningKey};
 use crate::domain::subject::Subject;
-use crate::domain::tag::PepperCheck;
+use crate::domain::tag::{KeyTag, PepperCheck};
 use crate::domain::time::Time;
 use crate::domain::usage::rules::{self, RecordUnknown, RecordUses};
 use crate::domain::usage::used::UsageGap;
@@ -59,19 +60,40 @@ pub enum Act {
     RecordConduct(RecordConduct),
     /// Put plans and roles in force.
     SetPolicy(Policy),
-    /// Put a pepper in force.
+    /// Put a pepper in force where none is.
     RegisterPepper {
         /// The pepper's number.
         version: PepperVersion,
         /// Tells a wrong pepper at start.
         check: PepperCheck,
     },
+    /// Put another pepper in force.
+    RotatePepper(RotatePepper),
+    /// Let nothing be recognised by a pepper any more.
+    RetirePepper(RetirePepper),
+    /// Let a key's secret be recognised by the pepper in force.
+    RehashKey(RehashKey),
+    /// Let a caller's secret be recognised by the pepper in force.
+    RehashCaller(RehashCaller),
     /// Let these keys sign checkpoints: at least one, each once.
     SetSigningKeys(Vec<SigningKey>),
     /// Let the log go on as another generation.
     RestoreLog(LogRestored),
     /// Settle what a restore lost.
     ResolveLoss(LossResolved),
+}
+
+impl Act {
+    /// What is to recognise a new secret, if the act brings one.
+    fn new_tag(&self) -> Option<&KeyTag> {
+        match self {
+            Act::CreateKey(create) => Some(&create.created.tag),
+            Act::RotateKey(rotate) => Some(&rotate.tag),
+            Act::CreateCaller(create) => Some(&create.created.tag),
+            Act::RotateCaller(rotate) => Some(&rotate.tag),
+            _ => None,
+        }
+    }
 }
 
 /// What is asked, by whom, as part of what.
@@ -123,6 +145,10 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
             return Err(Refusal::ActorOver);
         }
     }
+    // Its pepper was retired between the making of the tag and now: nothing would ever recognise the secret.
+    if command.act.new_tag().is_some_and(|tag| facts.peppers().is_retired(tag.pepper)) {
+        return Err(Refusal::Moved);
+    }
     match &command.act {
         Act::PutAccount(put) => account_rules::decide_put(facts, put),
         Act::EraseAccount(erase) => account_rules::decide_erase(facts, erase),
@@ -142,6 +168,10 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::RecordConduct(record) => Ok(conduct::decide(record)),
         Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
+        Act::RotatePepper(rotate) => peppers::decide_rotate(facts, rotate),
+        Act::RetirePepper(retire) => peppers::decide_retire(facts, retire, now),
+        Act::RehashKey(rehash) => Ok(peppers::decide_rehash_key(facts, rehash, now)),
+        Act::RehashCaller(rehash) => Ok(peppers::decide_rehash_caller(facts, rehash, now)),
         Act::SetSigningKeys(keys) => Ok(signing::decide_signing_keys(facts, keys)),
         Act::RestoreLog(restored) => log_state::decide_restored(facts, restored),
         Act::ResolveLoss(resolved) => log_state::decide_resolved(facts, resolved),
@@ -173,7 +203,7 @@ fn register_pepper(
     version: PepperVersion,
     check: PepperCheck,
 ) -> Vec<Proposal> {
-    if facts.has_pepper(version) {
+    if facts.peppers().current().is_some() {
         return Vec::new();
     }
     vec![service(Event::PepperRotated { version, check })]

@@ -11,6 +11,7 @@ use crate::domain::ids::{CallerId, EventId, KeyId, PepperVersion, Position, Tena
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::log_state::{LogRestored, LossResolved};
+use crate::domain::peppers::Dependents;
 use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::requests::Request;
@@ -112,6 +113,11 @@ pub enum Event {
         /// When it was last allowed, as far as was known then; none: never.
         last_use: Option<Time>,
     },
+    /// A key's secret is recognised by a tag under another pepper from here on; nothing else of the key changes.
+    KeyRehashed {
+        /// Recognises the secret.
+        tag: KeyTag,
+    },
     /// A key's secret was presented, so often and in such ways, within one window of time.
     KeyUsed(Box<KeyUsed>),
     /// Something was presented that is no key's secret, within one window of time.
@@ -129,6 +135,11 @@ pub enum Event {
     },
     /// A caller's credential stopped working for ever.
     CallerRevoked,
+    /// A caller's present secret is recognised by a tag under another pepper from here on.
+    CallerRehashed {
+        /// Recognises the secret.
+        tag: KeyTag,
+    },
     /// Plans and roles in force from here on.
     PolicyChanged(Policy),
     /// Tags are computed under this pepper from here on.
@@ -137,6 +148,13 @@ pub enum Event {
         version: PepperVersion,
         /// Tells a wrong pepper at start.
         check: PepperCheck,
+    },
+    /// No tag is recognised by this pepper any more: keys and callers that were, and could still work, are revoked.
+    PepperRetired {
+        /// The pepper's number.
+        version: PepperVersion,
+        /// How many ended with it.
+        ended: Dependents,
     },
     /// The wall clock jumped.
     ClockStepped {
@@ -183,6 +201,7 @@ kinds! {
     KeyEnabled = 33,
     KeyRotated = 34,
     KeyRevoked = 35,
+    KeyRehashed = 36,
     KeyRetired = 37,
     KeyUsed = 40,
     UnknownKeyTried = 41,
@@ -190,12 +209,14 @@ kinds! {
     CallerCreated = 50,
     CallerRotated = 51,
     CallerRevoked = 52,
+    CallerRehashed = 54,
     PolicyChanged = 60,
     PepperRotated = 61,
     ClockStepped = 62,
     LogRestored = 63,
     LossResolved = 64,
     SigningKeyChanged = 65,
+    PepperRetired = 66,
     AuditRead = 70,
     CallsRefused = 71,
 }
@@ -223,14 +244,17 @@ impl Event {
             Event::KeyRotated { .. } => EventKind::KeyRotated,
             Event::KeyRevoked { .. } => EventKind::KeyRevoked,
             Event::KeyRetired { .. } => EventKind::KeyRetired,
+            Event::KeyRehashed { .. } => EventKind::KeyRehashed,
             Event::KeyUsed(_) => EventKind::KeyUsed,
             Event::UnknownKeyTried(_) => EventKind::UnknownKeyTried,
             Event::UsageGap(_) => EventKind::UsageGap,
             Event::CallerCreated(_) => EventKind::CallerCreated,
             Event::CallerRotated { .. } => EventKind::CallerRotated,
             Event::CallerRevoked => EventKind::CallerRevoked,
+            Event::CallerRehashed { .. } => EventKind::CallerRehashed,
             Event::PolicyChanged(_) => EventKind::PolicyChanged,
             Event::PepperRotated { .. } => EventKind::PepperRotated,
+            Event::PepperRetired { .. } => EventKind::PepperRetired,
             Event::ClockStepped { .. } => EventKind::ClockStepped,
             Event::LogRestored(_) => EventKind::LogRestored,
             Event::LossResolved(_) => EventKind::LossResolved,

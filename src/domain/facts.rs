@@ -8,10 +8,10 @@ use crate::domain::caller::Caller;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::{Peppers, Retirement};
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey};
 use crate::domain::subject::Subject;
-use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 
 /// The facts so far, as rules read them.
@@ -28,8 +28,10 @@ pub trait Facts {
     fn callers(&self) -> Vec<(CallerId, Arc<Caller>)>;
     /// The plans and roles in force; empty before the first.
     fn policy(&self) -> Arc<Policy>;
-    /// Whether a pepper of that version is in force.
-    fn has_pepper(&self, version: PepperVersion) -> bool;
+    /// The peppers that the log has registered.
+    fn peppers(&self) -> Arc<Peppers>;
+    /// How many keys are recognised by that pepper and can still work at `now`.
+    fn keys_on(&self, version: PepperVersion, now: Time) -> u64;
     /// What a call did when it first came, if that is remembered at `now`.
     fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered>;
     /// The last record about the service itself.
@@ -64,8 +66,11 @@ pub trait FactsMut: Facts {
     fn put_caller(&mut self, id: CallerId, caller: Caller);
     /// Replaces plans and roles whole.
     fn put_policy(&mut self, policy: Policy);
-    /// Puts a pepper in force.
-    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck);
+    /// Replaces what is known of peppers whole.
+    fn put_peppers(&mut self, peppers: Peppers);
+    /// Ends every key that was recognised by that pepper and could still work, as
+    /// [`ended_key`](crate::domain::peppers::ended_key) says.
+    fn end_keys(&mut self, version: PepperVersion, retirement: &Retirement);
     /// Remembers what a call did.
     fn remember(&mut self, key: RequestKey, did: Remembered);
     /// Notes the last record about the service itself.

@@ -24,6 +24,7 @@ pub mod log_state;
 pub mod notices;
 pub mod open_keys;
 pub mod overlay;
+pub mod peppers;
 pub mod permission;
 pub mod personal;
 pub mod policy;

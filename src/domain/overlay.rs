@@ -9,9 +9,9 @@ use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::{Peppers, Retirement, works_on};
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey};
-use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 
 /// What one group changes about the keys that count to an account's cap.
@@ -33,7 +33,7 @@ pub struct Overlay<'a, F> {
     open: HashMap<Arc<AccountRef>, OpenKeys>,
     callers: HashMap<CallerId, Arc<Caller>>,
     policy: Option<Arc<Policy>>,
-    peppers: HashMap<PepperVersion, PepperCheck>,
+    peppers: Option<Arc<Peppers>>,
     requests: HashMap<RequestKey, Remembered>,
     service_position: Option<Position>,
     log_state: Option<Arc<LogState>>,
@@ -50,7 +50,7 @@ impl<'a, F: Facts> Overlay<'a, F> {
             open: HashMap::new(),
             callers: HashMap::new(),
             policy: None,
-            peppers: HashMap::new(),
+            peppers: None,
             requests: HashMap::new(),
             service_position: None,
             log_state: None,
@@ -98,8 +98,18 @@ impl<F: Facts> Facts for Overlay<'_, F> {
         self.policy.clone().unwrap_or_else(|| self.base.policy())
     }
 
-    fn has_pepper(&self, version: PepperVersion) -> bool {
-        self.peppers.contains_key(&version) || self.base.has_pepper(version)
+    fn peppers(&self) -> Arc<Peppers> {
+        self.peppers.clone().unwrap_or_else(|| self.base.peppers())
+    }
+
+    fn keys_on(&self, version: PepperVersion, now: Time) -> u64 {
+        let counts = |key: &Key| key.pepper == version && works_on(key, now);
+        let (mut more, mut fewer) = (0, 0);
+        for (id, key) in &self.keys {
+            more += u64::from(counts(key));
+            fewer += u64::from(self.base.key(id).is_some_and(|key| counts(&key)));
+        }
+        (self.base.keys_on(version, now) + more).saturating_sub(fewer)
     }
 
     fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered> {
@@ -160,9 +170,12 @@ impl<F: Facts> FactsMut for Overlay<'_, F> {
         self.policy = Some(Arc::new(policy));
     }
 
-    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
-        self.peppers.insert(version, check);
+    fn put_peppers(&mut self, peppers: Peppers) {
+        self.peppers = Some(Arc::new(peppers));
     }
+
+    /// Nothing is decided on what would follow: such an event is the last of its group.
+    fn end_keys(&mut self, _: PepperVersion, _: &Retirement) {}
 
     fn remember(&mut self, key: RequestKey, did: Remembered) {
         self.requests.insert(key, did);

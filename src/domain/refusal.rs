@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::domain::ids::Position;
+use crate::domain::peppers::Dependents;
 use crate::domain::permission::{PlanName, RoleName};
 
 /// Why a command was not done.
@@ -79,7 +80,7 @@ pub enum Refusal {
     /// A caller cannot grant roles or tenants that it lacks.
     #[error("a caller cannot grant or manage more than it holds itself")]
     GrantExceedsOwn,
-    /// The last admin cannot be revoked online.
+    /// The last admin cannot be ended online.
     #[error("the last admin cannot be revoked")]
     LastAdmin,
     /// The caller is revoked, which is final.
@@ -91,6 +92,20 @@ pub enum Refusal {
     /// A certificate's name speaks for one caller.
     #[error("another caller that works has the spiffe_id or san")]
     CertificateNameTaken,
+    /// The log has registered no such pepper.
+    #[error("no such pepper")]
+    PepperNotFound,
+    /// New tags are made under the pepper.
+    #[error("the pepper is the one in force: rotate it first")]
+    PepperInForce,
+    /// Others depend on the pepper than whoever retires it accepts.
+    #[error(
+        "{} keys and {} callers that can still work are recognised by the pepper alone", .0.keys, .0.callers
+    )]
+    PepperInUse(
+        /// Who depends on it.
+        Dependents,
+    ),
     /// Who asks has been revoked or has expired since the call came in.
     #[error("the caller credential is not valid")]
     ActorOver,

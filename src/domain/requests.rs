@@ -65,6 +65,10 @@ methods! {
     RevokeCaller = 11,
     /// AdminService.EraseAccount
     EraseAccount = 12,
+    /// AdminService.RotatePepper
+    RotatePepper = 20,
+    /// AdminService.RetirePepper
+    RetirePepper = 21,
 }
 
 /// A call's own name and a digest of what it asked.

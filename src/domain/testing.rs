@@ -19,12 +19,12 @@ use crate::domain::key::Key;
 use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::{RetireKey, RotateKey, UpdateKey};
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::{Peppers, Retirement, ended_key, works_on};
 use crate::domain::policy::Policy;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{REMEMBERED_FOR, Remembered, RequestKey};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
-use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 
 pub(crate) use build::*;
@@ -39,7 +39,7 @@ pub(crate) struct World {
     open: BTreeMap<AccountRef, BTreeSet<(KeyId, Option<Time>)>>,
     callers: BTreeMap<CallerId, Arc<Caller>>,
     policy: Arc<Policy>,
-    peppers: BTreeMap<PepperVersion, PepperCheck>,
+    peppers: Arc<Peppers>,
     requests: HashMap<RequestKey, Remembered>,
     service_position: Option<Position>,
     log_state: Arc<LogState>,
@@ -56,7 +56,7 @@ impl World {
             open: BTreeMap::new(),
             callers: BTreeMap::new(),
             policy: Arc::default(),
-            peppers: BTreeMap::new(),
+            peppers: Arc::default(),
             requests: HashMap::new(),
             service_position: None,
             log_state: Arc::default(),
@@ -240,8 +240,13 @@ impl Facts for World {
         Arc::clone(&self.policy)
     }
 
-    fn has_pepper(&self, version: PepperVersion) -> bool {
-        self.peppers.contains_key(&version)
+    fn peppers(&self) -> Arc<Peppers> {
+        Arc::clone(&self.peppers)
+    }
+
+    fn keys_on(&self, version: PepperVersion, now: Time) -> u64 {
+        let on = self.keys.values().filter(|key| key.pepper == version && works_on(key, now));
+        on.count() as u64
     }
 
     fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered> {
@@ -290,8 +295,20 @@ impl FactsMut for World {
         self.policy = Arc::new(policy);
     }
 
-    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
-        self.peppers.insert(version, check);
+    fn put_peppers(&mut self, peppers: Peppers) {
+        self.peppers = Arc::new(peppers);
+    }
+
+    fn end_keys(&mut self, version: PepperVersion, retirement: &Retirement) {
+        let on = self.keys.iter().filter(|(_, key)| key.pepper == version);
+        let ended: Vec<_> =
+            on.filter_map(|(id, key)| Some((*id, ended_key(key, retirement)?))).collect();
+        for (id, key) in ended {
+            let before = self.keys.insert(id, key.clone()).expect("it was there");
+            if before.counts() {
+                self.close_key(&key.account, id, before.expire_time());
+            }
+        }
     }
 
     fn remember(&mut self, key: RequestKey, did: Remembered) {

@@ -51,7 +51,7 @@ const AUDITOR: Rule = Rule::Roles(&[Role::Auditor]);
 const ADMIN: Rule = Rule::Roles(&[Role::Admin]);
 
 /// Every RPC by the path of its HTTP request. The busiest is first. An admin includes all roles.
-const RULES: [(&str, Rule, Bound); 39] = [
+const RULES: [(&str, Rule, Bound); 42] = [
     (AUTHENTICATE, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     (CHECK, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
     (AUTHENTICATE_STREAM, Rule::Roles(&[Role::Authenticator]), Bound::Unknown),
@@ -96,6 +96,9 @@ const RULES: [(&str, Rule, Bound); 39] = [
     ("/keyledger.v1.AdminService/RevokeCaller", ADMIN, Bound::Hidden),
     ("/keyledger.v1.AdminService/ListCallers", ADMIN, Bound::OwnOnly),
     ("/keyledger.v1.AdminService/EraseAccount", ADMIN, Bound::Refused),
+    ("/keyledger.v1.AdminService/RotatePepper", ADMIN, Bound::Refused),
+    ("/keyledger.v1.AdminService/RetirePepper", ADMIN, Bound::Refused),
+    ("/keyledger.v1.AdminService/ListPepperDependents", ADMIN, Bound::Refused),
     ("/keyledger.v1.AuditService/GetCheckpoint", AUDITOR, Bound::NoTenant),
     ("/keyledger.v1.AuditService/GetInclusionProof", AUDITOR, Bound::NoTenant),
     ("/keyledger.v1.AuditService/GetConsistencyProof", AUDITOR, Bound::NoTenant),
@@ -115,7 +118,7 @@ const ENDED_BY_GATE: [&str; 3] = [
 
 /// What manages: RPCs that change something, and the one that takes all data away. Whatever they refuse goes on
 /// record.
-const MANAGING: [&str; 13] = [
+const MANAGING: [&str; 15] = [
     "/keyledger.v1.KeyService/CreateKey",
     "/keyledger.v1.KeyService/UpdateKey",
     "/keyledger.v1.KeyService/DisableKey",
@@ -129,6 +132,8 @@ const MANAGING: [&str; 13] = [
     "/keyledger.v1.AdminService/RotateCaller",
     "/keyledger.v1.AdminService/RevokeCaller",
     "/keyledger.v1.AdminService/EraseAccount",
+    "/keyledger.v1.AdminService/RotatePepper",
+    "/keyledger.v1.AdminService/RetirePepper",
 ];
 
 /// The RPC of that path as the table has it, and its rule; none if there is no such RPC.

@@ -4,6 +4,7 @@ mod backup;
 mod callers;
 mod erase_account;
 mod get_status;
+mod peppers;
 
 use std::sync::Arc;
 
@@ -77,5 +78,26 @@ impl AdminService for AdminApi {
         request: Request<v1::EraseAccountRequest>,
     ) -> Answer<v1::EraseAccountResponse> {
         answer(erase_account::handle(&self.app, request).await, Some(Method::EraseAccount))
+    }
+
+    async fn rotate_pepper(
+        &self,
+        request: Request<v1::RotatePepperRequest>,
+    ) -> Answer<v1::RotatePepperResponse> {
+        answer(peppers::rotate(&self.app, request).await, Some(Method::RotatePepper))
+    }
+
+    async fn retire_pepper(
+        &self,
+        request: Request<v1::RetirePepperRequest>,
+    ) -> Answer<v1::RetirePepperResponse> {
+        answer(peppers::retire(&self.app, request).await, Some(Method::RetirePepper))
+    }
+
+    async fn list_pepper_dependents(
+        &self,
+        request: Request<v1::ListPepperDependentsRequest>,
+    ) -> Answer<v1::ListPepperDependentsResponse> {
+        answer(peppers::list(&self.app, request).await, None)
     }
 }

@@ -120,6 +120,8 @@ changing! {
     EraseAccountRequest of EraseAccount names |erase| {
         named_account(&erase.tenant_id, &erase.account_id)
     };
+    RotatePepperRequest of RotatePepper names |_| Named::default();
+    RetirePepperRequest of RetirePepper names |_| Named::default();
 }
 
 /// A changing call whose message is yet to be read.
@@ -250,10 +252,11 @@ mod tests {
             revoke_time: None,
             position: Position::FIRST,
             personal_at: Position::FIRST,
+            secret_at: Position::FIRST,
         };
         let identity = Identity {
             id: CallerId([1; 12]),
-            proof: Proof::Credential(caller.tag.clone()),
+            proof: Proof::Credential { tag: caller.tag.clone(), secret_at: None },
             caller: Arc::new(caller),
         };
         let mut request = Request::new(message);

@@ -126,6 +126,9 @@ fn kind(event: &Event) -> Kind {
             reason: enums::revoke_reason(*reason).into(),
             leaked: *leaked,
         }),
+        Event::KeyRehashed { tag } => {
+            Kind::KeyRehashed(v1::KeyRehashed { pepper_version: tag.pepper.0.into() })
+        }
         Event::KeyUsed(used) => Kind::KeyUsed(usage::key_used(used)),
         Event::UnknownKeyTried(tried) => Kind::UnknownKeyTried(usage::unknown_key_tried(tried)),
         Event::UsageGap(gap) => Kind::UsageGap(usage::gap(gap)),
@@ -143,10 +146,18 @@ fn kind(event: &Event) -> Kind {
             Kind::CallerRotated(v1::CallerRotated { retire_time: Some(time(*retire_time)) })
         }
         Event::CallerRevoked => Kind::CallerRevoked(v1::CallerRevoked {}),
+        Event::CallerRehashed { tag } => {
+            Kind::CallerRehashed(v1::CallerRehashed { pepper_version: tag.pepper.0.into() })
+        }
         Event::PolicyChanged(policy) => Kind::PolicyChanged(policy_changed(policy)),
         Event::PepperRotated { version, check: _ } => {
             Kind::PepperRotated(v1::PepperRotated { version: version.0.into() })
         }
+        Event::PepperRetired { version, ended } => Kind::PepperRetired(v1::PepperRetired {
+            version: version.0.into(),
+            ended_keys: ended.keys,
+            ended_callers: ended.callers,
+        }),
         Event::ClockStepped { wall, expected } => Kind::ClockStepped(v1::ClockStepped {
             wall_time: Some(time(*wall)),
             expected_time: Some(time(*expected)),

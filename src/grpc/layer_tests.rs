@@ -46,8 +46,9 @@ fn known(name: &str) -> Option<Identity> {
         revoke_time: None,
         position: Position::FIRST,
         personal_at: Position::FIRST,
+        secret_at: Position::FIRST,
     };
-    let proof = Proof::Credential(caller.tag.clone());
+    let proof = Proof::Credential { tag: caller.tag.clone(), secret_at: None };
     Some(Identity { id: CallerId([id; 12]), proof, caller: Arc::new(caller) })
 }
 

@@ -38,7 +38,8 @@ impl Callers for Desk {
         let works = self.works.lock().expect("no panic");
         let id = *works.get(credential).ok_or(AppError::CredentialInvalid)?;
         let caller = World::new().caller(&ADMIN).expect("in every world");
-        Ok(Identity { id, proof: Proof::Credential(caller.tag.clone()), caller })
+        let proof = Proof::Credential { tag: caller.tag.clone(), secret_at: None };
+        Ok(Identity { id, proof, caller })
     }
 
     fn recognise_certificate(&self, _: &ClientCertificate) -> Result<Option<Identity>, AppError> {

@@ -130,6 +130,10 @@ fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
             let fault = fault(Code::FailedPrecondition, Reason::NoRoomForBackup);
             fault.with("needed", needed).with("free", free)
         }
+        AppError::PepperNotSupplied { version, place, .. } => {
+            let fault = fault(Code::FailedPrecondition, Reason::PepperNotSupplied);
+            fault.with("version", version).with("place", place)
+        }
         AppError::UsesBehind { retry_after } => {
             fault(Code::Unavailable, Reason::UsesBehind).again_after(*retry_after)
         }
@@ -150,10 +154,7 @@ fn fault_of(error: &AppError, method: Option<Method>) -> Fault {
         }
         AppError::Damaged { position } => {
             let fault = fault(Code::DataLoss, Reason::DataDamaged);
-            match position {
-                Some(position) => fault.with("position", &position),
-                None => fault,
-            }
+            position.iter().fold(fault, |fault, position| fault.with("position", position))
         }
         AppError::Interrupted { cause, resume_after } => {
             let fault = Fault { text: error.to_string(), ..fault_of(cause, method) };
@@ -255,6 +256,11 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
         Refusal::ExpiryPast => field("expire_time"),
         Refusal::GrantExceedsOwn => fault(Code::PermissionDenied, Reason::GrantExceedsOwn),
         Refusal::LastAdmin => precondition(Reason::LastAdmin),
+        Refusal::PepperNotFound => fault(Code::NotFound, Reason::PepperNotFound),
+        Refusal::PepperInForce => precondition(Reason::PepperInForce),
+        Refusal::PepperInUse(who) => {
+            precondition(Reason::PepperInUse).with("keys", &who.keys).with("callers", &who.callers)
+        }
         Refusal::CallerRevoked => precondition(Reason::CallerRevoked),
         Refusal::CallerExpired => precondition(Reason::CallerExpired),
         Refusal::TooManyCallers { limit } => precondition(Reason::CallerLimit).with("limit", limit),

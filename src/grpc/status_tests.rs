@@ -5,7 +5,8 @@ use tonic_types::ErrorInfo;
 
 use super::*;
 use crate::domain::caller::Role;
-use crate::domain::ids::Position;
+use crate::domain::ids::{PepperVersion, Position};
+use crate::domain::peppers::Dependents;
 use crate::domain::permission::{PlanName, RoleName};
 use crate::proto::v1::CreateKeyRequest;
 
@@ -35,6 +36,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::ActorOver,
         Refusal::GrantExceedsOwn,
         Refusal::LastAdmin,
+        Refusal::PepperNotFound,
+        Refusal::PepperInForce,
+        Refusal::PepperInUse(Dependents { keys: 12, callers: 1 }),
         Refusal::CallerRevoked,
         Refusal::CallerExpired,
         Refusal::TooManyCallers { limit: 10_000 },
@@ -66,6 +70,11 @@ fn every_status() -> Vec<Status> {
         AppError::ProofsBehind { made: 41, retry_after: SOON },
         AppError::BackupOfOtherLog,
         AppError::NoRoomForBackup { needed: 212_860_928, free: 104_857_600 },
+        AppError::PepperNotSupplied {
+            version: PepperVersion(2),
+            place: "KEYLEDGER_PEPPER_2".to_owned(),
+            why: "it is not set".to_owned(),
+        },
         AppError::TooSlow,
         AppError::Stalled,
         AppError::Draining,

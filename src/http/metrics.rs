@@ -2,8 +2,8 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
 //! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
-//! labels but the version's, the projection's, the kind of signals, the place of anchors and the name of
-//! witnesses, so the number of series is fixed.
+//! labels but the versions', the projection's, the kind of signals, the place of anchors and the name of
+//! witnesses, so the number of series is fixed but for the peppers in use.
 
 mod off_host;
 
@@ -13,6 +13,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::Phase;
+use crate::app::peppers::PepperFigures;
 use crate::app::status::Figures;
 use crate::domain::usage::signals::SignalKind;
 
@@ -105,6 +106,26 @@ fn aggregates(page: &mut Page, figures: &Figures) {
         figures.ends.retiring,
     );
     page.gauge("keyledger_callers", "Callers, revoked ones included.", figures.callers);
+    peppers(page, figures);
+}
+
+fn peppers(page: &mut Page, figures: &Figures) {
+    let mut family = |name, help, count: fn(&PepperFigures) -> u64| {
+        page.describe(name, "gauge", help);
+        for pepper in &figures.peppers {
+            page.sample(name, &format!("{{version=\"{}\"}}", pepper.version), count(pepper));
+        }
+    };
+    family(
+        "keyledger_keys_by_pepper",
+        "Keys that work, or will once they are enabled, by the pepper that recognises them.",
+        |pepper| pepper.dependents.keys,
+    );
+    family(
+        "keyledger_callers_by_pepper",
+        "Callers that work, by the pepper that recognises them; one in rotation may count to two.",
+        |pepper| pepper.dependents.callers,
+    );
 }
 
 fn tiles(page: &mut Page, figures: &Figures) {

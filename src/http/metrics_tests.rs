@@ -3,6 +3,7 @@
 use super::*;
 use crate::app::audit::AuditFigures;
 use crate::app::off_host::{OffHostFigures, PlaceFigures};
+use crate::app::peppers::PepperFigures;
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
 use crate::app::tile_keeper::TileFigures;
@@ -11,6 +12,7 @@ use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{RecorderState, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::Dependents;
 use crate::domain::time::Time;
 use std::sync::Arc;
 
@@ -71,6 +73,10 @@ fn figures() -> Figures {
         },
         pepper: PepperVersion(1),
         keks: [(1, 1)].into(),
+        peppers: vec![PepperFigures {
+            version: PepperVersion(1),
+            dependents: Dependents { keys: 40, callers: 41 },
+        }],
         disk_bytes: 5,
         snapshot: Position::new(30),
         snapshots_fail: true,
@@ -104,6 +110,15 @@ fn transport() -> TransportFigures {
     }
 }
 
+/// Those of the scrub, which come before those of [`transport`].
+const OF_SCRUB: [&str; 5] = [
+    "keyledger_scrub_enabled 1",
+    "keyledger_scrub_passes_total 9",
+    "keyledger_scrub_damage_total 11",
+    "keyledger_scrub_progress_ratio 0.333",
+    "keyledger_scrub_last_pass_timestamp_seconds 2.000",
+];
+
 /// The samples of [`transport`], which come last.
 const OF_TLS: [&str; 5] = [
     "keyledger_tls_certificate_expiry_timestamp_seconds 4.000",
@@ -119,7 +134,6 @@ fn samples(text: &str) -> Vec<&str> {
 
 #[test]
 fn every_figure_has_a_sample() {
-    let text = render(Phase::Ready, Some(&figures()));
     let expected = [
         concat!("keyledger_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "keyledger_ready 1",
@@ -133,6 +147,8 @@ fn every_figure_has_a_sample() {
         "keyledger_keys_expiring_soon 14",
         "keyledger_keys_retiring 15",
         "keyledger_callers 3",
+        "keyledger_keys_by_pepper{version=\"1\"} 40",
+        "keyledger_callers_by_pepper{version=\"1\"} 41",
         "keyledger_volumes_sealed 7",
         "keyledger_volumes_waiting_to_seal 8",
         "keyledger_sealing_failing 1",
@@ -182,13 +198,9 @@ fn every_figure_has_a_sample() {
         "keyledger_signals_total{kind=\"ended_key_tried\"} 31",
         "keyledger_signals_total{kind=\"burst\"} 32",
         "keyledger_signals_total{kind=\"unknown_keys\"} 33",
-        "keyledger_scrub_enabled 1",
-        "keyledger_scrub_passes_total 9",
-        "keyledger_scrub_damage_total 11",
-        "keyledger_scrub_progress_ratio 0.333",
-        "keyledger_scrub_last_pass_timestamp_seconds 2.000",
     ];
-    assert_eq!(samples(&text), [&expected[..], &OF_TLS].concat());
+    let all = [&expected[..], &OF_SCRUB, &OF_TLS].concat();
+    assert_eq!(samples(&render(Phase::Ready, Some(&figures()))), all);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod conduct;
 mod decode;
 mod encode;
 mod glance;
+mod peppers;
 #[cfg(test)]
 mod tests;
 mod uses;

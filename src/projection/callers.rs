@@ -53,6 +53,11 @@ impl Callers {
         all
     }
 
+    /// How many `are` so.
+    pub(super) fn count(&self, are: impl Fn(&Caller) -> bool) -> u64 {
+        self.rows.pin().values().filter(|row| are(&row.caller)).count() as u64
+    }
+
     pub(super) fn put(&self, id: CallerId, caller: Caller) {
         let pinned = self.rows.pin();
         let known = pinned.get(&id).map(|row| Arc::clone(&row.last_use));

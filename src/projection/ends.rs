@@ -1,12 +1,12 @@
-//! Which keys end and when, noted as rows change: so that a figure of them needs no walk over all keys, and
-//! who ends overlaps early is told of each key that may.
+//! Which keys end and when, and which pepper recognises them, noted as rows change: so that a figure of them needs no
+//! walk over all keys, and who ends overlaps early is told of each key that may.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::domain::ids::KeyId;
+use crate::domain::ids::{KeyId, PepperVersion};
 use crate::domain::key::Key;
 use crate::domain::time::Time;
 
@@ -19,25 +19,31 @@ struct End {
     retires: Option<Time>,
     /// Whether it may stop before that, if nobody uses it.
     may_retire: bool,
+    /// The pepper it is recognised by, of a key that works, or will once it is enabled, and until when; no time: for
+    /// ever.
+    works: Option<(PepperVersion, Option<Time>)>,
 }
 
 impl End {
     fn of(key: &Key) -> Self {
+        let until = key.overlap_end().or(key.expire_time());
+        let works = Some((key.pepper, until));
         let Some(life) = key.life.as_deref() else {
-            return End { expires: key.expire_time(), ..End::default() };
+            return End { expires: key.expire_time(), works, ..End::default() };
         };
         if life.revocation.is_some() {
             return End::default();
         }
-        let works = life.disabled_at.is_none();
+        let enabled = life.disabled_at.is_none();
         match &life.rotation {
-            None => End { expires: key.expire_time().filter(|_| works), ..End::default() },
+            None => End { expires: until.filter(|_| enabled), works, ..End::default() },
             Some(rotation) => {
                 let asked = rotation.retire_when_idle_for.is_some();
                 End {
                     expires: None,
-                    retires: key.overlap_end().filter(|_| works),
+                    retires: until.filter(|_| enabled),
                     may_retire: asked && rotation.retired_at.is_none(),
+                    works,
                 }
             }
         }
@@ -119,11 +125,39 @@ impl Times {
     }
 }
 
+/// The keys that one pepper recognises, of those that work or will once they are enabled.
+#[derive(Debug, Default)]
+struct Working {
+    for_ever: u64,
+    until: Times,
+}
+
+impl Working {
+    fn add(&mut self, until: Option<Time>) {
+        match until {
+            None => self.for_ever += 1,
+            Some(time) => self.until.add(time),
+        }
+    }
+
+    fn remove(&mut self, until: Option<Time>) {
+        match until {
+            None => self.for_ever = self.for_ever.saturating_sub(1),
+            Some(time) => self.until.remove(time),
+        }
+    }
+
+    fn at(&mut self, now: Time) -> u64 {
+        self.for_ever + self.until.between(now, Time::MAX)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Noted {
     expiring: Times,
     retiring: Times,
     may_retire: Vec<KeyId>,
+    working: BTreeMap<PepperVersion, Working>,
 }
 
 /// The ends of keys whose rows are loaded, before they are noted together.
@@ -132,6 +166,7 @@ pub(super) struct LoadedEnds {
     expiring: Vec<Time>,
     retiring: Vec<Time>,
     may_retire: Vec<KeyId>,
+    working: BTreeMap<PepperVersion, (u64, Vec<Time>)>,
 }
 
 impl LoadedEnds {
@@ -140,12 +175,22 @@ impl LoadedEnds {
         self.expiring.extend(end.expires);
         self.retiring.extend(end.retires);
         self.may_retire.extend(end.may_retire.then_some(id));
+        if let Some((pepper, until)) = end.works {
+            let (for_ever, times) = self.working.entry(pepper).or_default();
+            *for_ever += u64::from(until.is_none());
+            times.extend(until);
+        }
     }
 
     pub(super) fn merge(&mut self, other: LoadedEnds) {
         self.expiring.extend(other.expiring);
         self.retiring.extend(other.retiring);
         self.may_retire.extend(other.may_retire);
+        for (pepper, (for_ever, times)) in other.working {
+            let (all, all_times) = self.working.entry(pepper).or_default();
+            *all += for_ever;
+            all_times.extend(times);
+        }
     }
 }
 
@@ -169,6 +214,14 @@ impl Ends {
         if after.may_retire && !before.may_retire {
             noted.may_retire.push(id);
         }
+        if before.works != after.works {
+            if let Some((pepper, until)) = before.works {
+                noted.working.entry(pepper).or_default().remove(until);
+            }
+            if let Some((pepper, until)) = after.works {
+                noted.working.entry(pepper).or_default().add(until);
+            }
+        }
     }
 
     /// Notes the ends of the first keys there are.
@@ -177,6 +230,11 @@ impl Ends {
         noted.expiring.add_all(loaded.expiring);
         noted.retiring.add_all(loaded.retiring);
         noted.may_retire = loaded.may_retire;
+        for (pepper, (for_ever, times)) in loaded.working {
+            let working = noted.working.entry(pepper).or_default();
+            working.for_ever = for_ever;
+            working.until.add_all(times);
+        }
     }
 
     /// How many keys work at `now`, have no successor and expire at most `within` later. Not which accounts
@@ -190,6 +248,13 @@ impl Ends {
     #[must_use]
     pub fn retiring(&self, now: Time) -> u64 {
         self.noted().retiring.between(now, Time::MAX)
+    }
+
+    /// How many keys that pepper recognises that work at `now`, or will once they are enabled. Not which accounts are
+    /// active.
+    #[must_use]
+    pub fn working_on(&self, pepper: PepperVersion, now: Time) -> u64 {
+        self.noted().working.get_mut(&pepper).map_or(0, |working| working.at(now))
     }
 
     /// The keys that may retire early and were not told of before.

@@ -7,6 +7,7 @@ use crate::domain::command::Act;
 use crate::domain::event::KeyCreated;
 use crate::domain::key::KeyState;
 use crate::domain::key_rules::{CreateKey, RotateKey, UpdateKey};
+use crate::domain::peppers::works_on;
 use crate::domain::testing::play::{Play, step};
 use crate::domain::testing::*;
 use crate::projection::table_writer::TableWriter;
@@ -46,6 +47,16 @@ fn expiring(world: &World, now: Time, within: Duration) -> u64 {
 
 fn retiring(world: &World, now: Time) -> u64 {
     count(world, |key| key.state_at(now) == KeyState::Retiring)
+}
+
+/// Keys that work under each of the first peppers, or will once they are enabled.
+fn working(world: &World, now: Time) -> [u64; 3] {
+    [1, 2, 3]
+        .map(|pepper| count(world, |key| key.pepper == PepperVersion(pepper) && works_on(key, now)))
+}
+
+fn counted(ends: &Ends, now: Time) -> [u64; 3] {
+    [1, 2, 3].map(|pepper| ends.working_on(PepperVersion(pepper), now))
 }
 
 const SOON: Duration = Duration::from_secs(10);
@@ -116,6 +127,7 @@ proptest! {
             let table = writer.table();
             prop_assert_eq!(table.ends().expiring(now, SOON), expiring(world, now, SOON));
             prop_assert_eq!(table.ends().retiring(now), retiring(world, now));
+            prop_assert_eq!(counted(table.ends(), now), working(world, now));
         }
         // Whenever it is asked, and as a start would load it.
         let (world, table, loaded) = (&play.world, writer.table(), loaded(&play.world));
@@ -123,6 +135,7 @@ proptest! {
             for ends in [table.ends(), &loaded] {
                 prop_assert_eq!(ends.expiring(time, SOON), expiring(world, time, SOON));
                 prop_assert_eq!(ends.retiring(time), retiring(world, time));
+                prop_assert_eq!(counted(ends, time), working(world, time));
             }
         }
     }

@@ -3,6 +3,8 @@
 //! A row is replaced whole. A reader that loads the head first and a row after it sees the row at
 //! that head or later, never earlier: that is what a decision's stamp means.
 
+mod peppers;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use crate::domain::certificate_name::CertificateName;
 use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
 use crate::domain::key::Key;
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::Peppers;
 use crate::domain::permission::Permissions;
 use crate::domain::policy::Policy;
 use crate::domain::time::Time;
@@ -91,6 +94,7 @@ pub struct KeyTable {
     certificate_names: CertificateNames,
     policy: ArcSwap<Policy>,
     log_state: ArcSwap<LogState>,
+    peppers: ArcSwap<Peppers>,
     directory: Directory,
     tallies: Tallies,
     rate_windows: RateWindows,

@@ -10,10 +10,10 @@ use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
 use crate::domain::log_state::LogState;
 use crate::domain::open_keys::OpenKeys;
+use crate::domain::peppers::{Peppers, Retirement};
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey, Requests};
 use crate::domain::subject::Subject;
-use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 use crate::ledger::writer::Table;
 use crate::projection::key_table::{AccountCell, KeyTable, Row};
@@ -23,7 +23,6 @@ use crate::projection::key_table::{AccountCell, KeyTable, Row};
 pub struct TableWriter {
     table: Arc<KeyTable>,
     open: HashMap<Arc<AccountRef>, OpenKeys>,
-    peppers: HashMap<PepperVersion, PepperCheck>,
     requests: Requests,
     /// Whether callers have changed that nobody has been told of.
     callers_changed: bool,
@@ -40,11 +39,6 @@ impl TableWriter {
     #[must_use]
     pub fn table(&self) -> Arc<KeyTable> {
         Arc::clone(&self.table)
-    }
-
-    /// The peppers in force and their check values.
-    pub fn peppers(&self) -> impl Iterator<Item = (PepperVersion, PepperCheck)> {
-        self.peppers.iter().map(|(version, check)| (*version, *check))
     }
 
     /// Puts a key that is known to be new and of this account; the directory, the account's open keys and
@@ -97,8 +91,12 @@ impl Facts for TableWriter {
         self.table.policy()
     }
 
-    fn has_pepper(&self, version: PepperVersion) -> bool {
-        self.peppers.contains_key(&version)
+    fn peppers(&self) -> Arc<Peppers> {
+        self.table.peppers()
+    }
+
+    fn keys_on(&self, version: PepperVersion, now: Time) -> u64 {
+        self.table.ends().working_on(version, now)
     }
 
     fn remembered(&self, key: &RequestKey, now: Time) -> Option<Remembered> {
@@ -155,8 +153,19 @@ impl FactsMut for TableWriter {
         self.table.put_policy(policy);
     }
 
-    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
-        self.peppers.insert(version, check);
+    fn put_peppers(&mut self, peppers: Peppers) {
+        self.table.put_peppers(peppers);
+    }
+
+    /// Looks at every key, about a tenth of a microsecond each, and replaces those that end.
+    fn end_keys(&mut self, version: PepperVersion, retirement: &Retirement) {
+        for (id, key) in self.table.ended_keys(version, retirement) {
+            let counted = self.table.with_row(&id, |row| row.key.counts()).unwrap_or(false);
+            if counted {
+                self.close_key(&key.account, id, key.expire_time());
+            }
+            self.table.put_key(id, key);
+        }
     }
 
     fn remember(&mut self, key: RequestKey, did: Remembered) {

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -101,6 +101,39 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), VaultError> {
         return Ok(());
     }
     durable_file::create_private_dir(dir).map_err(VaultError::io("make", dir))
+}
+
+/// Overwrites the key file `name` in `dir` with zeros and removes it, durably; what a disk keeps of old blocks is out
+/// of reach. First it loses its name, so that an interrupted run leaves no key file that is not whole; one more ends
+/// it. False if it is there and this process may not do that; true too if there is none.
+pub(super) fn destroy(dir: &Path, name: KeyName) -> Result<bool, VaultError> {
+    let path = dir.join(name.file_name());
+    let nameless = durable_file::unfinished_name(&path);
+    let destroyed = unless_missing(fs::rename(&path, &nameless))
+        .and_then(|()| durable_file::sync_dir(dir))
+        .and_then(|()| unless_missing(zero(&nameless)))
+        .and_then(|()| unless_missing(fs::remove_file(&nameless)));
+    if let Err(error) = destroyed {
+        let path = path.display();
+        tracing::warn!(%path, %error, "a key file that is not needed any more cannot be removed");
+        return Ok(false);
+    }
+    durable_file::sync_dir(dir).map_err(VaultError::io("sync", dir))?;
+    Ok(true)
+}
+
+fn unless_missing(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn zero(path: &Path) -> io::Result<()> {
+    let mut file = durable_file::regular(fs::OpenOptions::new().write(true).open(path)?)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX).min(MAX_FILE_BYTES);
+    file.write_all(&[0; MAX_FILE_BYTES][..length])?;
+    file.sync_all()
 }
 
 /// Copies the key files of `role` to the directory `to`, durably.

@@ -118,6 +118,32 @@ impl KeySources {
         Ok(found)
     }
 
+    /// The key `name`, which is made, durably, if it is not there and keys of its role come from files.
+    pub(super) fn provide(
+        &self,
+        name: KeyName,
+        random: &dyn Random,
+    ) -> Result<SecretKey, VaultError> {
+        if !self.are_files(name.role) {
+            return self.get(name);
+        }
+        // All of them, so that the name of one that is there is durable too.
+        let there = key_file::read_all(&self.dir, self.readers, name.role)?.remove(&name.version);
+        there.map_or_else(
+            || {
+                key_file::create(&self.dir, name, random)?;
+                self.get(name)
+            },
+            Ok,
+        )
+    }
+
+    /// Overwrites and removes the file of the key `name`; whether it is gone. None if keys of its role do not come from
+    /// files.
+    pub(super) fn destroy(&self, name: KeyName) -> Result<Option<bool>, VaultError> {
+        self.are_files(name.role).then(|| key_file::destroy(&self.dir, name)).transpose()
+    }
+
     /// The key `name`; none if the source has none of that version.
     pub(super) fn find(&self, name: KeyName) -> Result<Option<SecretKey>, VaultError> {
         match self.get(name) {

@@ -197,15 +197,16 @@ fn a_vault_opens_with_the_keys_of_a_command_and_learns_its_peppers_from_the_log(
     Vault::create_missing(&sources, &data_keys, &SeededRandom::new(1)).unwrap();
     assert!(!service.dir.path().join("keys/kek-1.key").exists());
 
-    let mut vault = Vault::open(&sources, &data_keys).unwrap();
+    let vault = Vault::open(&sources, &data_keys).unwrap();
     put(Role::Pepper, 2);
     put(Role::Pepper, 3);
-    vault.peppers.complete(&sources, [PepperVersion(2)]).unwrap();
-    assert_eq!(vault.peppers.current().version(), PepperVersion(3));
+    vault.peppers.complete([PepperVersion(2)]).unwrap();
+    assert_eq!(vault.peppers.newest().version(), PepperVersion(3));
     let check = vault.peppers.get(PepperVersion(2)).unwrap().check();
-    let mut again = Vault::open(&sources, &data_keys).unwrap();
-    again.verify_peppers(&[(PepperVersion(2), check)]).unwrap();
-    let missing = again.verify_peppers(&[(PepperVersion(1), check)]).unwrap_err();
+    let again = Vault::open(&sources, &data_keys).unwrap();
+    again.peppers.complete([PepperVersion(2)]).unwrap();
+    again.peppers.verify([(PepperVersion(2), check)]).unwrap();
+    let missing = again.peppers.complete([PepperVersion(1)]).unwrap_err();
     assert!(matches!(missing, VaultError::Unsupplied { key, .. } if key.version == 1));
     assert_eq!(PepperRing::open(&sources).map(|_| ()).ok(), Some(()));
 }

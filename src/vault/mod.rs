@@ -23,8 +23,6 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::domain::ids::PepperVersion;
-use crate::domain::tag::PepperCheck;
 use crate::random::Random;
 use crate::vault::key_name::{KeyName, Role};
 use crate::vault::secret_key::SecretKey;
@@ -33,7 +31,7 @@ pub use data_keys::{DataKeys, first_foreign_slot};
 pub use error::{OpenError, VaultError};
 pub use kek_ring::KekRing;
 pub use key_source::KeySources;
-pub use pepper_ring::PepperRing;
+pub use pepper_ring::{Destroyed, PepperRing};
 pub use seal::{SealContext, commitment};
 pub use signing_ring::SigningRing;
 pub use slot::Scope;
@@ -108,7 +106,7 @@ impl Vault {
     }
 
     /// Reads all keys. Peppers that come from a command are read when it is known which there should be. The caller
-    /// then holds the log against them: [`Vault::verify_peppers`] and [`DataKeys::is_known`].
+    /// then holds the log against them: [`PepperRing::complete`], [`PepperRing::verify`] and [`DataKeys::is_known`].
     ///
     /// # Errors
     /// The first key that is missing, unfit or wrong.
@@ -117,18 +115,6 @@ impl Vault {
         let peppers = PepperRing::open(&sources)?;
         let data_keys = DataKeys::open(data_keys, KekRing::open(&sources)?)?;
         Ok(Vault { sources, peppers, data_keys })
-    }
-
-    /// Reads what is missing of the peppers, and checks that each that the log registered is here and is the same.
-    ///
-    /// # Errors
-    /// The first pepper that is missing, unfit or wrong.
-    pub fn verify_peppers(
-        &mut self,
-        registered: &[(PepperVersion, PepperCheck)],
-    ) -> Result<(), VaultError> {
-        self.peppers.complete(&self.sources, registered.iter().map(|(version, _)| *version))?;
-        self.peppers.verify(registered.iter().copied())
     }
 }
 

@@ -53,7 +53,7 @@ fn a_first_start_makes_private_files_that_open() {
     assert!(vault.data_keys.find(&Scope::Service).is_some());
     vault
         .peppers
-        .verify([(vault.peppers.current().version(), vault.peppers.current().check())])
+        .verify([(vault.peppers.newest().version(), vault.peppers.newest().check())])
         .unwrap();
 }
 
@@ -108,7 +108,7 @@ fn keys_of_another_server_are_refused() {
     let (place, other) = (Place::empty(), Place::empty());
     place.create(1).unwrap();
     other.create(2).unwrap();
-    let registered = place.open().unwrap().peppers.current().check();
+    let registered = place.open().unwrap().peppers.newest().check();
 
     let vault = Vault::open(&other.keys, &place.data_keys);
     assert_eq!(
@@ -117,7 +117,7 @@ fn keys_of_another_server_are_refused() {
          right kek-1.key"
     );
     let peppers = other.open().unwrap().peppers;
-    let refusal = peppers.verify([(peppers.current().version(), registered)]).unwrap_err();
+    let refusal = peppers.verify([(peppers.newest().version(), registered)]).unwrap_err();
     assert_eq!(
         refusal.to_string(),
         "pepper version 1 is not the one this log was written with: restore the right pepper-1.key"

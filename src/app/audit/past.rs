@@ -27,6 +27,7 @@ use crate::domain::event::{EventKind, Recorded};
 use crate::domain::ids::{AccountRef, KeyId, Position};
 use crate::domain::key::Key;
 use crate::domain::key_format;
+use crate::domain::peppers::{Peppers, ended_key};
 use crate::domain::permission::Permissions;
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::refusal::Refusal;
@@ -216,7 +217,7 @@ impl App {
         let policy = self.policy_at(log, standpoint.position)?;
         let subject = Subject::Key(Arc::clone(&now.account), id);
         let found = match standpoint.position {
-            Some(bound) => match key_at(log, &subject, &now, bound)? {
+            Some(bound) => match key_at(log, &subject, &now, &self.table.peppers(), bound)? {
                 Some(key) => {
                     let standing = self.table.standing(&now.account);
                     let standing = standing.ok_or(AppError::Internal)?;
@@ -272,12 +273,15 @@ fn key_at(
     log: &mut LogReader<'_>,
     subject: &Subject,
     now: &Key,
+    peppers: &Peppers,
     bound: Position,
 ) -> Result<Option<Key>, AppError> {
     if bound < now.created {
         return Ok(None);
     }
-    if now.last <= bound {
+    let revoked_at = now.life.as_ref().and_then(|life| Some(life.revocation.as_ref()?.position));
+    // A key that ended with its pepper has no record of that among its own.
+    if now.last <= bound && revoked_at.is_none_or(|revoked_at| revoked_at <= bound) {
         return Ok(Some(Key { used: None, ..now.clone() }));
     }
     let mut key = None;
@@ -285,7 +289,10 @@ fn key_at(
         let fact = log.fact(position)?;
         key = Some(key_after(key, &fact).ok_or(AppError::Damaged { position: Some(position) })?);
     }
-    Ok(key)
+    let retired = key.as_ref().and_then(|key| peppers.get(key.pepper)?.retired);
+    let retired = retired.filter(|retired| retired.position <= bound);
+    let ended = key.as_ref().zip(retired).and_then(|(key, retired)| ended_key(key, &retired));
+    Ok(ended.or(key))
 }
 
 /// The account as it was behind `bound`; none if it had not come to be. `now` is the account as it is.

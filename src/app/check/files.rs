@@ -56,7 +56,7 @@ pub(super) fn check_against(
     prefix: &KeyPrefix,
     report: &mut Report,
 ) {
-    if let Err(error) = peppers.verify(table.peppers()) {
+    if let Err(error) = peppers.verify(table.table().peppers().in_use()) {
         report.add(vault_finding(&error));
     }
     if let Ok(Some(presented)) = credential(data_dir, prefix)

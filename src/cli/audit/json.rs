@@ -100,6 +100,9 @@ fn kind_name(kind: &Kind) -> Value {
         Kind::CallerRevoked(_) => v1::EventKind::CallerRevoked,
         Kind::PolicyChanged(_) => v1::EventKind::PolicyChanged,
         Kind::PepperRotated(_) => v1::EventKind::PepperRotated,
+        Kind::PepperRetired(_) => v1::EventKind::PepperRetired,
+        Kind::KeyRehashed(_) => v1::EventKind::KeyRehashed,
+        Kind::CallerRehashed(_) => v1::EventKind::CallerRehashed,
         Kind::ClockStepped(_) => v1::EventKind::ClockStepped,
         Kind::LogRestored(_) => v1::EventKind::LogRestored,
         Kind::LossResolved(_) => v1::EventKind::LossResolved,
@@ -186,6 +189,13 @@ fn of_service(kind: &Kind) -> Value {
             })).collect::<Vec<_>>(),
         }),
         Kind::PepperRotated(event) => json!({"version": event.version}),
+        Kind::PepperRetired(event) => json!({
+            "version": event.version,
+            "ended_keys": event.ended_keys,
+            "ended_callers": event.ended_callers,
+        }),
+        Kind::KeyRehashed(event) => json!({"pepper_version": event.pepper_version}),
+        Kind::CallerRehashed(event) => json!({"pepper_version": event.pepper_version}),
         Kind::ClockStepped(event) => json!({
             "wall_time": time(event.wall_time.as_ref()),
             "expected_time": time(event.expected_time.as_ref()),

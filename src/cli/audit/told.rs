@@ -107,6 +107,7 @@ fn of_kind(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
             details.extend(event.leaked.then(|| "reported as leaked".to_owned()));
             ("key revoked", details)
         }
+        Kind::KeyRehashed(event) => ("key rehashed", under(event.pepper_version)),
         Kind::KeyUsed(event) => ("key used", uses(event.window.as_ref(), shown)),
         Kind::UnknownKeyTried(event) => ("unknown key tried", uses(event.window.as_ref(), shown)),
         Kind::UsageGap(event) => ("uses missing", gap(event)),
@@ -134,6 +135,7 @@ fn of_service(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
             )
         }
         Kind::CallerRevoked(_) => ("caller revoked", Vec::new()),
+        Kind::CallerRehashed(event) => ("caller rehashed", under(event.pepper_version)),
         Kind::PolicyChanged(event) => {
             let plans: Vec<_> = event.plans.iter().map(|plan| plan.name.clone()).collect();
             let roles: Vec<_> = event.roles.iter().map(|role| role.name.clone()).collect();
@@ -142,6 +144,11 @@ fn of_service(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
         }
         Kind::PepperRotated(event) => {
             ("pepper rotated", vec![format!("to number {}", event.version)])
+        }
+        Kind::PepperRetired(event) => {
+            let (keys, callers) = (grouped(event.ended_keys), grouped(event.ended_callers));
+            let ended = format!("{keys} keys and {callers} callers ended");
+            ("pepper retired", vec![format!("number {}", event.version), ended])
         }
         Kind::ClockStepped(event) => {
             let time = |time: Option<&prost_types::Timestamp>| time.map(humane).unwrap_or_default();
@@ -171,6 +178,10 @@ fn of_service(kind: &Kind, shown: &Disclosure) -> (&'static str, Vec<String>) {
         Kind::CallsRefused(event) => ("calls refused", conduct::refused(event, shown)),
         _ => ("event", Vec::new()),
     }
+}
+
+fn under(pepper: u32) -> Vec<String> {
+    vec![format!("under pepper number {pepper}")]
 }
 
 fn state(state: Option<&v1::AccountState>) -> Vec<String> {

@@ -164,6 +164,7 @@ pub(crate) fn working_admin() -> Caller {
         revoke_time: None,
         position: Position::FIRST,
         personal_at: Position::FIRST,
+        secret_at: Position::FIRST,
     }
 }
 

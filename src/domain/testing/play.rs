@@ -8,9 +8,11 @@ use crate::domain::account::AccountStatus;
 use crate::domain::account_rules::EraseAccount;
 use crate::domain::caller_rules::{CreateCaller, RevokeCaller};
 use crate::domain::event::{CallerCreated, KeyCreated};
+use crate::domain::peppers::{RehashCaller, RehashKey, RetirePepper, RotatePepper, dependents};
 use crate::domain::policy::Plan;
 use crate::domain::requests::{Method, Request};
 use crate::domain::source::SourceRange;
+use crate::domain::tag::{KeyTag, PepperCheck, Tag};
 
 /// The accounts of `acme` that a script is about.
 pub(crate) const ACCOUNTS: [&str; 2] = ["a", "b"];
@@ -56,6 +58,12 @@ pub(crate) enum Step {
     },
     RevokeCaller(usize),
     Erase(usize),
+    Rehash(usize),
+    RehashCaller(usize),
+    /// The next of a pepper's life: another is put in force, the admin moves to it, the old one is retired.
+    AgePepper {
+        accepted: bool,
+    },
     Wait(u64),
 }
 
@@ -89,6 +97,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => any::<bool>().prop_map(|admin| Step::CreateCaller { admin }),
         1 => (0..4_usize).prop_map(Step::RevokeCaller),
         1 => (0..2_usize).prop_map(Step::Erase),
+        4 => (0..9_usize).prop_map(Step::Rehash),
+        1 => (0..4_usize).prop_map(Step::RehashCaller),
+        4 => any::<bool>().prop_map(|accepted| Step::AgePepper { accepted }),
         3 => (1..20_u64).prop_map(Step::Wait),
     ]
 }
@@ -103,6 +114,10 @@ fn erase(name: &str) -> EraseAccount {
     EraseAccount { account: account(name), expected: None, private: Some(private()) }
 }
 
+fn until(seconds: Option<i64>, now: Time) -> Option<Time> {
+    seconds.map(|seconds| Time::from_micros(now.as_micros() + seconds * 1_000_000))
+}
+
 /// A world on its way through a script.
 pub(crate) struct Play {
     pub(crate) world: World,
@@ -114,6 +129,7 @@ impl Play {
     /// Both accounts are there from the start: one on the plan `standard`, one on `tiny`.
     pub(crate) fn new() -> Self {
         let mut world = World::new();
+        world.does(Act::RegisterPepper { version: PepperVersion(1), check: PepperCheck([1; 16]) });
         for (name, plan) in [("a", "standard"), ("b", "tiny")] {
             world.does(Act::PutAccount(crate::domain::account_rules::PutAccount {
                 plan: Some(plan_name(plan)),
@@ -134,9 +150,60 @@ impl Play {
         ids.get(n % ids.len().max(1)).map_or(0xff, |id| id.0[0])
     }
 
+    fn update(&self, step: &Step) -> Act {
+        let Step::Update { key, scopes, expires_in, rename, bound } = step else {
+            unreachable!("only updates come here")
+        };
+        let mut update = self.world.update(self.pick(*key));
+        update.scopes = scopes.map(|n| permissions(SCOPES[n]));
+        update.expire_time = until(*expires_in, self.world.now);
+        update.resealed = if *rename { vec!["name"] } else { Vec::new() };
+        let now_bound = self.world.keys.get(&update.key).is_some_and(|key| {
+            key.limits.as_ref().is_some_and(|limits| limits.sources != Sources::Any)
+        });
+        update.sources = sources(*bound);
+        if *bound != now_bound {
+            update.resealed.push("allowed_cidrs");
+        }
+        Act::UpdateKey(update)
+    }
+
+    /// The pepper in force.
+    fn pepper(&self) -> PepperVersion {
+        self.world.peppers().current().expect("one is from the start on")
+    }
+
+    /// A tag under it.
+    fn moved(&self) -> KeyTag {
+        let pepper = self.pepper();
+        KeyTag { pepper, tag: Tag::from_bytes([pepper.0.to_be_bytes()[1] ^ 0xff; 32]) }
+    }
+
+    fn rehash_caller(&self, caller: CallerId) -> Act {
+        let from = self.world.caller(&caller).expect("there").tag.clone();
+        Act::RehashCaller(RehashCaller { caller, from, to: self.moved() })
+    }
+
+    fn age_pepper(&self, accepted: bool) -> Act {
+        let peppers = self.world.peppers();
+        let (version, _) = peppers.in_use().next().expect("one is in force");
+        if version == self.pepper() {
+            let version = PepperVersion(version.0 + 1);
+            let check = PepperCheck([version.0.to_be_bytes()[1]; 16]);
+            return Act::RotatePepper(RotatePepper { version, check, private: None });
+        }
+        if self.world.caller(&ADMIN).is_some_and(|admin| admin.tag.pepper == version) {
+            return self.rehash_caller(ADMIN);
+        }
+        let ended = dependents(&self.world, version, self.world.now);
+        let accepted = accepted.then(|| ended.total());
+        Act::RetirePepper(RetirePepper { version, accepted, private: None })
+    }
+
     fn rotate(&mut self, key: usize, overlap: u64) -> RotateKey {
         let successor = self.fresh();
         let mut rotate = self.world.rotate(self.pick(key), successor, overlap);
+        rotate.tag.pepper = self.pepper();
         let limits = self.world.keys.get(&rotate.key).and_then(|key| key.limits.clone());
         rotate.sources = limits.map(|limits| limits.sources.clone()).unwrap_or_default();
         // Some of them may retire early.
@@ -146,9 +213,6 @@ impl Play {
 
     /// What the step asks of the world as it is; none if it only lets time pass.
     pub(crate) fn command(&mut self, step: &Step) -> Option<Command> {
-        let until = |seconds: &Option<i64>, now: Time| {
-            seconds.map(|seconds| Time::from_micros(now.as_micros() + seconds * 1_000_000))
-        };
         let now = self.world.now;
         let mut name = None;
         let act = match step {
@@ -168,26 +232,14 @@ impl Play {
                 let mut create = create(ACCOUNTS[*account], self.fresh());
                 create.created = KeyCreated {
                     scopes: scopes.map(|n| permissions(SCOPES[n])),
-                    expire_time: until(expires_in, now),
+                    expire_time: until(*expires_in, now),
                     sources: sources(*bound),
                     ..create.created
                 };
+                create.created.tag.pepper = self.pepper();
                 Act::CreateKey(create)
             }
-            Step::Update { key, scopes, expires_in, rename, bound } => {
-                let mut update = self.world.update(self.pick(*key));
-                update.scopes = scopes.map(|n| permissions(SCOPES[n]));
-                update.expire_time = until(expires_in, now);
-                update.resealed = if *rename { vec!["name"] } else { Vec::new() };
-                let now_bound = self.world.keys.get(&update.key).is_some_and(|key| {
-                    key.limits.as_ref().is_some_and(|limits| limits.sources != Sources::Any)
-                });
-                update.sources = sources(*bound);
-                if *bound != now_bound {
-                    update.resealed.push("allowed_cidrs");
-                }
-                Act::UpdateKey(update)
-            }
+            Step::Update { .. } => self.update(step),
             Step::Disable(key) => Act::DisableKey(switch(self.pick(*key))),
             Step::Enable(key) => Act::EnableKey(switch(self.pick(*key))),
             Step::Rotate { key, overlap, request } => {
@@ -209,6 +261,17 @@ impl Play {
                 Act::RevokeCaller(RevokeCaller { caller, private: None })
             }
             Step::Erase(n) => Act::EraseAccount(erase(ACCOUNTS[*n])),
+            Step::Rehash(key) => {
+                let key = key_id(self.pick(*key));
+                let from = self.world.keys.get(&key);
+                let from = from.map(|key| KeyTag { pepper: key.pepper, tag: key.tag.clone() });
+                Act::RehashKey(RehashKey { key, from: from.unwrap_or(tag(0)), to: self.moved() })
+            }
+            Step::RehashCaller(n) => {
+                let callers = self.world.callers();
+                self.rehash_caller(callers[n % callers.len()].0)
+            }
+            Step::AgePepper { accepted } => self.age_pepper(*accepted),
         };
         // The digest is that of the id: a repeat asks the same.
         let request = name.map(|(method, id)| Request { id: [id; 16], method, digest: [id; 16] });

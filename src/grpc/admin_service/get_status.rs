@@ -7,12 +7,13 @@ use tonic::Request;
 
 use crate::app::App;
 use crate::app::error::AppError;
+use crate::app::peppers::PepperFigures;
 use crate::app::status::{ENGINE, ENGINE_VERSION, Status};
 use crate::grpc::call::identity;
 use crate::grpc::encode;
 use crate::proto::v1::{
     CheckpointStatus, EngineStatus, GetStatusRequest, GetStatusResponse, KeyEncryptionKeyStatus,
-    Loss, ProjectionStatus, ScrubStatus, StatusCounts, VolumeStatus,
+    Loss, PepperStatus, ProjectionStatus, ScrubStatus, StatusCounts, VolumeStatus,
 };
 
 pub(super) async fn handle(
@@ -87,6 +88,7 @@ fn answer(status: Status) -> GetStatusResponse {
             failing: status.usage_projection.failing,
             disk_bytes: status.usage_projection.bytes,
         }],
+        peppers: status.peppers.iter().map(pepper).collect(),
     }
 }
 
@@ -96,6 +98,12 @@ fn key_encryption_keys(counts: BTreeMap<u16, u64>) -> Vec<KeyEncryptionKeyStatus
         data_keys,
     };
     counts.into_iter().map(status).collect()
+}
+
+fn pepper(pepper: &PepperFigures) -> PepperStatus {
+    let PepperFigures { version, dependents } = pepper;
+    let version = version.0.into();
+    PepperStatus { version, keys: dependents.keys, callers: dependents.callers }
 }
 
 #[cfg(test)]
@@ -109,6 +117,7 @@ mod tests {
     use crate::app::status::Figures;
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::{self as domain, LogState, TreeRoot};
+    use crate::domain::peppers::Dependents;
     use crate::domain::time::Time;
     use crate::merkle::{HASH_BYTES, Hash};
 
@@ -187,6 +196,10 @@ mod tests {
             },
             pepper: PepperVersion(4),
             keks: [(1, 14), (2, 15)].into(),
+            peppers: vec![PepperFigures {
+                version: PepperVersion(4),
+                dependents: Dependents { keys: 40, callers: 41 },
+            }],
             disk_bytes: 5,
             waiting: 6,
             snapshot: Position::new(40),
@@ -261,6 +274,7 @@ mod tests {
             key_encryption_keys: [(1, 14), (2, 15)]
                 .map(|(version, data_keys)| KeyEncryptionKeyStatus { version, data_keys })
                 .into(),
+            peppers: vec![PepperStatus { version: 4, keys: 40, callers: 41 }],
         };
         assert_eq!(answer(status), expected);
     }

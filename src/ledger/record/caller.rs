@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::RecordError;
-use super::decode::{key_tag, known};
-use super::encode;
+use super::decode::known;
+use super::peppers::{decode_tag, encode_tag};
 use crate::domain::caller::{Role, Roles};
 use crate::domain::certificate_name::{CertificateName, DnsName, SpiffeId};
 use crate::domain::event::CallerCreated;
@@ -18,7 +18,7 @@ pub(super) fn encode_created(created: &CallerCreated) -> wire::CallerCreated {
         created.certificate_name.as_ref().and_then(of_kind).unwrap_or_default().to_owned()
     };
     wire::CallerCreated {
-        tag: Some(encode::key_tag(&created.tag)),
+        tag: Some(encode_tag(&created.tag)),
         roles: created.roles.iter().map(|held| role(held).into()).collect(),
         tenants: created.tenants.iter().map(|tenant| tenant.as_str().to_owned()).collect(),
         expire_time: created.expire_time.map(|time| time.as_micros()),
@@ -30,7 +30,7 @@ pub(super) fn encode_created(created: &CallerCreated) -> wire::CallerCreated {
 pub(super) fn decode_created(created: wire::CallerCreated) -> Result<CallerCreated, RecordError> {
     Ok(CallerCreated {
         roles: roles(&created.roles)?,
-        tag: key_tag(created.tag)?,
+        tag: decode_tag(created.tag)?,
         tenants: tenants(&created.tenants)?,
         expire_time: created.expire_time.map(Time::from_micros),
         certificate_name: certificate_name(&created.spiffe_id, &created.san)?,

@@ -8,7 +8,7 @@ use prost::Message;
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::event::{Actor, Event, KeyCreated, KeyUpdated, Mechanism, Recorded};
 use crate::domain::ids::{
-    AccountId, AccountRef, CallerId, EventId, KeyId, PepperVersion, Position, TenantId, TraceId,
+    AccountId, AccountRef, CallerId, EventId, KeyId, Position, TenantId, TraceId,
 };
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
@@ -21,15 +21,13 @@ use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
 use crate::domain::signing::{SigningKey, SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
-use crate::domain::tag::KeyTag;
-use crate::domain::tag::{PepperCheck, Tag};
 use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
 use super::uses::decode as uses;
 use super::{RECORD_FORMAT, RecordError};
-use super::{caller, conduct};
+use super::{caller, conduct, peppers};
 use RecordError::Field;
 
 /// The event of a record. Address ranges are sealed, so that a bound key comes back
@@ -164,7 +162,7 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         WireEvent::AccountErased(_) => Event::AccountErased,
         WireEvent::KeyCreated(e) => Event::KeyCreated(KeyCreated {
             environment: environment(known(e.environment, "environment")?)?,
-            tag: key_tag(e.tag)?,
+            tag: peppers::decode_tag(e.tag)?,
             scopes: e.scopes.map(|set| permissions(&set.permissions)).transpose()?,
             expire_time: e.expire_time.map(Time::from_micros),
             sources: sources(e.source_bound),
@@ -191,6 +189,7 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         WireEvent::KeyRetired(e) => {
             Event::KeyRetired { last_use: e.last_use_time.map(Time::from_micros) }
         }
+        WireEvent::KeyRehashed(e) => Event::KeyRehashed { tag: peppers::decode_tag(e.tag)? },
         WireEvent::KeyUsed(e) => Event::KeyUsed(Box::new(uses::key_used(e)?)),
         WireEvent::UnknownKeyTried(e) => {
             Event::UnknownKeyTried(Box::new(uses::unknown_key_tried(e)?))
@@ -198,15 +197,14 @@ fn event(event: WireEvent) -> Result<Event, RecordError> {
         WireEvent::UsageGap(e) => Event::UsageGap(uses::usage_gap(&e)?),
         WireEvent::CallerCreated(e) => Event::CallerCreated(caller::decode_created(e)?),
         WireEvent::CallerRotated(e) => Event::CallerRotated {
-            tag: key_tag(e.tag)?,
+            tag: peppers::decode_tag(e.tag)?,
             retire_time: Time::from_micros(e.retire_time),
         },
         WireEvent::CallerRevoked(_) => Event::CallerRevoked,
+        WireEvent::CallerRehashed(e) => Event::CallerRehashed { tag: peppers::decode_tag(e.tag)? },
         WireEvent::PolicyChanged(e) => Event::PolicyChanged(policy(&e)?),
-        WireEvent::PepperRotated(e) => Event::PepperRotated {
-            version: pepper_version(e.version)?,
-            check: PepperCheck(exact(&e.check, "check")?),
-        },
+        WireEvent::PepperRotated(e) => peppers::decode_rotated(&e)?,
+        WireEvent::PepperRetired(e) => peppers::decode_retired(&e)?,
         WireEvent::ClockStepped(e) => Event::ClockStepped {
             wall: Time::from_micros(e.wall),
             expected: Time::from_micros(e.expected),
@@ -315,21 +313,6 @@ fn policy(changed: &wire::PolicyChanged) -> Result<Policy, RecordError> {
         policy.roles.insert(name, permissions(&role.permissions)?);
     }
     Ok(policy)
-}
-
-pub(super) fn key_tag(tag: Option<wire::KeyTag>) -> Result<KeyTag, RecordError> {
-    let tag = tag.ok_or(Field("tag"))?;
-    Ok(KeyTag {
-        pepper: pepper_version(tag.pepper)?,
-        tag: Tag::from_bytes(exact(&tag.tag, "tag")?),
-    })
-}
-
-fn pepper_version(version: u32) -> Result<PepperVersion, RecordError> {
-    match u16::try_from(version) {
-        Ok(version) if version > 0 => Ok(PepperVersion(version)),
-        _ => Err(Field("pepper")),
-    }
 }
 
 fn permissions(words: &[String]) -> Result<Permissions, RecordError> {

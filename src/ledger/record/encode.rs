@@ -17,14 +17,13 @@ use crate::domain::policy::Policy;
 use crate::domain::signing::{SigningKeyChange, SigningKeyChanged};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
-use crate::domain::tag::KeyTag;
 use crate::domain::time::Time;
 use crate::proto::ledger as wire;
 use crate::proto::ledger::record::Event as WireEvent;
 
 use super::uses::encode as uses;
 use super::{RECORD_FORMAT, SALT_BYTES};
-use super::{caller, conduct};
+use super::{caller, conduct, peppers};
 
 /// The record of an event.
 #[must_use]
@@ -112,7 +111,7 @@ fn event(event: &Event) -> WireEvent {
         }
         Event::AccountErased => WireEvent::AccountErased(wire::AccountErased {}),
         Event::KeyCreated(created) => WireEvent::KeyCreated(wire::KeyCreated {
-            tag: Some(key_tag(&created.tag)),
+            tag: Some(peppers::encode_tag(&created.tag)),
             environment: environment(created.environment).into(),
             scopes: created.scopes.as_ref().map(permissions),
             expire_time: created.expire_time.map(|time| time.as_micros()),
@@ -137,22 +136,22 @@ fn event(event: &Event) -> WireEvent {
         Event::KeyRetired { last_use } => {
             WireEvent::KeyRetired(wire::KeyRetired { last_use_time: last_use.map(Time::as_micros) })
         }
+        Event::KeyRehashed { tag } => peppers::encode_key_rehashed(tag),
         Event::KeyUsed(used) => WireEvent::KeyUsed(uses::key_used(used)),
         Event::UnknownKeyTried(tried) => WireEvent::UnknownKeyTried(uses::unknown_key_tried(tried)),
         Event::UsageGap(gap) => WireEvent::UsageGap(uses::usage_gap(gap)),
         Event::CallerCreated(created) => WireEvent::CallerCreated(caller::encode_created(created)),
         Event::CallerRotated { tag, retire_time } => {
             WireEvent::CallerRotated(wire::CallerRotated {
-                tag: Some(key_tag(tag)),
+                tag: Some(peppers::encode_tag(tag)),
                 retire_time: retire_time.as_micros(),
             })
         }
         Event::CallerRevoked => WireEvent::CallerRevoked(wire::CallerRevoked {}),
+        Event::CallerRehashed { tag } => peppers::encode_caller_rehashed(tag),
         Event::PolicyChanged(policy) => WireEvent::PolicyChanged(policy_changed(policy)),
-        Event::PepperRotated { version, check } => WireEvent::PepperRotated(wire::PepperRotated {
-            version: u32::from(version.0),
-            check: check.0.to_vec(),
-        }),
+        Event::PepperRotated { version, check } => peppers::encode_rotated(*version, *check),
+        Event::PepperRetired { version, ended } => peppers::encode_retired(*version, *ended),
         Event::ClockStepped { wall, expected } => WireEvent::ClockStepped(wire::ClockStepped {
             wall: wall.as_micros(),
             expected: expected.as_micros(),
@@ -234,10 +233,6 @@ fn policy_changed(policy: &Policy) -> wire::PolicyChanged {
         permissions: words(granted),
     });
     wire::PolicyChanged { plans: plans.collect(), roles: roles.collect() }
-}
-
-pub(super) fn key_tag(tag: &KeyTag) -> wire::KeyTag {
-    wire::KeyTag { pepper: u32::from(tag.pepper.0), tag: tag.tag.as_bytes().to_vec() }
 }
 
 fn permissions(set: &Permissions) -> wire::Permissions {

@@ -6,6 +6,7 @@ mod certificates;
 mod conduct;
 mod golden;
 mod hostile;
+mod peppers;
 mod retiring;
 mod signing;
 mod strategies;

@@ -34,6 +34,8 @@ pub(super) struct Group<'a, F> {
     random: &'a dyn Random,
     facts: Vec<Recorded>,
     answers: Vec<PendingAnswer>,
+    /// Whether what it does reaches beyond what the overlay shows: nothing more is decided on it.
+    closed: bool,
 }
 
 impl<'a, F: Facts> Group<'a, F> {
@@ -46,12 +48,13 @@ impl<'a, F: Facts> Group<'a, F> {
         random: &'a dyn Random,
     ) -> Self {
         let overlay = Overlay::new(base);
-        Group { overlay, builder, next, now, random, facts: Vec::new(), answers: Vec::new() }
+        let (facts, answers) = (Vec::new(), Vec::new());
+        Group { overlay, builder, next, now, random, facts, answers, closed: false }
     }
 
     /// Whether the group takes no more commands.
     pub(super) fn is_full(&self) -> bool {
-        self.answers.len() >= GROUP_BOUND
+        self.closed || self.answers.len() >= GROUP_BOUND
     }
 
     /// How many commands the group has, and how many bytes the frame in the making.
@@ -137,6 +140,7 @@ impl<'a, F: Facts> Group<'a, F> {
             }
             self.builder.push(&bytes);
             self.next = fact.position.next();
+            self.closed |= matches!(fact.event, Event::PepperRetired { .. });
             self.facts.push(fact);
         }
     }

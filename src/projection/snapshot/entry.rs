@@ -12,12 +12,12 @@
 //! uses or signing keys are on record, the highest number of a usage journal they name (8), 0 if there is none;
 //! behind that the signing keys in the order in which they came, if there are any (a count of 1 byte; each 32).
 //!
-//! Pepper: version (2), check value (16).
+//! Pepper: version (2), check value (16); behind it, if it is retired: position and time of its retirement.
 //!
 //! | caller: bytes | what |
 //! |---|---|
 //! | 12 | caller id |
-//! | 1 | flags: retiring secret, expiry, revocation, name in certificates |
+//! | 1 | flags: retiring secret, expiry, revocation, name in certificates, its secret is older than its position |
 //! | 2 ‖ 32 | pepper and tag |
 //! | 1 | roles: a bit for each, in the order authenticator, issuer, provisioner, auditor, analyst, operator, admin |
 //! | 8 ‖ 8 ‖ 8 | create time, position, position of its personal fields |
@@ -26,6 +26,7 @@
 //! | 8 | if it expires: when |
 //! | 8 | if it is revoked: when |
 //! | 1 ‖ 2 ‖ … | if it has a name in certificates: 1 a SPIFFE id, 2 a DNS name; its length; the name |
+//! | 8 | if its secret is older: position of the record that gave it |
 //!
 //! | account: bytes | what |
 //! |---|---|
@@ -47,6 +48,7 @@ use crate::domain::caller::{Caller, Retiring, Role, Roles};
 use crate::domain::certificate_name::{CertificateName, DnsName, SpiffeId};
 use crate::domain::ids::{AccountId, AccountRef, CallerId, PepperVersion, Position, TenantId};
 use crate::domain::log_state::{LogState, Loss, TreeRoot};
+use crate::domain::peppers::{Registered, Retirement};
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::signing::{MAX_SIGNING_KEYS, SigningKey};
@@ -195,14 +197,23 @@ fn signing_keys(from: &mut Cursor<'_>) -> Option<Vec<SigningKey>> {
     (0..count).map(|_| from.array().map(SigningKey)).collect()
 }
 
-pub(super) fn encode_pepper(version: PepperVersion, check: PepperCheck) -> Vec<u8> {
-    [&version.0.to_be_bytes()[..], &check.0].concat()
+pub(super) fn encode_pepper(version: PepperVersion, pepper: &Registered) -> Vec<u8> {
+    let mut out = [&version.0.to_be_bytes()[..], &pepper.check.0].concat();
+    if let Some(Retirement { position, time }) = pepper.retired {
+        out.put_position(position);
+        out.put_time(time);
+    }
+    out
 }
 
-pub(super) fn decode_pepper(bytes: &[u8]) -> Option<(PepperVersion, PepperCheck)> {
+pub(super) fn decode_pepper(bytes: &[u8]) -> Option<(PepperVersion, Registered)> {
     let mut from = Cursor(bytes);
-    let pepper = (PepperVersion(from.u16()?), PepperCheck(from.array()?));
-    from.end(pepper)
+    let (version, check) = (PepperVersion(from.u16()?), PepperCheck(from.array()?));
+    let retired = match from.0.is_empty() {
+        true => None,
+        false => Some(Retirement { position: from.position()?, time: from.time()? }),
+    };
+    from.end((version, Registered { check, retired }))
 }
 
 pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
@@ -213,6 +224,7 @@ pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
         caller.expire_time.is_some(),
         caller.revoke_time.is_some(),
         caller.certificate_name.is_some(),
+        caller.secret_at != caller.position,
     ]));
     put_tag(tag, &mut out);
     out.push(byte_of(Role::ALL.map(|role| roles.iter().any(|held| held == role))));
@@ -230,6 +242,9 @@ pub(super) fn encode_caller(id: CallerId, caller: &Caller) -> Vec<u8> {
         .for_each(|time| out.put_time(time));
     if let Some(name) = &caller.certificate_name {
         put_certificate_name(name, &mut out);
+    }
+    if caller.secret_at != caller.position {
+        out.put_position(caller.secret_at);
     }
     out
 }
@@ -257,7 +272,7 @@ fn certificate_name(from: &mut Cursor<'_>) -> Option<CertificateName> {
 pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
     let mut from = Cursor(bytes);
     let id = CallerId(from.array()?);
-    let [retires, expires, revoked, named] = flags(from.u8()?)?;
+    let [retires, expires, revoked, named, moved] = flags(from.u8()?)?;
     let own = tag(&mut from)?;
     let held: [bool; Role::ALL.len()] = flags(from.u8()?)?;
     let roles: Vec<Role> =
@@ -269,6 +284,7 @@ pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
         create_time: from.time()?,
         position: from.position()?,
         personal_at: from.position()?,
+        secret_at: Position::FIRST,
         tenants: list(&mut from, |id| TenantId::parse(id).ok())?.into(),
         expire_time: None,
         revoke_time: None,
@@ -285,6 +301,11 @@ pub(super) fn decode_caller(bytes: &[u8]) -> Option<(CallerId, Caller)> {
     }
     if named {
         caller.certificate_name = Some(certificate_name(&mut from)?);
+    }
+    caller.secret_at = if moved { from.position()? } else { caller.position };
+    // There is one way to write each state.
+    if moved && caller.secret_at == caller.position {
+        return None;
     }
     from.end((id, caller))
 }

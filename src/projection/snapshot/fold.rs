@@ -2,7 +2,7 @@
 //! what they do not is looked up in that snapshot, entry by entry.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use crate::domain::facts::{Facts, FactsMut};
 use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::Key;
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::{Peppers, Retirement, ended_key};
 use crate::domain::policy::Policy;
 use crate::domain::requests::{Remembered, RequestKey, Requests};
 use crate::domain::sealed::DataKeyId;
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
-use crate::domain::tag::PepperCheck;
 use crate::domain::time::Time;
 use crate::ledger::record::{self, RecordError};
 
@@ -89,7 +89,9 @@ pub(super) struct Fold<'a> {
     pub(super) callers: BTreeMap<CallerId, Arc<Caller>>,
     pub(super) policy: Arc<Policy>,
     pub(super) log_state: Arc<LogState>,
-    pub(super) peppers: BTreeMap<PepperVersion, PepperCheck>,
+    pub(super) peppers: Arc<Peppers>,
+    /// Those among them that the folded records retired: keys of the base may have ended with them.
+    pub(super) retired: BTreeSet<PepperVersion>,
     /// Those the folded records name.
     pub(super) requests: Requests,
     pub(super) service_position: Option<Position>,
@@ -113,7 +115,8 @@ impl<'a> Fold<'a> {
             callers: BTreeMap::new(),
             policy: Arc::default(),
             log_state: Arc::default(),
-            peppers: BTreeMap::new(),
+            peppers: Arc::default(),
+            retired: BTreeSet::new(),
             requests: Requests::default(),
             service_position: None,
             highest_data_key: None,
@@ -122,7 +125,7 @@ impl<'a> Fold<'a> {
         if let Some(base) = base {
             let (policy, log_state) = base.policy()?;
             (fold.policy, fold.log_state) = (Arc::new(policy), Arc::new(log_state));
-            fold.peppers = base.peppers()?;
+            fold.peppers = Arc::new(base.peppers()?);
             base.for_each(Section::Callers, |entry| -> Result<(), SnapshotError> {
                 let (id, caller) = entry::decode_caller(entry).ok_or(Damaged("a caller"))?;
                 fold.callers.insert(id, Arc::new(caller));
@@ -223,7 +226,7 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn name_in_base(&self, number: u32) -> Option<Arc<AccountRef>> {
+    pub(super) fn name_in_base(&self, number: u32) -> Option<Arc<AccountRef>> {
         if let Some(known) = self.names_in_base.borrow().get(&number) {
             return Some(Arc::clone(known));
         }
@@ -278,7 +281,10 @@ impl<'a> Fold<'a> {
 
 impl Facts for Fold<'_> {
     fn key(&self, id: &KeyId) -> Option<Key> {
-        let in_base = || self.key_in_base(id).map(|entry| entry.key);
+        let in_base = || {
+            let key = self.key_in_base(id)?.key;
+            Some(self.peppers.ended_key(&key).unwrap_or(key))
+        };
         self.keys.get(id).map(|touched| touched.key.clone()).or_else(in_base)
     }
 
@@ -306,8 +312,13 @@ impl Facts for Fold<'_> {
         Arc::clone(&self.policy)
     }
 
-    fn has_pepper(&self, version: PepperVersion) -> bool {
-        self.peppers.contains_key(&version)
+    fn peppers(&self) -> Arc<Peppers> {
+        Arc::clone(&self.peppers)
+    }
+
+    /// Only deciding asks for it.
+    fn keys_on(&self, _: PepperVersion, _: Time) -> u64 {
+        0
     }
 
     /// Only deciding asks for it. Knows only what the folded records name.
@@ -356,8 +367,18 @@ impl FactsMut for Fold<'_> {
         self.policy = Arc::new(policy);
     }
 
-    fn put_pepper(&mut self, version: PepperVersion, check: PepperCheck) {
-        self.peppers.insert(version, check);
+    fn put_peppers(&mut self, peppers: Peppers) {
+        self.peppers = Arc::new(peppers);
+    }
+
+    /// Those in the base end when they are looked up, or merged.
+    fn end_keys(&mut self, version: PepperVersion, retirement: &Retirement) {
+        self.retired.insert(version);
+        for touched in self.keys.values_mut().filter(|touched| touched.key.pepper == version) {
+            if let Some(ended) = ended_key(&touched.key, retirement) {
+                touched.key = ended;
+            }
+        }
     }
 
     fn remember(&mut self, key: RequestKey, did: Remembered) {

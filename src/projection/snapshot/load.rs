@@ -71,9 +71,7 @@ fn load_into<E: std::error::Error + Send + 'static>(
     let (policy, log_state) = snapshot.policy()?;
     table.put_policy(policy);
     table.put_log_state(log_state);
-    for (version, check) in snapshot.peppers()? {
-        table.put_pepper(version, check);
-    }
+    table.put_peppers(snapshot.peppers()?);
     snapshot.for_each(Section::Callers, |entry| -> Result<(), SnapshotError> {
         let (id, caller) = entry::decode_caller(entry).ok_or(Damaged("a caller"))?;
         table.put_caller(id, caller);

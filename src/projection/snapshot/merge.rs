@@ -47,8 +47,8 @@ impl Merge<'_> {
     pub(super) fn write(mut self) -> Result<(), BuildError> {
         let fold = self.fold;
         self.out.push(Section::Policy, &entry::encode_policy(&fold.policy, &fold.log_state))?;
-        for (version, check) in &fold.peppers {
-            self.out.push(Section::Peppers, &entry::encode_pepper(*version, *check))?;
+        for (version, pepper) in fold.peppers.iter() {
+            self.out.push(Section::Peppers, &entry::encode_pepper(version, pepper))?;
         }
         for (id, caller) in &fold.callers {
             self.out.push(Section::Callers, &entry::encode_caller(*id, caller))?;
@@ -103,6 +103,9 @@ impl Merge<'_> {
                 let before = key::account_number(entry).and_then(|at| usize::try_from(at).ok());
                 let number = before.and_then(|before| numbers.of_base.get(before));
                 let number = *number.ok_or(io::ErrorKind::InvalidData)?;
+                if let Some(ended) = ended_in_base(fold, entry, number)? {
+                    return out.push(Section::Keys, &ended);
+                }
                 renumbered.clear();
                 renumbered.extend(entry);
                 key::renumber(&mut renumbered, number);
@@ -196,6 +199,17 @@ fn next_before(
         (Ok((next, _)), Some(order_key)) => next.as_slice() < order_key,
         _ => true,
     })
+}
+
+/// The entry of a key of the base that ended with its pepper; none if it did not.
+fn ended_in_base(fold: &Fold<'_>, entry: &[u8], number: u32) -> io::Result<Option<Vec<u8>>> {
+    if !key::pepper(entry).is_some_and(|pepper| fold.retired.contains(&pepper)) {
+        return Ok(None);
+    }
+    let decoded = KeyEntry::decode(entry, |number| fold.name_in_base(number));
+    let entry = decoded.ok_or(io::ErrorKind::InvalidData)?;
+    let ended = fold.peppers.ended_key(&entry.key);
+    Ok(ended.map(|key| KeyEntry { key, ..entry }.encode(number)))
 }
 
 /// The entry of a touched key. The sealed ranges are those of the folded record that set them, or else

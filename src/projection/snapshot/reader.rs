@@ -1,6 +1,5 @@
 //! Reads a snapshot: its header and index at once, its blocks one by one, each checked by its MAC.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::fs::File;
@@ -11,10 +10,9 @@ use std::path::Path;
 use super::bytes::Cursor;
 use super::header::{self, Header};
 use super::{Section, SnapshotError, Standpoint, entry};
-use crate::domain::ids::PepperVersion;
 use crate::domain::log_state::LogState;
+use crate::domain::peppers::Peppers;
 use crate::domain::policy::Policy;
-use crate::domain::tag::PepperCheck;
 use crate::vault::snapshot_key::MAC_BYTES;
 use crate::vault::{SnapshotKeys, SnapshotMac};
 
@@ -184,11 +182,12 @@ impl Snapshot {
         policy.ok_or(Damaged("its policy"))
     }
 
-    /// The peppers in force.
-    pub(super) fn peppers(&self) -> Result<BTreeMap<PepperVersion, PepperCheck>, SnapshotError> {
-        let mut peppers = BTreeMap::new();
+    /// The peppers that the log has registered.
+    pub(super) fn peppers(&self) -> Result<Peppers, SnapshotError> {
+        let mut peppers = Peppers::default();
         self.for_each(Section::Peppers, |entry| -> Result<(), SnapshotError> {
-            peppers.extend([entry::decode_pepper(entry).ok_or(Damaged("a pepper"))?]);
+            let (version, pepper) = entry::decode_pepper(entry).ok_or(Damaged("a pepper"))?;
+            peppers = std::mem::take(&mut peppers).with(version, pepper);
             Ok(())
         })?;
         Ok(peppers)

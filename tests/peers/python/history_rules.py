@@ -13,7 +13,8 @@ LENGTHS = {  # of the fields of these names, in every message
     "nonce": (12,), "commitment": (0, 32), "tag": (32,), "check": (16,), "successor": (12,), "replaces": (0, 12),
     "callers": (12,), "presented_key": (0, 12), "origin": (32,), "root": (0, 32), "public_key": (32,),
 }  # fmt: skip
-RANGES = {"pepper": 65535, "version": 65535, "method": 12}  # from 1 to this, in every message
+RANGES = {"pepper": 65535, "version": 65535}  # from 1 to this, in every message
+METHODS = {*range(1, 13), 20, 21}
 OVER_0 = {"span_seconds", "count", "restored_to", "lost_to", "retire_when_idle_for"}
 ALWAYS_THERE = {"actor", "tag", "state", "window"}
 NAME = re.compile(r"[A-Za-z0-9._~-]{1,128}")
@@ -56,6 +57,8 @@ def check_fields(message) -> None:
                     len(one) in LENGTHS.get(field.name, (len(one),)),
                     f"{field.name} of {len(one)} bytes",
                 )
+            elif field.name == "method":
+                must(one in METHODS, "method is out of range")
             elif field.name in RANGES:
                 must(1 <= one <= RANGES[field.name], f"{field.name} is out of range")
             elif field.name in OVER_0:

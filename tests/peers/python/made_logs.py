@@ -67,6 +67,9 @@ def records() -> list[Record]:
         ({}, "audit_read", {"caller_id": CALLER, "rpc": "AuditService/StreamEvents", "calls": 1}),
         ({}, "calls_refused", {"rpc": "KeyService/RevokeKey", "reason": 1, "count": 2} | REFUSED),
         (account, "account_erased", {}),
+        (KEY_OF, "key_rehashed", {"tag": TAG}),
+        ({"caller_id": CALLER}, "caller_rehashed", {"tag": TAG}),
+        ({}, "pepper_retired", {"version": 1, "ended_keys": 1}),
     ]
     made, last = [], {}
     for position, (subject, kind, event) in enumerate(events, 1):
@@ -232,6 +235,10 @@ CHANGES = [  # position, path, value, a part of the refusal
     (25, "calls_refused.sources.0.count", 0, "count is 0"),
     (25, "calls_refused.samples.0.trace_id", bytes(1), "trace_id of 1 bytes"),
     (25, "calls_refused.samples.0.named.key_id", bytes(1), "key_id of 1 bytes"),
+    (26, "key_rehashed.tag", None, "pepper is out of range"),
+    (26, "key_rehashed.tag.tag", bytes(31), "tag of 31 bytes"),
+    (27, "caller_rehashed.tag.pepper", 0, "pepper is out of range"),
+    (28, "pepper_retired.version", 65536, "version is out of range"),
 ]
 
 

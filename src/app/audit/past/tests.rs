@@ -16,7 +16,10 @@ use crate::domain::apply::apply;
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
 use crate::domain::facts::Facts;
+use crate::domain::ids::PepperVersion;
 use crate::domain::key_rules::{CreateKey, RotateKey, UpdateKey};
+use crate::domain::peppers::{RehashCaller, RehashKey, RetirePepper, RotatePepper};
+use crate::domain::tag::{KeyTag, PepperCheck, Tag};
 use crate::domain::testing::{
     account, at, create, created, key_id, permissions, plan_name, policy, private, put, revoke,
     role_name, switch, tag,
@@ -120,6 +123,7 @@ impl Service {
                 }
                 Act::SetPolicy(policy)
             }
+            7 => self.of_peppers(which, n)?,
             _ => Act::RecordUses(RecordUses {
                 key: key_id(which),
                 account: Arc::clone(&row?.key.account),
@@ -128,6 +132,39 @@ impl Service {
                 window: self.window(n),
                 private: None,
             }),
+        })
+    }
+
+    /// Another pepper, a key that moves to it, or the end of those that did not.
+    fn of_peppers(&self, which: u8, n: u32) -> Option<Act> {
+        let table = &self.app().table;
+        let (current, oldest) = (table.pepper_in_force()?, table.peppers().in_use().next()?.0);
+        let key = table.row(&key_id(which)).map(|row| row.key);
+        Some(match n % 4 {
+            0 if current == oldest => Act::RotatePepper(RotatePepper {
+                version: PepperVersion(current.0 + 1),
+                check: PepperCheck([1; 16]),
+                private: None,
+            }),
+            1 => {
+                let now = self.app().now();
+                let ended = table.ends().working_on(oldest, now) + table.callers_on(oldest, now);
+                let accepted = Some(ended);
+                Act::RetirePepper(RetirePepper { version: oldest, accepted, private: None })
+            }
+            2 => {
+                let callers = table.callers();
+                let (caller, found) = callers.first()?;
+                let (caller, from) = (*caller, found.tag.clone());
+                let to = KeyTag { pepper: current, tag: Tag::from_bytes([7; 32]) };
+                Act::RehashCaller(RehashCaller { caller, from, to })
+            }
+            _ => {
+                let key = key?;
+                let from = KeyTag { pepper: key.pepper, tag: key.tag };
+                let to = KeyTag { pepper: current, tag: Tag::from_bytes([n.to_be_bytes()[3]; 32]) };
+                Act::RehashKey(RehashKey { key: key_id(which), from, to })
+            }
         })
     }
 
@@ -228,8 +265,10 @@ proptest! {
         let service = Service::start();
         (0..2).for_each(|owner| service.does((0, owner, 2)));
         (0..KEYS).for_each(|key| service.does((1, key, 1)));
+        // Its tag moves too, to what is no tag of its secret.
+        let identity = service.admin();
         steps.iter().for_each(|step| service.does(*step));
-        let (app, identity) = (Arc::clone(service.app()), service.admin());
+        let app = Arc::clone(service.app());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let read = app.read_history(move |app, log| {
             let mut fold = TableWriter::default();

@@ -120,6 +120,10 @@ pub(super) fn key(event: Event) -> Recorded {
     fact(Subject::Key(account(), KeyId([0xcc; 12])), event)
 }
 
+pub(super) fn caller(event: Event) -> Recorded {
+    fact(Subject::Caller(CallerId([0xca; 12])), event)
+}
+
 pub(super) fn holds(fact: &Recorded, record: &Wire) {
     assert_eq!(encode(fact), record.0, "{:?}", fact.event);
     assert_eq!(decode(&record.0), Ok(without_ranges(fact.clone())));
@@ -284,7 +288,6 @@ fn key_switch_rotation_and_revocation_records() {
 
 #[test]
 fn caller_records() {
-    let caller = |event| fact(Subject::Caller(CallerId([0xca; 12])), event);
     let created = CallerCreated {
         tag: key_tag(),
         roles: Roles::of(&Role::ALL),

@@ -20,6 +20,7 @@ use crate::domain::ids::{
 use crate::domain::key::RevokeReason;
 use crate::domain::key_format::Environment;
 use crate::domain::log_state::{LogRestored, LossResolved, Resolution, TreeRoot};
+use crate::domain::peppers::Dependents;
 use crate::domain::permission::{Permission, Permissions, PlanName, RoleName};
 use crate::domain::personal::{OnBehalfOf, Personal};
 use crate::domain::policy::{MAX_REQUESTS_PER_MINUTE, Plan, Policy};
@@ -152,6 +153,7 @@ fn key_event() -> impl Strategy<Value = Event> {
         rotated,
         (reason(), any::<bool>()).prop_map(|(reason, leaked)| Event::KeyRevoked { reason, leaked }),
         option::of(time()).prop_map(|last_use| Event::KeyRetired { last_use }),
+        key_tag().prop_map(|tag| Event::KeyRehashed { tag }),
         uses::key_used(),
     ]
 }
@@ -175,7 +177,8 @@ fn caller_event() -> impl Strategy<Value = Event> {
     let created = created.boxed();
     let rotated = (key_tag(), time())
         .prop_map(|(tag, retire_time)| Event::CallerRotated { tag, retire_time });
-    prop_oneof![created, rotated, Just(Event::CallerRevoked)]
+    let moved = key_tag().prop_map(|tag| Event::CallerRehashed { tag });
+    prop_oneof![created, rotated, moved, Just(Event::CallerRevoked)]
 }
 
 fn service_event() -> impl Strategy<Value = Event> {
@@ -192,10 +195,16 @@ fn service_event() -> impl Strategy<Value = Event> {
         version: PepperVersion(version),
         check: PepperCheck(check),
     });
+    let retired =
+        (1..=u16::MAX, any::<u64>(), any::<u64>()).prop_map(|(version, keys, callers)| {
+            let ended = Dependents { keys, callers };
+            Event::PepperRetired { version: PepperVersion(version), ended }
+        });
     let step = (time(), time()).prop_map(|(wall, expected)| Event::ClockStepped { wall, expected });
     prop_oneof![
         policy,
         pepper,
+        retired,
         step,
         log_event(),
         uses::unknown_key_tried(),
@@ -256,10 +265,8 @@ fn happening() -> impl Strategy<Value = (Subject, Event)> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    (bytes(), 1..=12_u32, bytes()).prop_map(|(id, method, digest)| Request {
-        id,
-        method: Method::from_number(method).expect("a method"),
-        digest,
+    (bytes(), prop_oneof![1..=12_u32, 20..=21_u32], bytes()).prop_map(|(id, method, digest)| {
+        Request { id, method: Method::from_number(method).expect("a method"), digest }
     })
 }
 

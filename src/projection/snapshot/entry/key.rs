@@ -46,7 +46,7 @@ use std::time::Duration;
 
 use super::{byte_of, flags, permissions, put_permissions, put_tag, tag};
 use crate::domain::event::EventKind;
-use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId, PUBLIC_ID_BYTES};
+use crate::domain::ids::{AccountRef, CallerId, EventId, KeyId, PUBLIC_ID_BYTES, PepperVersion};
 use crate::domain::key::{Key, Life, Limits, Revocation, RevokeReason, Rotation};
 use crate::domain::key_format::Environment;
 use crate::domain::sealed::{Commitment, DataKeyId, Private, Sealed};
@@ -163,6 +163,14 @@ const ACCOUNT_AT: Range<usize> = PUBLIC_ID_BYTES..PUBLIC_ID_BYTES + 4;
 /// The number of the account in an entry.
 pub(in crate::projection::snapshot) fn account_number(entry: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(entry.get(ACCOUNT_AT)?.try_into().ok()?))
+}
+
+/// Where the version of the pepper stands in an entry: behind the flags.
+const PEPPER_AT: Range<usize> = ACCOUNT_AT.end + 1..ACCOUNT_AT.end + 3;
+
+/// The pepper of the tag in an entry.
+pub(in crate::projection::snapshot) fn pepper(entry: &[u8]) -> Option<PepperVersion> {
+    Some(PepperVersion(u16::from_be_bytes(entry.get(PEPPER_AT)?.try_into().ok()?)))
 }
 
 /// Puts another number in the place of an account's, which the entry has.

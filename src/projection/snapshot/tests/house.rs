@@ -13,7 +13,7 @@ use super::super::*;
 use crate::domain::apply::apply;
 use crate::domain::event::{Event, Recorded};
 use crate::domain::facts::Facts;
-use crate::domain::ids::{AccountRef, EventId, KeyId};
+use crate::domain::ids::{AccountRef, EventId, KeyId, PepperVersion};
 use crate::domain::requests::{Method, RequestKey};
 use crate::domain::sealed::DataKeyId;
 use crate::domain::source::{SourceRange, Sources};
@@ -85,9 +85,7 @@ impl Story {
         let shared = table.table();
         add(&(shared.head(), shared.judge_time(crate::domain::time::Time::EPOCH)));
         add(&(table.policy(), table.callers(), table.service_position(), table.log_state()));
-        let mut peppers: Vec<_> = table.peppers().collect();
-        peppers.sort_unstable_by_key(|(version, _)| *version);
-        add(&(peppers, shared.key_count(), shared.account_count()));
+        add(&(table.peppers(), shared.key_count(), shared.account_count()));
         for id in (0..=u8::MAX).map(|n| KeyId([n; 12])) {
             let key = table.key(&id);
             add(&key.as_ref().map(|key| (key.clone(), key.tag.as_bytes().to_owned())));
@@ -111,6 +109,7 @@ impl Story {
             let span = std::time::Duration::from_secs(seconds);
             let time = self.world.now.plus(span);
             add(&(shared.ends().expiring(time, span), shared.ends().retiring(time)));
+            add(&[1, 2, 3].map(|n| shared.ends().working_on(PepperVersion(n), time)));
         }
         add(&shared.directory().keys(&tenant("acme"), None, None, 1000));
         add(&shared.directory().accounts(&tenant("acme"), None, 1000));
