@@ -4,11 +4,11 @@
 //! backup is gone, and stays gone. Of a key that was disabled and enabled again, of an account that was
 //! suspended and made active again, the last state counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::account::{AccountState, AccountStatus};
 use crate::domain::event::{Event, Recorded};
-use crate::domain::ids::{AccountRef, CallerId, KeyId};
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion};
 use crate::domain::permission::{Permissions, RoleName};
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
@@ -24,6 +24,8 @@ pub struct LostKey {
     pub limits: Option<Recorded>,
     /// Whether it was disabled at the end.
     pub disabled: bool,
+    /// The pepper that recognised it at the end, if it had moved to another.
+    pub pepper: Option<PepperVersion>,
 }
 
 /// What became of a caller in the lost records.
@@ -33,6 +35,8 @@ pub struct LostCaller {
     pub rotations: Vec<Recorded>,
     /// Its revocation.
     pub revoked: Option<Recorded>,
+    /// The pepper that recognised it at the end, if that was another or it had another secret.
+    pub pepper: Option<PepperVersion>,
 }
 
 /// What lost records denied, by subject.
@@ -46,11 +50,17 @@ pub struct Denials {
     pub erased: BTreeMap<AccountRef, Recorded>,
     /// Callers.
     pub callers: BTreeMap<CallerId, LostCaller>,
+    /// Peppers that were retired: what was recognised by one at the end has ended.
+    pub peppers: BTreeSet<PepperVersion>,
 }
 
 impl Denials {
     /// Takes the next lost record into account, if it is about something that is `known`.
     pub fn note(&mut self, known: impl Fn(&Subject) -> bool, lost: &Recorded) {
+        if let Event::PepperRetired { version, .. } = lost.event {
+            self.peppers.insert(version);
+            return;
+        }
         if !known(&lost.subject) {
             return;
         }
@@ -64,11 +74,16 @@ impl Denials {
             (Subject::Account(account), Event::AccountErased) => {
                 self.erased.insert(AccountRef::clone(account), lost.clone());
             }
-            (Subject::Caller(id), Event::CallerRotated { .. }) => {
-                self.callers.entry(*id).or_default().rotations.push(lost.clone());
+            (Subject::Caller(id), Event::CallerRotated { tag, .. }) => {
+                let caller = self.callers.entry(*id).or_default();
+                caller.rotations.push(lost.clone());
+                caller.pepper = Some(tag.pepper);
             }
             (Subject::Caller(id), Event::CallerRevoked) => {
                 self.callers.entry(*id).or_default().revoked = Some(lost.clone());
+            }
+            (Subject::Caller(id), Event::CallerRehashed { tag }) => {
+                self.callers.entry(*id).or_default().pepper = Some(tag.pepper);
             }
             _ => {}
         }
@@ -77,7 +92,8 @@ impl Denials {
     /// How many subjects something was denied of.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len() + self.accounts.len() + self.erased.len() + self.callers.len()
+        let accounts = self.accounts.len() + self.erased.len();
+        self.keys.len() + accounts + self.callers.len() + self.peppers.len()
     }
 
     /// Whether nothing was denied.
@@ -94,6 +110,7 @@ fn note_key(key: &mut LostKey, lost: &Recorded, event: &Event) {
         Event::KeyRetired { .. } => key.retire_time = Some(lost.time),
         Event::KeyDisabled => key.disabled = true,
         Event::KeyEnabled => key.disabled = false,
+        Event::KeyRehashed { tag } => key.pepper = Some(tag.pepper),
         Event::KeyUpdated(updated) => {
             let limits = ["scopes", "expire_time", "allowed_cidrs"];
             let limited = updated.changed.iter().any(|field| limits.contains(&field.as_str()));

@@ -3,7 +3,9 @@ use crate::domain::account_rules::PutAccount;
 use crate::domain::caller::Role;
 use crate::domain::caller_rules::{RevokeCaller, RotateCaller};
 use crate::domain::command::Act;
+use crate::domain::event::CallerCreated;
 use crate::domain::key_rules::{RotateKey, UpdateKey};
+use crate::domain::tag::{KeyTag, PepperCheck};
 use crate::domain::testing::*;
 
 /// What the acts denied of what there was before them.
@@ -160,4 +162,27 @@ fn the_last_state_of_an_account_counts() {
     });
     let state = &denials.accounts[&AccountRef::clone(&account("a"))];
     assert_eq!(state.status, AccountStatus::Active);
+}
+
+#[test]
+fn what_ended_with_a_pepper_is_told_by_the_pepper_that_recognised_it_at_last() {
+    use crate::domain::peppers::{RehashKey, RetirePepper, RotatePepper, dependents};
+    let (first, second) = (PepperVersion(1), PepperVersion(2));
+    let check = PepperCheck([1; 16]);
+    let mut world = World::with_key();
+    world.does(Act::RegisterPepper { version: first, check });
+    world.does(Act::CreateKey(create("a", 2)));
+    let moved = |n| KeyTag { pepper: second, ..tag(n) };
+    let denials = denied(&world, |world| {
+        world.does(Act::RotatePepper(RotatePepper { version: second, check, private: None }));
+        let (from, to) = (tag(1), moved(1));
+        world.does(Act::RehashKey(RehashKey { key: key_id(1), from, to }));
+        let created = CallerCreated { tag: moved(5), ..caller(&[Role::Admin], &[]) };
+        world.does(Act::CreateCaller(create_caller(5, created)));
+        let accepted = Some(dependents(world, first, world.now).total());
+        world.does(Act::RetirePepper(RetirePepper { version: first, accepted, private: None }));
+    });
+    assert_eq!(denials.peppers.iter().collect::<Vec<_>>(), [&first]);
+    assert_eq!(denials.keys[&key_id(1)].pepper, Some(second), "it had moved");
+    assert!(!denials.keys.contains_key(&key_id(2)), "it ended with the one it has");
 }

@@ -21,6 +21,7 @@ use crate::domain::event::{Event, EventKind, Mechanism, Recorded};
 use crate::domain::ids::{AccountRef, CallerId, KeyId};
 use crate::domain::key::{Key, KeyState, RevokeReason};
 use crate::domain::key_rules::{RevokeKey, SwitchKey, UpdateKey};
+use crate::domain::peppers::works_on;
 use crate::domain::personal::Personal;
 use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
@@ -79,6 +80,8 @@ pub(super) fn redo(
         redo.key(*id, lost)?;
         one_more();
     }
+    redo.peppers(denials)?;
+    denials.peppers.iter().for_each(|_| one_more());
     progress.end();
     Ok(redo.redone)
 }
@@ -118,6 +121,31 @@ impl Redo<'_> {
         }
         if lost.disabled {
             self.disable(id, "disabled")?;
+        }
+        Ok(())
+    }
+
+    /// Ends what had ended with a retired pepper. No pepper is retired anew: what had moved is on it again.
+    fn peppers(&mut self, denials: &Denials) -> Result<(), RestoreError> {
+        const WHAT: &str = "revoked: it had ended with its pepper";
+        if denials.peppers.is_empty() {
+            return Ok(());
+        }
+        let (table, now) = (&self.app.table, self.app.now());
+        for id in table.first_keys(None, usize::MAX, |key| works_on(key, now)) {
+            let Some(row) = table.row(&id) else { continue };
+            let last = denials.keys.get(&id).and_then(|lost| lost.pepper);
+            if denials.peppers.contains(&last.unwrap_or(row.key.pepper)) {
+                self.revoke(id, RevokeReason::Unspecified, WHAT)?;
+            }
+        }
+        for (id, caller) in table.callers() {
+            let last = denials.callers.get(&id).and_then(|lost| lost.pepper);
+            let ended = denials.peppers.contains(&last.unwrap_or(caller.tag.pepper));
+            if ended && caller.works_at(now) {
+                let act = Act::RevokeCaller(RevokeCaller { caller: id, private: None });
+                self.must(id.to_string(), WHAT, act)?;
+            }
         }
         Ok(())
     }
