@@ -9,10 +9,13 @@
 //! of them on volumes, `KEYLEDGER_MODEL_SEED=n` exactly the one of that seed on each. A run that fails is made shorter as long as
 //! it fails, and its seed printed.
 
+mod callers;
 mod check;
 mod erasure;
 mod model;
 mod orders;
+mod peppers;
+mod picks;
 mod rules;
 mod script;
 mod verdict;
@@ -196,8 +199,8 @@ fn scripts_get_everywhere() {
         }
         kinds.extend(model.log.iter().map(|entry| entry.kind));
     }
-    assert_eq!(kinds.len(), 15, "{kinds:?}");
-    assert_eq!(refusals.len(), 24, "{refusals:?}");
+    assert_eq!(kinds.len(), 19, "{kinds:?}");
+    assert_eq!(refusals.len(), 25, "{refusals:?}");
     assert_eq!(verdicts.len(), 7, "{verdicts:?}");
     assert!(parted > 50, "{parted} groups that do not fit one frame");
     assert!(repeats > 50, "{repeats} repeats");

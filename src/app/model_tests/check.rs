@@ -9,7 +9,7 @@ use super::script::Step;
 use super::world::World;
 use crate::clock::Clock;
 use crate::domain::facts::Facts;
-use crate::domain::ids::Position;
+use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::testing::at;
 use crate::domain::verdict::{Ask, judge};
 use crate::ledger::conformance::Bench;
@@ -152,4 +152,9 @@ fn check_table<B: Bench>(world: &World<B>, model: &Model) {
         );
     }
     assert_eq!(table.policy(), folded.policy());
+    assert_eq!(table.peppers(), folded.peppers());
+    for pepper in (1..=model.pepper).map(PepperVersion) {
+        let (keys, callers) = (folded.keys_on(pepper, now), table.callers_on(pepper, now));
+        assert_eq!(keys + callers, model.dependents(pepper.0, model.judging_time()), "{pepper}");
+    }
 }

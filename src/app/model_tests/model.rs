@@ -2,9 +2,10 @@
 //! command after the other. It knows neither groups nor tables nor frames, and shares no code with
 //! the rules: what both get wrong would have to be got wrong twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::script::{Ask, Step, What};
+use super::picks::pick;
+use super::script::Step;
 
 /// A position in the log, from 1.
 pub(super) type Place = u64;
@@ -80,6 +81,7 @@ pub(super) struct Key {
     pub(super) disabled: Option<Place>,
     pub(super) rotated: Option<(Place, i64)>,
     pub(super) revoked: Option<Place>,
+    pub(super) pepper: u16,
     pub(super) place: Place,
 }
 
@@ -88,6 +90,10 @@ pub(super) struct Caller {
     pub(super) admin: bool,
     pub(super) expires: Option<i64>,
     pub(super) revoked: bool,
+    pub(super) tag: u8,
+    pub(super) pepper: u16,
+    /// The pepper of the secret before, and until when that works.
+    pub(super) before: Option<(u16, i64)>,
     pub(super) place: Place,
 }
 
@@ -118,6 +124,7 @@ pub(super) enum Act {
         scopes: Option<usize>,
         expires: Option<i64>,
         bulky: bool,
+        pepper: u16,
     },
     Update {
         key: usize,
@@ -134,6 +141,7 @@ pub(super) enum Act {
         successor: usize,
         overlap: i64,
         basis: Place,
+        pepper: u16,
     },
     Revoke(usize),
     SetPolicy(usize),
@@ -141,14 +149,34 @@ pub(super) enum Act {
         caller: usize,
         admin: bool,
         expires: Option<i64>,
+        pepper: u16,
     },
-    RotateCaller(usize),
+    RotateCaller {
+        caller: usize,
+        pepper: u16,
+    },
     Retire {
         key: usize,
         basis: Place,
     },
     RevokeCaller(usize),
     Erase(usize),
+    Rehash {
+        key: usize,
+        from: u16,
+        to: u16,
+    },
+    RehashCaller {
+        caller: usize,
+        tag: u8,
+        from: u16,
+        to: u16,
+    },
+    RotatePepper(u16),
+    RetirePepper {
+        version: u16,
+        accepted: Option<u64>,
+    },
 }
 
 /// What an order is answered: the place of its last record, if anything changed, and whether that is
@@ -168,6 +196,9 @@ pub(super) struct Model {
     pub(super) keys: BTreeMap<usize, Key>,
     pub(super) callers: BTreeMap<usize, Caller>,
     pub(super) policy: Option<usize>,
+    /// The pepper in force; 0 before the first.
+    pub(super) pepper: u16,
+    pub(super) retired: BTreeSet<u16>,
     /// What named calls did: (caller, call, id) to (digest, place, time).
     pub(super) calls: HashMap<(usize, &'static str, u8), (u8, Place, i64)>,
     /// The latest time that a record carries, or that something was told over by since the start.
@@ -175,7 +206,7 @@ pub(super) struct Model {
     /// What the clocks showed at the last group since the start.
     seen: Option<(i64, i64)>,
     /// Ids given to keys and callers so far, whether they came to be or not.
-    ids: usize,
+    pub(super) ids: usize,
     /// The orders of the last step, and what they must be answered.
     pub(super) orders: Vec<(Order, Answer)>,
     /// How long the log was before the last step.
@@ -195,6 +226,8 @@ impl Model {
             keys: BTreeMap::new(),
             callers: BTreeMap::new(),
             policy: None,
+            pepper: 0,
+            retired: BTreeSet::new(),
             calls: HashMap::new(),
             told: LONG_AGO,
             seen: None,
@@ -213,8 +246,8 @@ impl Model {
             basis: None,
             expected: None,
         };
-        let first = Act::CreateCaller { caller: 0, admin: true, expires: None };
-        let acts = [Act::SetPolicy(0), first, put(0, 2), put(1, 0)];
+        let first = Act::CreateCaller { caller: 0, admin: true, expires: None, pepper: 1 };
+        let acts = [Act::SetPolicy(0), Act::RotatePepper(1), first, put(0, 2), put(1, 0)];
         model.ids = 1;
         model.group(acts.map(|act| Order { act, by: None, request: None }).to_vec());
         model
@@ -309,88 +342,4 @@ impl Model {
         self.log.push(Entry { kind, about, time, previous, by, request });
         self.log.len() as Place
     }
-
-    fn orders_of(&mut self, asked: &[Ask]) -> Vec<Order> {
-        asked.iter().map(|ask| self.order_of(ask)).collect()
-    }
-
-    fn order_of(&mut self, ask: &Ask) -> Order {
-        let in_seconds = |seconds: &Option<i64>| seconds.map(|seconds| self.wall + seconds);
-        // There may be no key yet: one that never was is asked for then.
-        let key = |n: &usize| pick(&self.keys, *n).unwrap_or(usize::from(u16::MAX));
-        let caller = |n: &usize| pick(&self.callers, *n).unwrap_or(0);
-        let place = |key: usize| self.keys.get(&key).map_or(1, |key| key.place);
-        // What the asker expects: the place as it is, or one that it has never been at.
-        let stated =
-            |expects: &Option<bool>, place| expects.map(|right| if right { place } else { 1 });
-        let fresh = self.ids;
-        let act = match &ask.what {
-            What::Put { account, plan, permissions, role, status, renamed, expects } => {
-                let basis = self.accounts.get(account).map(|account| account.place);
-                Act::Put {
-                    account: *account,
-                    plan: *plan,
-                    permissions: *permissions,
-                    role: *role,
-                    status: status.map(|n| [Status::Active, Status::Suspended, Status::Closed][n]),
-                    renamed: *renamed,
-                    basis,
-                    expected: stated(expects, basis.unwrap_or(1)),
-                }
-            }
-            What::Create { account, scopes, expires_in, bulky } => Act::Create {
-                account: *account,
-                key: fresh,
-                scopes: *scopes,
-                expires: in_seconds(expires_in),
-                bulky: *bulky,
-            },
-            What::Update { key: n, scopes, expires_in, renamed, expects } => Act::Update {
-                key: key(n),
-                scopes: *scopes,
-                expires: in_seconds(expires_in),
-                renamed: *renamed,
-                basis: place(key(n)),
-                expected: stated(expects, place(key(n))),
-            },
-            What::Disable(n) => Act::Disable(key(n)),
-            What::Enable(n) => Act::Enable(key(n)),
-            What::Rotate { key: n, overlap } => {
-                let (key, overlap) = (key(n), *overlap);
-                Act::Rotate { key, successor: fresh, overlap, basis: place(key) }
-            }
-            What::Retire(n) => Act::Retire { key: key(n), basis: place(key(n)) },
-            What::Revoke(n) => Act::Revoke(key(n)),
-            What::SetPolicy(n) => Act::SetPolicy(*n),
-            What::CreateCaller { admin, expires_in } => {
-                Act::CreateCaller { caller: fresh, admin: *admin, expires: in_seconds(expires_in) }
-            }
-            What::RotateCaller(n) => Act::RotateCaller(caller(n)),
-            What::RevokeCaller(n) => Act::RevokeCaller(caller(n)),
-            What::Erase(account) => Act::Erase(*account),
-        };
-        let of_service = matches!(act, Act::SetPolicy(_) | Act::Retire { .. });
-        let order = Order {
-            by: (!of_service).then(|| caller(&ask.by)),
-            request: ask.request.filter(|_| !of_service),
-            act,
-        };
-        self.ids += 1;
-        order
-    }
-}
-
-impl Order {
-    /// As it is asked where all orders of a group must fit one frame.
-    fn of_one_frame(mut self) -> Self {
-        if let Act::Create { bulky, .. } = &mut self.act {
-            *bulky = false;
-        }
-        self
-    }
-}
-
-/// The `n`th there is, counted round.
-fn pick<T>(there: &BTreeMap<usize, T>, n: usize) -> Option<usize> {
-    there.keys().nth(n.checked_rem(there.len())?).copied()
 }

@@ -12,15 +12,17 @@ use crate::domain::caller::Role;
 use crate::domain::caller_rules::{RevokeCaller, RotateCaller};
 use crate::domain::command::{self, Command};
 use crate::domain::event::{CallerCreated, KeyCreated};
-use crate::domain::ids::{AccountRef, CallerId, KeyId, Position};
+use crate::domain::ids::{AccountRef, CallerId, KeyId, PepperVersion, Position};
 use crate::domain::key::RevokeReason;
 use crate::domain::key_rules::{CreateKey, RetireKey, RevokeKey, RotateKey, SwitchKey, UpdateKey};
+use crate::domain::peppers::{RehashCaller, RehashKey, RetirePepper, RotatePepper};
 use crate::domain::policy::{Plan, Policy};
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Method, Request};
 use crate::domain::sealed::{Private, Sealed};
 use crate::domain::source::Sources;
 use crate::domain::subject::Subject;
+use crate::domain::tag::{KeyTag, PepperCheck};
 use crate::domain::testing::{
     account, at, bearer, caller, create, create_caller, permissions, plan_name, private, put,
     revoke, role_name, switch, tag, the_service,
@@ -74,10 +76,15 @@ fn method(act: &Act) -> Option<Method> {
         Act::Rotate { .. } => Method::RotateKey,
         Act::Revoke(_) => Method::RevokeKey,
         Act::CreateCaller { .. } => Method::CreateCaller,
-        Act::RotateCaller(_) => Method::RotateCaller,
+        Act::RotateCaller { .. } => Method::RotateCaller,
         Act::RevokeCaller(_) => Method::RevokeCaller,
         Act::Erase(_) => Method::EraseAccount,
-        Act::SetPolicy(_) | Act::Retire { .. } => return None,
+        Act::SetPolicy(_)
+        | Act::Retire { .. }
+        | Act::Rehash { .. }
+        | Act::RehashCaller { .. }
+        | Act::RotatePepper(_)
+        | Act::RetirePepper { .. } => return None,
     })
 }
 
@@ -87,10 +94,11 @@ fn act_of(act: &Act) -> command::Act {
     let span = |seconds: &i64| Duration::from_secs(seconds.unsigned_abs());
     match act {
         Act::Put { .. } => command::Act::PutAccount(put_of(act)),
-        Act::Create { account, key, scopes: narrowed, expires, bulky } => {
+        Act::Create { account, key, scopes: narrowed, expires, bulky, pepper } => {
             let created = KeyCreated {
                 scopes: scopes(narrowed),
                 expire_time: time(expires),
+                tag: under(*pepper, tag_of(*key)),
                 ..create("a", tag_of(*key)).created
             };
             let (account, key) = (account_ref(*account), key_id(*key));
@@ -111,18 +119,20 @@ fn act_of(act: &Act) -> command::Act {
         }
         Act::Disable(key) => command::Act::DisableKey(SwitchKey { key: key_id(*key), ..switch(0) }),
         Act::Enable(key) => command::Act::EnableKey(SwitchKey { key: key_id(*key), ..switch(0) }),
-        Act::Rotate { key, successor, overlap, basis } => command::Act::RotateKey(RotateKey {
-            key: key_id(*key),
-            successor: key_id(*successor),
-            tag: tag(tag_of(*successor)),
-            overlap: span(overlap),
-            retire_when_idle_for: Some(Duration::from_mins(1)),
-            reason: RevokeReason::Superseded,
-            basis: position(*basis),
-            sources: Sources::Any,
-            private: private(),
-            aside: None,
-        }),
+        Act::Rotate { key, successor, overlap, basis, pepper } => {
+            command::Act::RotateKey(RotateKey {
+                key: key_id(*key),
+                successor: key_id(*successor),
+                tag: under(*pepper, tag_of(*successor)),
+                overlap: span(overlap),
+                retire_when_idle_for: Some(Duration::from_mins(1)),
+                reason: RevokeReason::Superseded,
+                basis: position(*basis),
+                sources: Sources::Any,
+                private: private(),
+                aside: None,
+            })
+        }
         Act::Retire { key, basis } => command::Act::RetireKey(RetireKey {
             key: key_id(*key),
             basis: position(*basis),
@@ -130,16 +140,17 @@ fn act_of(act: &Act) -> command::Act {
         }),
         Act::Revoke(key) => command::Act::RevokeKey(RevokeKey { key: key_id(*key), ..revoke(0) }),
         Act::SetPolicy(n) => command::Act::SetPolicy(policy_of(*n)),
-        Act::CreateCaller { caller: id, admin, expires } => {
+        Act::CreateCaller { caller: id, admin, expires, pepper } => {
             let role = if *admin { Role::Admin } else { Role::Issuer };
-            let created = CallerCreated { expire_time: time(expires), ..caller(&[role], &[]) };
+            let (expire_time, tag) = (time(expires), under(*pepper, 9));
+            let created = CallerCreated { expire_time, tag, ..caller(&[role], &[]) };
             let mut create = create_caller(0, created);
             create.caller = caller_id(*id);
             command::Act::CreateCaller(create)
         }
-        Act::RotateCaller(id) => command::Act::RotateCaller(RotateCaller {
+        Act::RotateCaller { caller: id, pepper } => command::Act::RotateCaller(RotateCaller {
             caller: caller_id(*id),
-            tag: tag(7),
+            tag: under(*pepper, 7),
             overlap: Duration::from_secs(10),
             private: None,
         }),
@@ -151,7 +162,39 @@ fn act_of(act: &Act) -> command::Act {
             expected: None,
             private: Some(private()),
         }),
+        _ => of_peppers(act),
     }
+}
+
+/// Tags move with their bytes: it is the pepper that tells them apart.
+fn of_peppers(act: &Act) -> command::Act {
+    match act {
+        Act::Rehash { key, from, to } => command::Act::RehashKey(RehashKey {
+            key: key_id(*key),
+            from: under(*from, tag_of(*key)),
+            to: under(*to, tag_of(*key)),
+        }),
+        Act::RehashCaller { caller, tag, from, to } => command::Act::RehashCaller(RehashCaller {
+            caller: caller_id(*caller),
+            from: under(*from, *tag),
+            to: under(*to, *tag),
+        }),
+        Act::RotatePepper(version) => command::Act::RotatePepper(RotatePepper {
+            version: PepperVersion(*version),
+            check: PepperCheck([7; 16]),
+            private: None,
+        }),
+        Act::RetirePepper { version, accepted } => command::Act::RetirePepper(RetirePepper {
+            version: PepperVersion(*version),
+            accepted: *accepted,
+            private: None,
+        }),
+        _ => unreachable!("only what is asked of peppers comes here"),
+    }
+}
+
+fn under(pepper: u16, bytes: u8) -> KeyTag {
+    KeyTag { pepper: PepperVersion(pepper), ..tag(bytes) }
 }
 
 fn put_of(act: &Act) -> PutAccount {

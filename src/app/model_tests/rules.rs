@@ -1,8 +1,6 @@
 //! What follows from an order, told once more and apart from the rules that this is held against.
 
-use super::model::{
-    About, Account, Act, Answer, Caller, Key, Model, Order, PERMISSIONS, Place, Status,
-};
+use super::model::{About, Account, Act, Answer, Key, Model, Order, PERMISSIONS, Place, Status};
 use super::verdict::any_allows;
 
 const A_DAY: i64 = 86_400;
@@ -17,8 +15,8 @@ pub(super) fn no<T>(refusal: &str) -> Result<T, String> {
 /// Who asks when, under which name of the call.
 #[derive(Clone, Copy)]
 pub(super) struct Cause {
-    now: i64,
-    by: Option<usize>,
+    pub(super) now: i64,
+    pub(super) by: Option<usize>,
     request: Option<(u8, u8)>,
 }
 
@@ -47,16 +45,19 @@ impl Model {
     }
 
     fn act(&mut self, act: &Act, cause: Cause) -> Outcome {
+        if act.new_pepper().is_some_and(|pepper| self.retired.contains(&pepper)) {
+            return no("Moved");
+        }
         match act {
             Act::Put { .. } => self.put(act, cause),
-            Act::Create { account, key, scopes, expires, .. } => {
-                self.create(*account, *key, *scopes, *expires, cause)
+            Act::Create { account, key, scopes, expires, pepper, .. } => {
+                self.create(*account, *key, *scopes, *expires, *pepper, cause)
             }
             Act::Update { .. } => self.update(act, cause),
             Act::Disable(key) => self.switch(*key, true, cause),
             Act::Enable(key) => self.switch(*key, false, cause),
-            Act::Rotate { key, successor, overlap, basis } => {
-                self.rotate(*key, *successor, *overlap, *basis, cause)
+            Act::Rotate { key, successor, overlap, basis, pepper } => {
+                self.rotate(*key, (*successor, *pepper), *overlap, *basis, cause)
             }
             Act::Retire { key, basis } => self.retire(*key, *basis, cause),
             Act::Revoke(key) => self.revoke(*key, cause),
@@ -67,12 +68,20 @@ impl Model {
                 self.policy = Some(*policy);
                 Ok(Some(self.note("PolicyChanged", About::Service, cause)))
             }
-            Act::CreateCaller { caller, admin, expires } => {
-                self.create_caller(*caller, *admin, *expires, cause)
+            Act::CreateCaller { caller, admin, expires, pepper } => {
+                self.create_caller(*caller, *admin, *expires, *pepper, cause)
             }
-            Act::RotateCaller(caller) => self.rotate_caller(*caller, cause),
+            Act::RotateCaller { caller, pepper } => self.rotate_caller(*caller, *pepper, cause),
             Act::RevokeCaller(caller) => self.revoke_caller(*caller, cause),
             Act::Erase(account) => self.erase(*account, cause),
+            Act::Rehash { key, from, to } => self.rehash(*key, *from, *to, cause),
+            Act::RehashCaller { caller, tag, from, to } => {
+                self.rehash_caller(*caller, *tag, (*from, *to), cause)
+            }
+            Act::RotatePepper(version) => self.rotate_pepper(*version, cause),
+            Act::RetirePepper { version, accepted } => {
+                self.retire_pepper(*version, *accepted, cause)
+            }
         }
     }
 
@@ -148,6 +157,7 @@ impl Model {
         id: usize,
         scopes: Option<usize>,
         expires: Option<i64>,
+        pepper: u16,
         cause: Cause,
     ) -> Outcome {
         let Some(owner) = self.accounts.get(&account) else { return no("AccountNotFound") };
@@ -164,13 +174,13 @@ impl Model {
         {
             return Err(format!("ActiveKeyLimit {cap} {counted}"));
         }
-        Ok(Some(self.add_key(account, id, scopes, expires, cause)))
+        Ok(Some(self.add_key(account, (id, pepper), scopes, expires, cause)))
     }
 
     fn add_key(
         &mut self,
         account: usize,
-        id: usize,
+        (id, pepper): (usize, u16),
         scopes: Option<usize>,
         expires: Option<i64>,
         cause: Cause,
@@ -185,6 +195,7 @@ impl Model {
             disabled: None,
             rotated: None,
             revoked: None,
+            pepper,
             place,
         };
         self.keys.insert(id, key);
@@ -253,7 +264,7 @@ impl Model {
     fn rotate(
         &mut self,
         id: usize,
-        successor: usize,
+        (successor, pepper): (usize, u16),
         overlap: i64,
         basis: Place,
         cause: Cause,
@@ -282,7 +293,7 @@ impl Model {
         key.rotated = Some((key.place, retires));
         let (account, scopes, expires) = (key.account, key.scopes, key.expires);
         self.keys.insert(id, key);
-        Ok(Some(self.add_key(account, successor, scopes, expires, cause)))
+        Ok(Some(self.add_key(account, (successor, pepper), scopes, expires, cause)))
     }
 
     fn retire(&mut self, id: usize, basis: Place, cause: Cause) -> Outcome {
@@ -307,68 +318,6 @@ impl Model {
         key.revoked = Some(key.place);
         self.put_key(id, key)
     }
-
-    /// Refuses who would grant or manage what it lacks.
-    fn authority(&self, by: Option<usize>, admin: bool) -> Result<Option<i64>, String> {
-        let Some(by) = by else { return Ok(None) };
-        let maker = &self.callers[&by];
-        if admin && !maker.admin { no("GrantExceedsOwn") } else { Ok(maker.expires) }
-    }
-
-    fn create_caller(
-        &mut self,
-        id: usize,
-        admin: bool,
-        expires: Option<i64>,
-        cause: Cause,
-    ) -> Outcome {
-        let until = self.authority(cause.by, admin)?;
-        if until.is_some_and(|until| expires.is_none_or(|expires| expires > until)) {
-            return no("GrantExceedsOwn");
-        }
-        if expires.is_some_and(|expires| expires <= cause.now) {
-            return no("ExpiryPast");
-        }
-        let place = self.note("CallerCreated", About::Caller(id), cause);
-        self.callers.insert(id, Caller { admin, expires, revoked: false, place });
-        Ok(Some(place))
-    }
-
-    fn rotate_caller(&mut self, id: usize, cause: Cause) -> Outcome {
-        let caller = self.callers[&id].clone();
-        self.authority(cause.by, caller.admin)?;
-        if caller.revoked {
-            return no("CallerRevoked");
-        }
-        if !caller.works_at(cause.now) {
-            return no("CallerExpired");
-        }
-        let place = self.note("CallerRotated", About::Caller(id), cause);
-        self.callers.insert(id, Caller { place, ..caller });
-        Ok(Some(place))
-    }
-
-    fn revoke_caller(&mut self, id: usize, cause: Cause) -> Outcome {
-        let caller = self.callers[&id].clone();
-        self.authority(cause.by, caller.admin)?;
-        if caller.revoked {
-            return Ok(None);
-        }
-        let governs = |caller: &Caller| caller.admin && caller.works_at(cause.now);
-        // Another admin takes over only if it lasts as long.
-        let lasts = |other: &Caller| match (caller.expires, other.expires) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(own), Some(until)) => own <= until,
-        };
-        let mut others = self.callers.iter().filter(|(other, _)| **other != id);
-        if governs(&caller) && !others.any(|(_, other)| governs(other) && lasts(other)) {
-            return no("LastAdmin");
-        }
-        let place = self.note("CallerRevoked", About::Caller(id), cause);
-        self.callers.insert(id, Caller { place, revoked: true, ..caller });
-        Ok(Some(place))
-    }
 }
 
 impl Act {
@@ -385,9 +334,13 @@ impl Act {
             Act::Revoke(_) => "RevokeKey",
             Act::SetPolicy(_) => "SetPolicy",
             Act::CreateCaller { .. } => "CreateCaller",
-            Act::RotateCaller(_) => "RotateCaller",
+            Act::RotateCaller { .. } => "RotateCaller",
             Act::RevokeCaller(_) => "RevokeCaller",
             Act::Erase(_) => "EraseAccount",
+            Act::Rehash { .. } => "RehashKey",
+            Act::RehashCaller { .. } => "RehashCaller",
+            Act::RotatePepper(_) => "RotatePepper",
+            Act::RetirePepper { .. } => "RetirePepper",
         }
     }
 }

@@ -77,6 +77,12 @@ pub(super) enum What {
     Retire(usize),
     RevokeCaller(usize),
     Erase(usize),
+    Rehash(usize),
+    RehashCaller(usize),
+    /// Another pepper is put in force, or the oldest retired: with all that depend on it, or only if none do.
+    AgePepper {
+        accepted: bool,
+    },
 }
 
 fn put() -> impl Strategy<Value = What> {
@@ -139,6 +145,9 @@ fn what() -> impl Strategy<Value = What> {
         1 => (0..5_usize).prop_map(What::RevokeCaller),
         // Seldom, as an erased account has no further story either.
         1 => (0..3_usize).prop_map(What::Erase),
+        4 => key().prop_map(What::Rehash),
+        3 => (0..5_usize).prop_map(What::RehashCaller),
+        3 => any::<bool>().prop_map(|accepted| What::AgePepper { accepted }),
     ]
 }
 

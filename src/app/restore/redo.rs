@@ -133,7 +133,10 @@ impl Redo<'_> {
         }
         let (table, now) = (&self.app.table, self.app.now());
         for id in table.first_keys(None, usize::MAX, |key| works_on(key, now)) {
-            let Some(row) = table.row(&id) else { continue };
+            let row = table.row(&id);
+            let Some(row) = row.filter(|row| !row.account.standing().account.erased) else {
+                continue;
+            };
             let last = denials.keys.get(&id).and_then(|lost| lost.pepper);
             if denials.peppers.contains(&last.unwrap_or(row.key.pepper)) {
                 self.revoke(id, RevokeReason::Unspecified, WHAT)?;
