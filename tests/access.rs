@@ -36,8 +36,13 @@ enum BoundTo {
 }
 
 /// About all tenants: who is bound to any is refused.
-const OF_ALL: [&str; 2] =
-    ["/keyledger.v1.AdminService/GetStatus", "/keyledger.v1.AdminService/Backup"];
+const OF_ALL: [&str; 5] = [
+    "/keyledger.v1.AdminService/GetStatus",
+    "/keyledger.v1.AdminService/Backup",
+    "/keyledger.v1.AdminService/RotatePepper",
+    "/keyledger.v1.AdminService/RetirePepper",
+    "/keyledger.v1.AdminService/ListPepperDependents",
+];
 
 /// What a call is to be answered, by the table: its code, and the reason if one is given.
 fn expected(
@@ -55,6 +60,10 @@ fn expected(
         return (Code::PermissionDenied, "ROLE_MISSING");
     }
     match (bound_to, bound) {
+        // It may, and others depend on the pepper.
+        (BoundTo::None, _) if path.ends_with("/RetirePepper") => {
+            (Code::FailedPrecondition, "PEPPER_IN_USE")
+        }
         (BoundTo::None, _) => (Code::Ok, ""),
         (_, Bound::Refused) if OF_ALL.contains(&path) => {
             (Code::PermissionDenied, "TENANT_NOT_ALLOWED")

@@ -125,7 +125,7 @@ impl Resource for v1::RetirePepperResponse {
             true => {
                 "destroyed; destroy the copies kept elsewhere once no backup from before needs them"
             }
-            false => "not destroyed by the server, whose log says why: destroy it",
+            false => "not the server's to remove, as its log says: destroy it where it is kept",
         };
         vec![
             ("retired at", self.position.to_string()),

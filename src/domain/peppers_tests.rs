@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::account_rules::EraseAccount;
 use crate::domain::caller::{Role, Roles};
 use crate::domain::caller_rules::RotateCaller;
 use crate::domain::command::Act;
@@ -86,6 +87,18 @@ fn what_has_changed_meanwhile_does_not_move_or_revive() {
     assert_eq!(world.when(Act::RehashKey(other)), Ok(Vec::new()), "another secret");
     world.does(rotate(PepperVersion(3)));
     assert_eq!(world.when(rehash(2)), Ok(Vec::new()), "its pepper is not in force any more");
+}
+
+#[test]
+fn a_key_of_an_erased_account_does_not_move_and_ends_with_its_pepper() {
+    let mut world = world();
+    let erase = EraseAccount { account: account("a"), expected: None, private: Some(private()) };
+    world.does(Act::EraseAccount(erase));
+    assert_eq!(world.when(rehash(1)), Ok(Vec::new()));
+    assert_eq!(dependents_of(&world, V1), (2, 2), "whatever the status of their accounts");
+    world.does(rehash_caller(ADMIN));
+    world.does(retire(V1, Some(3)));
+    assert_eq!(dependents_of(&world, V1), (0, 0));
 }
 
 #[test]

@@ -200,7 +200,14 @@ fn of_callers(rpc: &str, of: &Target) -> Option<Vec<u8>> {
     let caller_id = of.caller.clone();
     let overlap = Some(prost_types::Duration::default());
     Some(match rpc {
-        "GetStatus" | "Backup" => Vec::new(),
+        "GetStatus" | "Backup" | "RotatePepper" => Vec::new(),
+        // The first: another is in force, if it is asked in the order of the table.
+        "RetirePepper" => {
+            v1::RetirePepperRequest { version: 1, ..Default::default() }.encode_to_vec()
+        }
+        "ListPepperDependents" => {
+            v1::ListPepperDependentsRequest { version: 1, ..Default::default() }.encode_to_vec()
+        }
         "CreateCaller" => {
             let (name, tenants) = ("made".to_owned(), vec![of.tenant.clone()]);
             let roles = vec![Role::Authenticator.into()];

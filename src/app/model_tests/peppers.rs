@@ -79,7 +79,8 @@ impl Model {
 
     pub(super) fn rehash(&mut self, id: usize, from: u16, to: u16, cause: Cause) -> Outcome {
         let moves = from < to && to == self.pepper;
-        let may = |key: &&Key| key.depends_on(from, cause.now) && !self.accounts[&key.account].erased;
+        let may =
+            |key: &&Key| key.depends_on(from, cause.now) && !self.accounts[&key.account].erased;
         let found = self.keys.get(&id).filter(|key| moves && may(key));
         let Some(key) = found.cloned() else { return Ok(None) };
         let place = self.note("KeyRehashed", About::Key(id), cause);
