@@ -308,9 +308,8 @@ engine       sled 0.34.7  12.2 MiB on disk
 volumes      2 sealed  1 waiting
 projections  usage  34 behind head  2.8 MiB on disk
 scrub        all read at 2026-11-23 05:30:12Z  50 % of 9.5 MiB read
-pepper       version 1
-data keys    2 under key-encryption key 1  1,210 under key-encryption key 3
 pepper       version 2  12 keys and 1 callers still on version 1
+data keys    2 under key-encryption key 1  1,210 under key-encryption key 3
 queue        empty
 
 accounts     12

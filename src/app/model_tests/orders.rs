@@ -140,9 +140,20 @@ fn act_of(act: &Act) -> command::Act {
         }),
         Act::Revoke(key) => command::Act::RevokeKey(RevokeKey { key: key_id(*key), ..revoke(0) }),
         Act::SetPolicy(n) => command::Act::SetPolicy(policy_of(*n)),
+        Act::Erase(account) => command::Act::EraseAccount(EraseAccount {
+            account: account_ref(*account),
+            expected: None,
+            private: Some(private()),
+        }),
+        _ => of_callers(act),
+    }
+}
+
+fn of_callers(act: &Act) -> command::Act {
+    match act {
         Act::CreateCaller { caller: id, admin, expires, pepper } => {
             let role = if *admin { Role::Admin } else { Role::Issuer };
-            let (expire_time, tag) = (time(expires), under(*pepper, 9));
+            let (expire_time, tag) = (expires.map(at), under(*pepper, 9));
             let created = CallerCreated { expire_time, tag, ..caller(&[role], &[]) };
             let mut create = create_caller(0, created);
             create.caller = caller_id(*id);
@@ -157,11 +168,6 @@ fn act_of(act: &Act) -> command::Act {
         Act::RevokeCaller(id) => {
             command::Act::RevokeCaller(RevokeCaller { caller: caller_id(*id), private: None })
         }
-        Act::Erase(account) => command::Act::EraseAccount(EraseAccount {
-            account: account_ref(*account),
-            expected: None,
-            private: Some(private()),
-        }),
         _ => of_peppers(act),
     }
 }
@@ -189,7 +195,7 @@ fn of_peppers(act: &Act) -> command::Act {
             accepted: *accepted,
             private: None,
         }),
-        _ => unreachable!("only what is asked of peppers comes here"),
+        _ => unreachable!("every other act has its place above"),
     }
 }
 

@@ -127,7 +127,7 @@ fn what() -> impl Strategy<Value = What> {
     let key = || 0..12_usize;
     prop_oneof![
         5 => put(),
-        9 => (0..3_usize).prop_flat_map(create),
+        11 => (0..3_usize).prop_flat_map(create),
         4 => (key(), scopes(), expiry(), any::<bool>(), expects).prop_map(
             |(key, scopes, expires_in, renamed, expects)| {
                 What::Update { key, scopes, expires_in, renamed, expects }

@@ -89,9 +89,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         ),
         2 => (0..9_usize).prop_map(Step::Disable),
         2 => (0..9_usize).prop_map(Step::Enable),
-        4 => (0..9_usize, 0..30_u64, request())
+        5 => (0..9_usize, 0..30_u64, request())
             .prop_map(|(key, overlap, request)| Step::Rotate { key, overlap, request }),
-        2 => (0..9_usize).prop_map(Step::Retire),
+        4 => (0..9_usize).prop_map(Step::Retire),
         2 => (0..9_usize).prop_map(Step::Revoke),
         1 => (0..4_u32).prop_map(Step::SetCap),
         1 => any::<bool>().prop_map(|admin| Step::CreateCaller { admin }),
