@@ -85,6 +85,14 @@ fn check_name(
     }
 }
 
+/// Whoever gives out a credential must last as long as what it is good for: else an admin whose own is about to end could
+/// go on with it.
+fn check_end(maker: Option<&Caller>, expire_time: Option<Time>) -> Result<(), Refusal> {
+    let until = maker.and_then(|maker| maker.expire_time);
+    let outlives = |until| expire_time.is_none_or(|time| time > until);
+    if until.is_some_and(outlives) { Err(Refusal::GrantExceedsOwn) } else { Ok(()) }
+}
+
 /// Whether two bindings have a tenant in common, or are both to none.
 fn share_a_tenant(one: &[TenantId], other: &[TenantId]) -> bool {
     (one.is_empty() && other.is_empty()) || one.iter().any(|tenant| other.contains(tenant))
@@ -103,10 +111,7 @@ pub fn decide_create(
 ) -> Result<Vec<Proposal>, Refusal> {
     let maker = check_authority(facts, actor, create.created.roles, &create.created.tenants)?;
     check_name(facts, maker.as_deref(), &create.created, now)?;
-    let until = maker.and_then(|maker| maker.expire_time);
-    if until.is_some_and(|until| create.created.expire_time.is_none_or(|time| time > until)) {
-        return Err(Refusal::GrantExceedsOwn);
-    }
+    check_end(maker.as_deref(), create.created.expire_time)?;
     if create.created.expire_time.is_some_and(|time| time <= now) {
         return Err(Refusal::ExpiryPast);
     }
@@ -129,7 +134,7 @@ pub fn decide_create(
 /// Decides RotateCaller.
 ///
 /// # Errors
-/// [`Refusal`] if the caller is unknown, over, or holds more than who asks.
+/// [`Refusal`] if the caller is unknown, over, holds more than who asks or lasts longer.
 pub fn decide_rotate(
     facts: &impl Facts,
     actor: &Actor,
@@ -137,7 +142,8 @@ pub fn decide_rotate(
     now: Time,
 ) -> Result<Vec<Proposal>, Refusal> {
     let caller = facts.caller(&rotate.caller).ok_or(Refusal::CallerNotFound)?;
-    check_authority(facts, actor, caller.roles, &caller.tenants)?;
+    let maker = check_authority(facts, actor, caller.roles, &caller.tenants)?;
+    check_end(maker.as_deref(), caller.expire_time)?;
     if caller.revoke_time.is_some() {
         return Err(Refusal::CallerRevoked);
     }

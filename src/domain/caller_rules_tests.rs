@@ -223,6 +223,21 @@ fn nobody_makes_a_caller_that_outlives_its_maker() {
 }
 
 #[test]
+fn nobody_is_given_the_credential_of_a_caller_that_outlives_who_asks() {
+    let mut world = with_caller(&[Role::Issuer], &[]);
+    let short =
+        |seconds| CallerCreated { expire_time: Some(at(seconds)), ..caller(&[Role::Admin], &[]) };
+    world.does(Act::CreateCaller(create_caller(2, short(60))));
+    world.does(Act::CreateCaller(create_caller(3, short(61))));
+    world.does(Act::CreateCaller(create_caller(4, short(59))));
+    let admin = bearer(caller_id(2));
+    assert_eq!(refused(&world, admin, rotate(1, 0)), Refusal::GrantExceedsOwn);
+    assert_eq!(refused(&world, admin, rotate(3, 0)), Refusal::GrantExceedsOwn);
+    assert!(world.when_by(admin, rotate(4, 0)).is_ok());
+    assert!(world.when_by(admin, rotate(2, 0)).is_ok(), "its own");
+}
+
+#[test]
 fn after_a_rotation_both_secrets_are_known_until_the_overlap_ends() {
     let mut world = with_caller(&[Role::Issuer], &[]);
     let before = world.caller(&caller_id(1)).unwrap();

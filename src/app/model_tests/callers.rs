@@ -11,6 +11,12 @@ impl Model {
         if admin && !maker.admin { no("GrantExceedsOwn") } else { Ok(maker.expires) }
     }
 
+    fn gives_out(&self, cause: Cause, admin: bool, expires: Option<i64>) -> Result<(), String> {
+        let until = self.authority(cause.by, admin)?;
+        let outlives = |until| expires.is_none_or(|expires| expires > until);
+        if until.is_some_and(outlives) { no("GrantExceedsOwn") } else { Ok(()) }
+    }
+
     pub(super) fn create_caller(
         &mut self,
         id: usize,
@@ -19,10 +25,7 @@ impl Model {
         pepper: u16,
         cause: Cause,
     ) -> Outcome {
-        let until = self.authority(cause.by, admin)?;
-        if until.is_some_and(|until| expires.is_none_or(|expires| expires > until)) {
-            return no("GrantExceedsOwn");
-        }
+        self.gives_out(cause, admin, expires)?;
         if expires.is_some_and(|expires| expires <= cause.now) {
             return no("ExpiryPast");
         }
@@ -34,7 +37,7 @@ impl Model {
 
     pub(super) fn rotate_caller(&mut self, id: usize, pepper: u16, cause: Cause) -> Outcome {
         let caller = self.callers[&id].clone();
-        self.authority(cause.by, caller.admin)?;
+        self.gives_out(cause, caller.admin, caller.expires)?;
         if caller.revoked {
             return no("CallerRevoked");
         }
