@@ -31,6 +31,7 @@ use crate::grpc::call::{NamedByCall, trace_id_of};
 use crate::grpc::callers::Callers;
 use crate::grpc::ended::{Endable, Ending};
 use crate::grpc::lanes::{LaneOfConnection, Lanes};
+use crate::grpc::open_calls::OpenCalls;
 use crate::grpc::room::{Place, Room};
 use crate::grpc::{remembered, status};
 use crate::proto::v1::ErrorReason;
@@ -61,7 +62,7 @@ struct Shared<I> {
 
 impl<I> AccessLayer<I> {
     /// A layer that lets at most `in_flight` calls be under way at once, and of each caller as many as there is room
-    /// left for. Health checks are not among them: a busy server is not a dead one.
+    /// left for. Health checks are not among them: a busy server is not a dead one. Of these a connection has a few.
     #[must_use]
     pub fn new(callers: Arc<I>, in_flight: usize) -> Self {
         let room = Arc::new(Room::new(in_flight));
@@ -108,7 +109,7 @@ impl<I, S: Clone> Clone for Gate<I, S> {
 struct Admitted {
     rule: Rule,
     known: Known,
-    /// What ends the stream that is answered, if the gate does.
+    /// What ends the stream that is answered, if the gate does; or the place of an open call, which lasts as long.
     ending: Option<Ending>,
     place: Option<Place>,
 }
@@ -179,7 +180,10 @@ impl<I: Callers> Shared<I> {
             None => None,
         };
         let mut known = Known { path, caller: None, particulars: None };
-        let mut ending = None;
+        let mut ending = match request.extensions().get::<OpenCalls>() {
+            Some(open) if rule == Rule::Open => Some(open.begin().ok_or_else(overloaded)?),
+            _ => None,
+        };
         if let Rule::AnyCaller | Rule::Roles(_) = rule {
             if path != access::AUTHENTICATE && path != access::CHECK {
                 let particulars = Particulars::of(request);

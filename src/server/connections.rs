@@ -31,6 +31,7 @@ use crate::config::Limits;
 use crate::grpc::arrival::Arrivals;
 use crate::grpc::lanes::LaneOfConnection;
 use crate::grpc::long_calls::LongCalls;
+use crate::grpc::open_calls::OpenCalls;
 use crate::grpc::remembered::Remembered;
 use crate::process;
 use crate::random::{self, Random};
@@ -194,7 +195,8 @@ where
         let (turns, lane) = (Turns::default(), LaneOfConnection::default());
         let remembered = Remembered::default();
         let (long, lane_of) = (long_calls.clone(), lane.clone());
-        let service = WithPeer { service, peer, long_calls: long, remembered, lane: lane_of };
+        let open = OpenCalls::default();
+        let service = WithPeer { service, peer, long_calls: long, remembered, lane: lane_of, open };
         let calls = Arrivals::new(TowerToHyperService::new(service), lane.clone());
         let stream = Paced::new(socket, turns.clone(), lane);
         let age = self.age();
@@ -275,8 +277,8 @@ struct Peer {
     certificate: Option<ClientCertificate>,
 }
 
-/// Tells each call where its connection comes from, where to say whose it is and that it lasts long, and which
-/// credentials were recognised on it.
+/// Tells each call where its connection comes from, where to say whose it is and that it lasts long, which
+/// credentials were recognised on it, and how many calls it has that are open to anyone.
 #[derive(Clone)]
 struct WithPeer<S> {
     service: S,
@@ -284,6 +286,7 @@ struct WithPeer<S> {
     long_calls: LongCalls,
     remembered: Remembered,
     lane: LaneOfConnection,
+    open: OpenCalls,
 }
 
 impl<S> Service<Request<Incoming>> for WithPeer<S>
@@ -307,6 +310,7 @@ where
         request.extensions_mut().insert(self.long_calls.clone());
         request.extensions_mut().insert(self.remembered.clone());
         request.extensions_mut().insert(self.lane.clone());
+        request.extensions_mut().insert(self.open.clone());
         self.service.call(request)
     }
 }

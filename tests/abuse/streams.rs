@@ -1,6 +1,6 @@
 //! Streams and connections that take room and do nothing with it.
 
-use crate::common::raw_http2::{self, END_HEADERS, HEADERS, Wire};
+use crate::common::raw_http2::{self, END_HEADERS, END_STREAM, HEADERS, Wire};
 use crate::target::Target;
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -53,6 +53,34 @@ async fn streams_without_a_message_fill_their_callers_share_alone() {
     // The last of them are over the share, and told so.
     let last = wires.last_mut().expect("four");
     last.wait_for(|frame| frame.kind == HEADERS).expect("refused");
+    target.answers().await;
+    target.holds().await;
+}
+
+/// Thousands of watches of the health, which anyone may ask for and which last: a connection gets a few.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_of_health_are_bounded_on_each_connection() {
+    let target = Target::start().await;
+    let fields = raw_http2::fields("/grpc.health.v1.Health/Watch", "none");
+    let (first, again) = raw_http2::indexed(&fields);
+    let mut wires = Vec::new();
+    for _ in 0..4 {
+        let mut wire = Wire::connect(target.address(), &[]);
+        for n in 0..STREAMS {
+            let block = if n == 0 { &first } else { &again };
+            wire.call(2 * n + 1, block, &[]).expect("taken");
+            if n % 100 == 0 {
+                target.answers().await;
+            }
+        }
+        // Refused at once; one that is let through has headers and an answer that goes on.
+        let refused = wire.wait_for(|frame| frame.kind == HEADERS && frame.flags & END_STREAM != 0);
+        assert!(
+            refused.expect("told").stream > 2 * 8,
+            "a client that watches a service or two is not"
+        );
+        wires.push(wire);
+    }
     target.answers().await;
     target.holds().await;
 }
