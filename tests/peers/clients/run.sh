@@ -63,7 +63,7 @@ for jar in grpc-{api,context,core,netty,protobuf,protobuf-lite,stub} protobuf gu
 done
 mkdir "$work/java-src" "$work/java"
 protoc --descriptor_set_in="$work/protos.bin" --java_out="$work/java-src" --grpc_java_out="$work/java-src" \
-    --plugin=protoc-gen-grpc_java="$(command -v grpc_java_plugin)" $protos
+    --plugin=protoc-gen-grpc_java="$(command -v grpc_java_plugin)" $protos google/rpc/status.proto
 javac -J-XX:TieredStopAtLevel=1 -nowarn -proc:none -d "$work/java" -cp "$jars" $(find "$work/java-src" "$clients/java" -name '*.java')
 
 step "TypeScript"
