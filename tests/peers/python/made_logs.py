@@ -235,10 +235,10 @@ CHANGES = [  # position, path, value, a part of the refusal
     (25, "calls_refused.sources.0.count", 0, "count is 0"),
     (25, "calls_refused.samples.0.trace_id", bytes(1), "trace_id of 1 bytes"),
     (25, "calls_refused.samples.0.named.key_id", bytes(1), "key_id of 1 bytes"),
-    (26, "key_rehashed.tag", None, "pepper is out of range"),
-    (26, "key_rehashed.tag.tag", bytes(31), "tag of 31 bytes"),
-    (27, "caller_rehashed.tag.pepper", 0, "pepper is out of range"),
-    (28, "pepper_retired.version", 65536, "version is out of range"),
+    (27, "key_rehashed.tag", None, "pepper is out of range"),
+    (27, "key_rehashed.tag.tag", bytes(31), "tag of 31 bytes"),
+    (28, "caller_rehashed.tag.pepper", 0, "pepper is out of range"),
+    (29, "pepper_retired.version", 65536, "version is out of range"),
 ]
 
 
