@@ -81,7 +81,10 @@ pub(super) async fn cost() {
     let dir = TempDir::new().expect("a directory");
     let config = Config { data_dir: dir.path().join("data"), ..Config::default() };
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
-    let opened = startup::open(&config, clock, random.clone(), &Silent).expect("it opens");
+    let (settings, dice) = (config.clone(), Arc::clone(&random));
+    let opening =
+        tokio::task::spawn_blocking(move || startup::open(&settings, clock, dice, &Silent));
+    let opened = opening.await.expect("no panic").expect("it opens");
     let Opened { app, closing, .. } = opened;
     let credential = std::fs::read_to_string(config.data_dir.join("admin.credential"));
     let bearer = bearer(&credential.expect("made"));
