@@ -6,12 +6,14 @@
 //! compared with those it gets alone, round by round.
 //!
 //! Cost: an RPC that does nothing behind hyper alone; behind our connections, which read in turns; and behind the gate,
-//! which knows the caller and shares the room: ratios of throughput in alternation.
+//! which knows the caller and shares the room; the first and the last over TLS: ratios of throughput in alternation.
 //!
-//! `cargo bench --bench floods` takes about a minute and a half; `-- flood` or `-- cost` runs one part. Talks only to
+//! `cargo bench --bench floods` takes about two minutes; `-- flood` or `-- cost` runs one part. Talks only to
 //! this machine.
 
 mod cost;
+#[path = "../common/program.rs"]
+mod program;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -27,6 +29,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
+
+use crate::program::{Process, serve};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(3);
@@ -99,89 +103,60 @@ fn question(secret: &str) -> v1::AuthenticateRequest {
     v1::AuthenticateRequest { api_key: secret.to_owned(), ..Default::default() }
 }
 
-/// The real program.
-struct Server {
-    child: Child,
-    address: String,
-    admin: Bearer,
+/// The real program with one thread, and its admin's credential.
+fn start(dir: &Path) -> (Process, Bearer) {
+    let (data, config) = (dir.join("data"), dir.join("keyledger.toml"));
+    std::fs::write(&config, "[plans.bench]\n").expect("written");
+    let server = Process::start(
+        serve(&data, &config).env("TOKIO_WORKER_THREADS", "1").stderr(Stdio::null()),
+    );
+    let credential = std::fs::read_to_string(data.join("admin.credential")).expect("made");
+    (server, bearer(&credential))
 }
 
-impl Server {
-    fn start(dir: &Path) -> Self {
-        let (data, config) = (dir.join("data"), dir.join("keyledger.toml"));
-        std::fs::write(&config, "[plans.bench]\n").expect("written");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_keyledger"))
-            .args(["serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(&data)
-            .arg("--config")
-            .arg(&config)
-            .env("TOKIO_WORKER_THREADS", "1")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it runs");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix("grpc="));
-        let address = format!("http://{}", address.expect("ready"));
-        let credential = std::fs::read_to_string(data.join("admin.credential")).expect("made");
-        Server { child, address, admin: bearer(&credential) }
-    }
-
-    /// A key, and credentials of two callers.
-    async fn furnish(&self) -> (String, [String; 2]) {
-        let channel = channel(&self.address).await;
-        let account = v1::Account {
-            tenant_id: "acme".to_owned(),
-            account_id: "bench".to_owned(),
-            plan: "bench".to_owned(),
+/// A key, and credentials of two callers.
+async fn furnish(address: &str, admin: &Bearer) -> (String, [String; 2]) {
+    let channel = channel(address).await;
+    let account = v1::Account {
+        tenant_id: "acme".to_owned(),
+        account_id: "bench".to_owned(),
+        plan: "bench".to_owned(),
+        ..Default::default()
+    };
+    let request = v1::PutAccountRequest { account: Some(account), ..Default::default() };
+    let mut accounts = v1::account_service_client::AccountServiceClient::new(channel.clone());
+    accounts.put_account(with(admin, request)).await.expect("put");
+    let request = v1::CreateKeyRequest {
+        tenant_id: "acme".to_owned(),
+        account_id: "bench".to_owned(),
+        name: "bench".to_owned(),
+        environment: "live".to_owned(),
+        ..Default::default()
+    };
+    let mut keys = KeyServiceClient::new(channel.clone());
+    let made = keys.create_key(with(admin, request)).await.expect("created");
+    let secret = made.into_inner().secret;
+    let mut credentials = Vec::new();
+    for name in ["a", "b"] {
+        let request = v1::CreateCallerRequest {
+            name: name.to_owned(),
+            owner: "bench".to_owned(),
+            roles: vec![v1::Role::Authenticator.into()],
             ..Default::default()
         };
-        let request = v1::PutAccountRequest { account: Some(account), ..Default::default() };
-        let mut accounts = v1::account_service_client::AccountServiceClient::new(channel.clone());
-        accounts.put_account(with(&self.admin, request)).await.expect("put");
-        let request = v1::CreateKeyRequest {
-            tenant_id: "acme".to_owned(),
-            account_id: "bench".to_owned(),
-            name: "bench".to_owned(),
-            environment: "live".to_owned(),
-            ..Default::default()
-        };
-        let mut keys = KeyServiceClient::new(channel.clone());
-        let made = keys.create_key(with(&self.admin, request)).await.expect("created");
-        let secret = made.into_inner().secret;
-        let mut credentials = Vec::new();
-        for name in ["a", "b"] {
-            let request = v1::CreateCallerRequest {
-                name: name.to_owned(),
-                owner: "bench".to_owned(),
-                roles: vec![v1::Role::Authenticator.into()],
-                ..Default::default()
-            };
-            let mut admin = v1::admin_service_client::AdminServiceClient::new(channel.clone());
-            let made = admin.create_caller(with(&self.admin, request)).await.expect("made");
-            credentials.push(made.into_inner().credential);
-        }
-        (secret, credentials.try_into().expect("two"))
+        let mut callers = v1::admin_service_client::AdminServiceClient::new(channel.clone());
+        let made = callers.create_caller(with(admin, request)).await.expect("made");
+        credentials.push(made.into_inner().credential);
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    (secret, credentials.try_into().expect("two"))
 }
 
 /// Calls from many tasks for a round; answers calls a second.
-async fn throughput(address: &str, bearer: &Bearer, secret: &str) -> f64 {
-    let clients = clients(address, CONNECTIONS).await;
+async fn throughput(clients: &[Keys], bearer: &Bearer, secret: &str) -> f64 {
     let began = now();
     let mut running = JoinSet::new();
     for task in 0..IN_FLIGHT {
-        let (mut client, bearer) = (clients[task % CONNECTIONS].clone(), bearer.clone());
+        let (mut client, bearer) = (clients[task % clients.len()].clone(), bearer.clone());
         let secret = secret.to_owned();
         running.spawn(async move {
             let mut answered = 0_u32;
@@ -275,7 +250,7 @@ async fn hog(address: &str, credential: &str, secret: &str) {
 
 /// Starts A in a process of its own that yields to others, and waits until it floods.
 fn start_hog(
-    server: &Server,
+    server: &Process,
     credential: &str,
     secret: &str,
 ) -> (Child, BufReader<impl std::io::Read>) {
@@ -294,10 +269,10 @@ fn start_hog(
 
 async fn flood() {
     let dir = TempDir::new().expect("a directory");
-    let server = Server::start(dir.path());
-    let (secret, [a, b]) = server.furnish().await;
+    let (server, admin) = start(dir.path());
+    let (secret, [a, b]) = furnish(&server.address, &admin).await;
     let b = bearer(&b);
-    let capacity = throughput(&server.address, &b, &secret).await;
+    let capacity = throughput(&clients(&server.address, CONNECTIONS).await, &b, &secret).await;
     let rate = capacity * SHARE;
     say(&format!("the server can do {capacity:.0} calls a second; B asks {rate:.0}"));
     let mut rows: [Vec<f64>; 7] = Default::default();
@@ -327,6 +302,7 @@ async fn flood() {
     for (name, row) in names.iter().zip(rows) {
         say(&format!("{name:<37} {}", spread(row)));
     }
+    server.stop();
 }
 
 fn spread(mut values: Vec<f64>) -> String {

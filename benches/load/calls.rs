@@ -44,7 +44,9 @@ pub(crate) struct Line {
 
 impl Line {
     async fn open(order: &Order, rpc: &str) -> Self {
-        let socket = TcpStream::connect(&order.address).await.expect("the server listens");
+        let socket = TcpStream::connect(order.address.trim_start_matches("http://"))
+            .await
+            .expect("the server listens");
         socket.set_nodelay(true).expect("set");
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -59,7 +61,7 @@ impl Line {
         headers.insert("content-type", HeaderValue::from_static("application/grpc"));
         let bearer = format!("Bearer {}", order.credential);
         headers.insert("authorization", bearer.parse().expect("ascii"));
-        let uri = format!("http://{}/keyledger.v1.KeyService/{rpc}", order.address);
+        let uri = format!("{}/keyledger.v1.KeyService/{rpc}", order.address);
         Line { sender, headers, uri: uri.parse().expect("a URI") }
     }
 

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 use crate::asks::{GRANTED, Secrets, question};
 use crate::now;
-use crate::process::Server;
+use crate::program::{Process, serve};
 use crate::rivals::Measured;
 
 pub(crate) const TENANT: &str = "acme";
@@ -67,7 +67,7 @@ impl House {
     /// Makes one below `dir` with so many keys, ten to an account.
     pub(crate) async fn furnish(dir: &Path, keys: usize) -> Self {
         let data_dir = dir.join("data");
-        let server = Server::keyledger(&data_dir, &write_config(dir, "bounded"));
+        let server = Process::start(&mut serve(&data_dir, &write_config(dir, "bounded")));
         let admin = Admin::of(&data_dir, &server).await;
         let credential = admin.make_caller().await;
         admin.make_accounts((keys + REVOKED).div_ceil(KEYS_OF_ONE)).await;
@@ -106,12 +106,12 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    pub(crate) async fn of(data_dir: &Path, server: &Server) -> Self {
+    pub(crate) async fn of(data_dir: &Path, server: &Process) -> Self {
         let credential = std::fs::read_to_string(data_dir.join("admin.credential")).expect("made");
         let bearer = format!("Bearer {}", credential.trim()).parse().expect("ascii");
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
-            let channel = Channel::from_shared(format!("http://{}", server.address));
+            let channel = Channel::from_shared(server.address.clone());
             channels.push(channel.expect("an address").connect().await.expect("up"));
         }
         Admin { channels, bearer }

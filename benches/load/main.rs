@@ -42,6 +42,8 @@ mod nothing;
 mod order;
 mod plot;
 mod process;
+#[path = "../common/program.rs"]
+mod program;
 mod rivals;
 mod scale;
 mod streams;
@@ -56,7 +58,7 @@ use tokio::runtime::Runtime;
 use crate::asks::{Asks, Secrets};
 use crate::house::{Admin, House};
 use crate::order::{Load, Order};
-use crate::process::Server;
+use crate::program::{Process, serve};
 use crate::rivals::{Kind, Rival};
 use crate::table::{Case, Part};
 
@@ -113,27 +115,28 @@ impl Profile {
 struct Servers {
     secrets: PathBuf,
     credential: String,
-    servers: Vec<(Case, Server, Option<Admin>)>,
+    servers: Vec<(Case, Process, Option<Admin>)>,
 }
 
 impl Servers {
     async fn start(house: &House, dir: &Path) -> Self {
-        let mut servers = vec![(Case::Empty, Server::nothing(&house.answer), None)];
+        let mut servers =
+            vec![(Case::Empty, Process::start(&mut process::nothing(&house.answer)), None)];
         for (case, name) in [(Case::Bounded, "bounded"), (Case::BeforeReply, "before_reply")] {
             let own = dir.join(name);
             std::fs::create_dir(&own).expect("made");
             let data_dir = house.copy_data(&own);
-            let server = Server::keyledger(&data_dir, &house::write_config(&own, name));
+            let server = Process::start(&mut serve(&data_dir, &house::write_config(&own, name)));
             let admin = Admin::of(&data_dir, &server).await;
             servers.push((case, server, Some(admin)));
         }
         Servers { secrets: house.secrets.clone(), credential: house.credential.clone(), servers }
     }
 
-    fn order(&self, (case, server): (Case, &Server), load: Load, profile: &Profile) -> Order {
+    fn order(&self, (case, server): (Case, &Process), load: Load, profile: &Profile) -> Order {
         Order {
             address: server.address.clone(),
-            process: server.id(),
+            process: server.child.id(),
             credential: self.credential.clone(),
             secrets: self.secrets.clone(),
             decides: case != Case::Empty,
@@ -151,7 +154,7 @@ impl Servers {
             let load = Load::Each { in_flight: IN_FLIGHT };
             let order = self.order((*case, server), load, profile);
             let measured = tokio::task::spawn_blocking(move || process::measure(&order)).await;
-            part.add(*case, 0, measured.expect("no panic"), process::memory(server.id()));
+            part.add(*case, 0, measured.expect("no panic"), process::memory(server.child.id()));
         }
         part.print();
         part
@@ -169,7 +172,7 @@ impl Servers {
                 assert!(!changes.is_finished(), "keys were made and revoked all the while");
                 changes.abort();
             }
-            part.add(*case, round, measured.expect("no panic"), process::memory(server.id()));
+            part.add(*case, round, measured.expect("no panic"), process::memory(server.child.id()));
         }
     }
 

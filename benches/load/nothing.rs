@@ -29,7 +29,7 @@ pub(crate) fn serve(answer: &Path) {
     let answer = v1::AuthenticateResponse::decode(&answer[..]).expect("an answer");
     let runtime = Runtime::new().expect("threads");
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
-    crate::say(&listener.local_addr().expect("bound").to_string());
+    crate::say(&format!("grpc={}", listener.local_addr().expect("bound")));
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = tonic::transport::Server::builder().add_service(Nothing(Arc::new(answer)));
     runtime.spawn(server.serve_with_incoming(incoming));

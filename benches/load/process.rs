@@ -1,8 +1,8 @@
-//! Processes: the real program, this one in another part, and what the system says of them.
+//! Processes: this program in another part, and what the system says of any.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::order::{Measured, Order};
@@ -11,64 +11,12 @@ use crate::say;
 /// Hundredths of a second: in what Linux tells times of processes.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A server in a process of its own. Killed when it is dropped.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) address: String,
-}
-
-impl Server {
-    /// The real program.
-    pub(crate) fn keyledger(data_dir: &Path, config: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
-        command.args(["serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"]);
-        command.arg(data_dir).arg("--config").arg(config).stdin(Stdio::null());
-        let (child, line) = start(command.stderr(Stdio::null()));
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix("grpc="));
-        Server { address: address.expect("it is ready").to_owned(), child }
-    }
-
-    /// This program as the server that does nothing; it answers what `answer` holds.
-    pub(crate) fn nothing(answer: &Path) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        // It ends with its standard input.
-        command.arg("nothing").arg(answer).stdin(Stdio::piped());
-        let (child, line) = start(&mut command);
-        Server { address: line.trim().to_owned(), child }
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// SIGTERM.
-    ///
-    /// # Panics
-    /// If keyledger does not end in order.
-    pub(crate) fn stop(mut self) {
-        let id = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().expect("kill runs");
-        assert!(told.success(), "it was told to stop");
-        let ended = self.child.wait().expect("it ends");
-        assert!(ended.success(), "it stops in order: {ended}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Nothing of one that has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts a process and waits for its first line.
-fn start(command: &mut Command) -> (Child, String) {
-    let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
-    let stdout = child.stdout.take().expect("piped");
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).expect("a line");
-    (child, line)
+/// This program as the server that does nothing; it answers what `answer` holds.
+pub(crate) fn nothing(answer: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    // It ends with its standard input.
+    command.arg("nothing").arg(answer).stdin(Stdio::piped());
+    command
 }
 
 /// Has this program make load in a process of its own.

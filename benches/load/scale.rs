@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::house::{self, House};
 use crate::order::{Load, Measured, Order};
 use crate::plot::{self, Plot};
-use crate::process::{self, Server};
+use crate::process;
+use crate::program::{Process, serve};
 use crate::table::{spread, write_json};
 use crate::{CONNECTIONS, IN_FLIGHT, Profile, WARMING, now, say};
 
@@ -27,14 +28,14 @@ struct Size {
 }
 
 async fn load(
-    server: &Server,
+    server: &Process,
     house: &House,
     (decides, load): (bool, Load),
     span: Duration,
 ) -> Measured {
     let order = Order {
         address: server.address.clone(),
-        process: server.id(),
+        process: server.child.id(),
         credential: house.credential.clone(),
         secrets: house.secrets.clone(),
         decides,
@@ -51,10 +52,10 @@ async fn measure(dir: &Path, keys: usize, profile: &Profile) -> Size {
     let house = House::furnish(dir, keys).await;
     let config = house::write_config(dir, "bounded");
     let began = now();
-    let server = Server::keyledger(&house.data_dir, &config);
+    let server = Process::start(&mut serve(&house.data_dir, &config));
     let start = began.elapsed();
-    let memory = process::memory(server.id());
-    let nothing = Server::nothing(&house.answer);
+    let memory = process::memory(server.child.id());
+    let nothing = Process::start(&mut process::nothing(&house.answer));
     let each = Load::Each { in_flight: IN_FLIGHT };
     load(&server, &house, (true, each), profile.turn).await;
     let closed = Load::Closed { in_flight: IN_FLIGHT };

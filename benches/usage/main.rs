@@ -10,7 +10,8 @@ mod bytes;
 mod calls;
 mod house;
 mod on_record;
-mod process;
+#[path = "../common/program.rs"]
+mod program;
 mod recording;
 mod sealing;
 mod settings;

@@ -23,7 +23,7 @@ use tonic_types::StatusExt;
 use super::calls::{self, GRANTED, Measured, Server, TENANT, Until, question};
 use super::house::PLAN;
 use super::on_record::{Counts, OnRecord, allowed_and_denied};
-use super::process::Process;
+use super::program::{Process, serve};
 use super::settings::Settings;
 use super::{home, quantile, say};
 
@@ -110,7 +110,7 @@ pub(crate) fn run(settings: &Settings) -> bool {
     let (data_dir, config) = (home.path().join("data"), home.path().join("keyledger.toml"));
     std::fs::write(&config, PLANS).expect("written");
     let clients = calls::threads();
-    let process = Process::start(&data_dir, &config);
+    let process = Process::start(&mut serve(&data_dir, &config));
     let admin = Server::new(&process.address, &data_dir);
     let keys = settings.count("keys", 10_000);
     let made = clients.block_on(make_keys(&admin, keys));
@@ -131,7 +131,7 @@ pub(crate) fn run(settings: &Settings) -> bool {
     let mut right = is_right("ListKeys at once", &listed(&clients, &admin), &counted);
     process.stop();
     right &= is_on_record(&data_dir, &counted);
-    let process = Process::start(&data_dir, &config);
+    let process = Process::start(&mut serve(&data_dir, &config));
     let again = Server::new(&process.address, &data_dir);
     right &= is_right("ListKeys after a restart", &listed(&clients, &again), &counted);
     right &= is_right("QueryUsage after a restart", &queried(&clients, &again), &counted);
