@@ -8,6 +8,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,7 +28,8 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
 use crate::app::identify::certificate::ClientCertificate;
-use crate::config::Limits;
+use crate::clock::Clock;
+use crate::config::{Limits, TlsSettings};
 use crate::grpc::arrival::Arrivals;
 use crate::grpc::lanes::LaneOfConnection;
 use crate::grpc::long_calls::LongCalls;
@@ -36,7 +38,7 @@ use crate::grpc::remembered::Remembered;
 use crate::process;
 use crate::random::{self, Random};
 use crate::server::pace::{Paced, Turns};
-use crate::server::tls::{Handshakes, Secured, Tls};
+use crate::server::tls::{Handshakes, Loader, Secured, Tls, TlsError};
 
 /// How often an idle connection is asked whether it is still there.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -107,6 +109,21 @@ where
     /// Serves every connection with a clone of `service`, unencrypted.
     pub fn new(service: S, limits: Limits, random: Arc<dyn Random>) -> Self {
         Connections { service, limits, random, tls: None }
+    }
+
+    /// Encrypts every connection with what the files that are named hold now.
+    ///
+    /// # Errors
+    /// [`TlsError`] if they cannot be used.
+    pub fn encrypted(
+        self,
+        settings: TlsSettings,
+        data_dir: PathBuf,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TlsError> {
+        let loader = Loader { settings, data_dir, clock };
+        let loaded = loader.load()?;
+        Ok(self.with_tls(Some(Arc::new(Tls::begin(loader, loaded, Arc::default())))))
     }
 
     /// Encrypts every connection.
