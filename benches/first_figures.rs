@@ -349,7 +349,16 @@ async fn report_memory_after_restart(data_dir: &Path) {
         let data_dir = data_dir.to_owned();
         move || {
             std::process::Command::new(env!("CARGO_BIN_EXE_keyledger"))
-                .args(["serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
+                .args([
+                    "serve",
+                    "--ops-addr",
+                    "off",
+                    "--http-addr",
+                    "off",
+                    "--grpc-addr",
+                    "127.0.0.1:0",
+                    "--data-dir",
+                ])
                 .arg(data_dir)
                 .stdout(std::process::Stdio::piped())
                 .stderr(std::process::Stdio::null())

@@ -244,7 +244,17 @@ async fn a_full_disk_ends_the_process_and_what_was_acknowledged_is_there_afterwa
     let program = env!("CARGO_BIN_EXE_keyledger");
     limited.arg("-c").arg("trap '' XFSZ; ulimit -c 0 -f 6000; exec \"$@\"").arg("bash");
     limited
-        .args([program, "serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
+        .args([
+            program,
+            "serve",
+            "--ops-addr",
+            "off",
+            "--http-addr",
+            "off",
+            "--grpc-addr",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
         .arg(&path);
     let server = Process::spawn(limited);
     let admin = server.admin(&path).await;
@@ -281,7 +291,17 @@ async fn idle_connections_do_not_take_the_files_that_the_ledger_needs() {
     let program = env!("CARGO_BIN_EXE_keyledger");
     limited.arg("-c").arg("ulimit -n 400; exec \"$@\"").arg("bash");
     limited
-        .args([program, "serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
+        .args([
+            program,
+            "serve",
+            "--ops-addr",
+            "off",
+            "--http-addr",
+            "off",
+            "--grpc-addr",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
         .arg(&path);
     let server = Process::spawn(limited);
     let admin = server.admin(&path).await;

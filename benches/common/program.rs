@@ -14,7 +14,16 @@ pub(crate) struct Process {
 /// The real program on a port of its choice; it says what it warns of.
 pub(crate) fn serve(data_dir: &Path, config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
-    command.args(["serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"]);
+    command.args([
+        "serve",
+        "--ops-addr",
+        "off",
+        "--http-addr",
+        "off",
+        "--grpc-addr",
+        "127.0.0.1:0",
+        "--data-dir",
+    ]);
     command.arg(data_dir).arg("--config").arg(config);
     command.env("KEYLEDGER_LOG", "warn").stdin(Stdio::null());
     command

@@ -76,7 +76,16 @@ fn furnish(dir: &Path) -> Result<String, Box<dyn std::error::Error>> {
     let (data_dir, config) = (dir.join("data"), dir.join("keyledger.toml"));
     std::fs::write(&config, CONFIG)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
-    command.args(["serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"]);
+    command.args([
+        "serve",
+        "--ops-addr",
+        "off",
+        "--http-addr",
+        "off",
+        "--grpc-addr",
+        "127.0.0.1:0",
+        "--data-dir",
+    ]);
     command.arg(&data_dir).arg("--config").arg(&config).stderr(Stdio::null());
     let mut server = Server(command.stdout(Stdio::piped()).spawn()?);
     let mut line = String::new();

@@ -103,7 +103,16 @@ fn acts(keys: u64) -> impl Iterator<Item = Act> {
 fn start(data_dir: &Path) -> (Duration, u64) {
     let began = now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_keyledger"))
-        .args(["serve", "--ops-addr", "off", "--grpc-addr", "127.0.0.1:0", "--data-dir"])
+        .args([
+            "serve",
+            "--ops-addr",
+            "off",
+            "--http-addr",
+            "off",
+            "--grpc-addr",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
         .arg(data_dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

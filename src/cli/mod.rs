@@ -114,7 +114,8 @@ pub struct ServeArgs {
     /// Address and port to serve metrics and probes on, or `off`; port 0 takes a free one [default: 127.0.0.1:9464]
     #[arg(long, env = "KEYLEDGER_OPS_ADDR", value_name = "ADDRESS:PORT")]
     pub ops_addr: Option<String>,
-    /// Address and port to serve HTTP on, for proxies that do not speak gRPC, or `off`; port 0 takes a free one [default: off]
+    /// Address and port to serve HTTP on, for proxies that do not speak gRPC and holders of keys, or `off`; port 0 takes a
+    /// free one [default: 127.0.0.1:8080]
     #[arg(long, env = "KEYLEDGER_HTTP_ADDR", value_name = "ADDRESS:PORT")]
     pub http_addr: Option<String>,
 }

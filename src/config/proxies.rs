@@ -1,6 +1,6 @@
 //! `http_addr` and `[proxies]`: where proxies ask that do not speak gRPC, and what they say.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use http::HeaderName;
 use serde::Deserialize;
@@ -13,12 +13,19 @@ use super::{ADDR_OR_OFF, ConfigError, parse_addr_or_off, setting};
 const MAX_HOPS: usize = 16;
 
 /// How proxies ask over HTTP.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxySettings {
     /// Where HTTP is served; none: nowhere. It is not encrypted.
     pub http_addr: Option<SocketAddr>,
     /// Where the address of a client is told; none: it is not known.
     pub client_address: Option<ClientAddress>,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        let http_addr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8080));
+        ProxySettings { http_addr: Some(http_addr), client_address: None }
+    }
 }
 
 impl ProxySettings {
@@ -39,10 +46,13 @@ pub(super) struct FileProxies {
 impl FileProxies {
     /// The settings, each within its bounds.
     pub(super) fn settings(&self, http_addr: Option<&str>) -> Result<ProxySettings, ConfigError> {
-        let http_addr = http_addr.map(|text| parse_addr_or_off(text).ok_or(ADDR_OR_OFF));
-        let http_addr = http_addr.transpose().map_err(|must| setting("http_addr", must))?;
-        let client_address = self.client_address()?;
-        Ok(ProxySettings { http_addr: http_addr.flatten(), client_address })
+        let http_addr = match http_addr {
+            None => ProxySettings::default().http_addr,
+            Some(text) => {
+                parse_addr_or_off(text).ok_or_else(|| setting("http_addr", ADDR_OR_OFF))?
+            }
+        };
+        Ok(ProxySettings { http_addr, client_address: self.client_address()? })
     }
 
     fn client_address(&self) -> Result<Option<ClientAddress>, ConfigError> {
@@ -78,9 +88,10 @@ mod tests {
         assert_eq!(read(named).expect("valid"), Some(header(1)));
         let two = format!("{named}trusted_hops = 2\n");
         assert_eq!(read(&two).expect("valid"), Some(header(2)));
-        assert!(
-            Config::parse("http_addr = \"[::1]:0\"").expect("valid").proxies.http_addr.is_some()
-        );
+        let served = |text| Config::parse(text).expect("valid").proxies.http_addr;
+        let addresses = ["", "http_addr = \"[::1]:0\"", "http_addr = \"off\""].map(served);
+        let shown = addresses.map(|address| address.map(|address| address.to_string()));
+        assert_eq!(shown, [Some("127.0.0.1:8080".to_owned()), Some("[::1]:0".to_owned()), None]);
         for (text, name) in [
             ("http_addr = \"s3cret\"\n".to_owned(), "http_addr"),
             ("[proxies]\ntrusted_hops = 2\n".to_owned(), "proxies.trusted_hops"),

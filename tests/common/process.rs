@@ -40,7 +40,8 @@ pub fn command() -> Command {
     for variable in ["CA", "CLIENT_CERTIFICATE", "CLIENT_KEY"] {
         command.env_remove(format!("KEYLEDGER_{variable}"));
     }
-    command.stdin(Stdio::null());
+    // Tests run beside each other: the port that is served as shipped is for one.
+    command.env("KEYLEDGER_HTTP_ADDR", "off").stdin(Stdio::null());
     command
 }
 

@@ -62,7 +62,7 @@ class Keyledger:
         self.data, self.port, self.http_port = work / "data", free_port(), free_port()
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith("KEYLEDGER_")
-        }
+        } | {"KEYLEDGER_HTTP_ADDR": "off"}
         self.start()
 
     def start(self) -> None:

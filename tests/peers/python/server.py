@@ -14,7 +14,7 @@ class Server:
 
     def __init__(self, binary: Path, data_dir: Path, *options: str, grpc="127.0.0.1:0") -> None:
         command = [str(binary), "serve", "--data-dir", str(data_dir), "--grpc-addr", grpc]
-        command += ["--ops-addr", "off", *options]
+        command += ["--ops-addr", "off", "--http-addr", "off", *options]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
