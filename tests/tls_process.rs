@@ -123,6 +123,23 @@ fn with_tls_any_address_is_served_and_the_command_line_calls_it() {
 }
 
 #[test]
+fn who_calls_a_server_in_the_wrong_way_is_told_the_right_one() {
+    let ours = Authority::new("ours");
+    let files = Files::new(&ours.own(), None);
+    let place = Place::new(&files.config());
+    let server = Process::spawn(place.serve("127.0.0.1:0"));
+    let ca = place.file("ca.pem", &ours.pem());
+    let token = place.credential().display().to_string();
+    let status = ["admin", "status", "--token-file", &token];
+    let (code, said) = run(call(&server.address, &ca, &status));
+    assert!(code == Some(3) && said.contains("an authority's own certificate"), "{said}");
+    let mut unencrypted = process::command();
+    unencrypted.args(status).args(["--server", &server.address]);
+    let (code, said) = run(unencrypted);
+    assert!(code == Some(3) && said.contains("https://"), "{said}");
+}
+
+#[test]
 fn a_credential_is_not_sent_unencrypted_to_another_machine() {
     let place = Place::new("");
     let token = place.file("token", "kl_svc_secret\n").display().to_string();

@@ -83,6 +83,11 @@ impl Failure {
             Failure::Usage(text) | Failure::Local(text) => text.clone(),
             Failure::Unreachable { server, cause } => {
                 let trust = match server.starts_with("https:") {
+                    // In the words of rustls; such as `openssl req -x509` makes unless told otherwise.
+                    true if cause.contains("CaUsedAsEndEntity") => {
+                        "\n  the server shows an authority's own certificate: let that one vouch for another, and serve \
+                         this"
+                    }
                     true => "; --ca names who may vouch for its certificate",
                     false => "",
                 };
@@ -126,7 +131,8 @@ fn unanswered(status: &Status) -> Option<String> {
 fn told(status: &Status) -> String {
     if let Some(instead) = unanswered(status) {
         return format!(
-            "{instead}\n  a change may have been made all the same: look before repeating it"
+            "{instead}\n  a change may have been made all the same: look before repeating it\n  a server that serves TLS \
+             answers only where it is named as https://…"
         );
     }
     let details = status.get_error_details();

@@ -56,6 +56,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its own certificate, as a server would show it that has no other.
+    pub fn own(&self) -> Pair {
+        Pair { certificate: self.pem(), key: self.0.key().serialize_pem() }
+    }
+
     /// A server's certificate for 127.0.0.1 and localhost.
     pub fn server(&self) -> Pair {
         self.server_until(NEVER)
