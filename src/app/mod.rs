@@ -75,7 +75,7 @@ use crate::app::off_host::Places;
 use crate::app::peppers::PepperWork;
 use crate::app::proofs::Proofs;
 use crate::app::scrub::ScrubState;
-use crate::app::sealing::PersonalCache;
+use crate::app::sealing::OpenedFields;
 use crate::app::status::Vitals;
 use crate::app::transport::TransportState;
 use crate::app::usage_model::UsageModel;
@@ -98,7 +98,7 @@ pub struct App {
     pub(crate) writer: WriterHandle,
     pub(crate) reader: Arc<dyn LedgerReader>,
     pub(crate) vault: Arc<Vault>,
-    pub(crate) personal: PersonalCache,
+    pub(crate) personal: OpenedFields,
     pub(crate) prefix: KeyPrefix,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::app::error::AppError;
@@ -32,8 +33,25 @@ const CACHE_ENTRIES: usize = 400_000;
 /// Bytes an entry takes besides its texts.
 const ENTRY_BYTES: usize = 200;
 
+/// How many records are read at once for what is not kept. When a service starts under load each key's first use reads
+/// one, and each thread that reads has memory of its own: without a bound they are as many as calls under way.
+const READS_AT_ONCE: usize = 8;
+
 /// Opened personal fields by the position of their record, which never changes.
-pub(crate) type PersonalCache = Cache<Position, Kept, PersonalWeight>;
+#[derive(Debug)]
+pub(crate) struct OpenedFields {
+    kept: Cache<Position, Kept, PersonalWeight>,
+    reads: Arc<Semaphore>,
+}
+
+impl Default for OpenedFields {
+    fn default() -> Self {
+        OpenedFields {
+            kept: Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, PersonalWeight),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+        }
+    }
+}
 
 /// Opened personal fields, until the data key they were sealed under is destroyed.
 #[derive(Clone, Debug)]
@@ -68,11 +86,6 @@ pub(crate) fn weight(personal: &Personal) -> usize {
     let texts = [&personal.name, &personal.display_name, &personal.owner, &personal.comment];
     let texts = texts.map(String::len).iter().sum::<usize>() + asides.sum::<usize>();
     ENTRY_BYTES + texts + metadata.sum::<usize>() + cidrs.sum::<usize>()
-}
-
-/// An empty cache of opened personal fields.
-pub(crate) fn personal_cache() -> PersonalCache {
-    Cache::with_weighter(CACHE_ENTRIES, CACHE_BYTES, PersonalWeight)
 }
 
 /// Whose data key a subject's personal fields are sealed under.
@@ -227,11 +240,19 @@ impl App {
         &self,
         position: Position,
     ) -> Result<Option<Arc<Personal>>, AppError> {
-        if let Some(kept) = self.personal.get(&position) {
+        let OpenedFields { kept, reads } = &self.personal;
+        if let Some(kept) = kept.get(&position) {
+            return Ok(Some(kept.personal));
+        }
+        let turn = Arc::clone(reads).acquire_owned().await;
+        let turn = turn.map_err(|error| AppError::internal("reading a record", &error))?;
+        // Others may have asked for it too, and read it meanwhile.
+        if let Some(kept) = kept.get(&position) {
             return Ok(Some(kept.personal));
         }
         let (reader, vault) = (Arc::clone(&self.reader), Arc::clone(&self.vault));
         let read = move || {
+            let _turn = turn;
             let fact = read_fact(&*reader, position)?;
             let opened = open_personal(&vault.data_keys, position, &fact)?;
             let data_key = fact.private.map(|private| private.sealed.data_key);
@@ -240,19 +261,19 @@ impl App {
         let read: Result<Option<Kept>, AppError> = tokio::task::spawn_blocking(read)
             .await
             .map_err(|error| AppError::internal("reading a record", &error))?;
-        let Some(kept) = read? else { return Ok(None) };
-        self.personal.insert(position, kept.clone());
+        let Some(opened) = read? else { return Ok(None) };
+        kept.insert(position, opened.clone());
         // Erased since it was opened, and since what is kept was gone through.
-        if kept.is_erased(&self.vault.data_keys) {
-            self.personal.remove(&position);
+        if opened.is_erased(&self.vault.data_keys) {
+            kept.remove(&position);
             return Ok(None);
         }
-        Ok(Some(kept.personal))
+        Ok(Some(opened.personal))
     }
 
     /// Forgets what was opened under data keys that are destroyed.
     pub(crate) fn forget_erased(&self) {
-        self.personal.retain(|_, kept| !kept.is_erased(&self.vault.data_keys));
+        self.personal.kept.retain(|_, kept| !kept.is_erased(&self.vault.data_keys));
     }
 
     /// Makes sure that a scope has a data key, durably, off the reactor; refuses if it is destroyed.

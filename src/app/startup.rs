@@ -26,7 +26,7 @@ use crate::app::peppers::{self, PepperWork};
 use crate::app::proofs;
 use crate::app::recovery::{Recovered, Recovery, RecoveryError};
 use crate::app::scrub::{Scrub, Target};
-use crate::app::sealing::personal_cache;
+use crate::app::sealing::OpenedFields;
 use crate::app::snapshots::SnapshotKeeper;
 use crate::app::status::Vitals;
 use crate::app::usage_model::{Projector, Setup, UsageModel};
@@ -264,7 +264,7 @@ pub(crate) fn open_existing(
         writer: writer.clone(),
         reader,
         vault: Arc::new(vault),
-        personal: personal_cache(),
+        personal: OpenedFields::default(),
         prefix: config.key_prefix.clone(),
         guessing: Guessing::new(&config.limits),
         vitals: vitals(&data_dir, config, &*clock, &snapshots),
