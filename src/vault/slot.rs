@@ -8,13 +8,13 @@
 //! | 0   | 4     | `KLDK` |
 //! | 4   | 1     | format version: 1 |
 //! | 5   | 1     | state: 1 live, 2 destroyed |
-//! | 6   | 1     | kind of scope: 0 the service, 1 an account, 2 an account in one month |
+//! | 6   | 1     | kind of scope: 0 the service, 1 an account, 2 an account in one month, 3 the service in one month |
 //! | 7   | 1     | 0 |
 //! | 8   | 2     | version of the key-encryption key |
 //! | 10  | 6     | 0 |
 //! | 16  | 8     | data key id |
 //! | 24  | 8     | batch: the lowest data key id that was written together with this one |
-//! | 32  | 32    | scope: SHA-256(kind ‖ length of tenant (2) ‖ tenant ‖ length of account (2) ‖ account), lengths 0 for the service; behind them, of kind 2, the month (4), counted from January 1970 |
+//! | 32  | 32    | scope: SHA-256(kind ‖ length of tenant (2) ‖ tenant ‖ length of account (2) ‖ account), lengths 0 for the service; behind them, of kinds 2 and 3, the month (4), counted from January 1970 |
 //! | 64  | 12    | nonce |
 //! | 76  | 48    | wrapped key: AES-256-GCM-SIV (RFC 8452) of the 32 bytes under the key-encryption key, the tag last; additional data: bytes 0 to 63 |
 //! | 124 | 4     | CRC-32 (ISO-HDLC) of bytes 0 to 123 |
@@ -58,6 +58,8 @@ pub enum Scope {
     Account(AccountRef),
     /// Where the uses of an account's keys came from in one month.
     AccountMonth(AccountRef, Month),
+    /// Where tries with unknown keys, and refused calls, came from in one month.
+    ServiceMonth(Month),
 }
 
 /// A scope as a slot holds it: its kind and its hash, which covers the kind.
@@ -78,7 +80,7 @@ pub(super) struct Wanted {
 impl From<&Scope> for Wanted {
     fn from(scope: &Scope) -> Self {
         let within = match scope {
-            Scope::Service | Scope::Account(_) => None,
+            Scope::Service | Scope::Account(_) | Scope::ServiceMonth(_) => None,
             Scope::AccountMonth(of, _) => Some(ScopeName::from(&Scope::Account(of.clone()))),
         };
         Wanted { scope: scope.into(), within }
@@ -93,6 +95,7 @@ impl From<&Scope> for ScopeName {
             Scope::AccountMonth(of, month) => {
                 (2, of.tenant.as_str(), of.account.as_str(), Some(month))
             }
+            Scope::ServiceMonth(month) => (3, "", "", Some(month)),
         };
         let mut hash = Sha256::new_with_prefix([kind]);
         for part in [tenant, account] {
@@ -192,7 +195,7 @@ impl Slot {
         let is_known = bytes[0..4] == MAGIC
             && bytes[4] == VERSION
             && [LIVE, DESTROYED].contains(&bytes[STATE])
-            && bytes[6] <= 2;
+            && bytes[6] <= 3;
         let unused = bytes[7] == 0 && bytes[10..16] == [0; 6];
         let in_place = unused && slot.id() == id && (1..=id.0).contains(&slot.batch().0);
         if is_known && in_place && slot.is_destroyed() {

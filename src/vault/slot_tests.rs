@@ -74,6 +74,16 @@ fn the_months_of_an_account_are_scopes_of_their_own() {
 }
 
 #[test]
+fn the_months_of_the_service_are_scopes_of_their_own() {
+    let of = |month| ScopeName::from(&Scope::ServiceMonth(Month(month)));
+    let hash: [u8; 32] = Sha256::digest(b"\x03\0\0\0\0\0\0\x02\xa6").into();
+    assert_eq!(of(678), ScopeName { kind: 3, hash });
+    assert_ne!(of(678), of(679));
+    let slot = Slot::new(head(&Scope::ServiceMonth(Month(678))), &key(1), &SeededRandom::new(1));
+    assert_eq!(Slot::read(slot.bytes(), DataKeyId(7)).unwrap().scope(), of(678));
+}
+
+#[test]
 fn scopes_whose_names_run_together_differ() {
     let names =
         [account("ab", "c"), account("a", "bc"), Scope::Service].map(|s| ScopeName::from(&s));
@@ -120,7 +130,7 @@ fn only_a_slot_without_its_end_counts_as_torn() {
 #[test]
 fn unknown_versions_states_and_kinds_are_told_from_damage() {
     let slot = Slot::new(head(&Scope::Service), &key(1), &SeededRandom::new(1));
-    for (at, value) in [(4, 2), (5, 0), (5, 3), (6, 3)] {
+    for (at, value) in [(4, 2), (5, 0), (5, 3), (6, 4)] {
         let mut bytes = *slot.bytes();
         bytes[at] = value;
         let crc = crc32fast::hash(&bytes[..124]);
