@@ -4,38 +4,17 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use common::TestServer;
 use common::desk::{Desk, events as history, verifier_key};
-use common::erasure::{PERSONAL, SLOT_BYTES, Scene, erased, is_anns, scene, shows_nothing};
+use common::erasure::{
+    PERSONAL, SLOT_BYTES, Scene, erased, is_anns, opened, scene, shows_nothing, vault_of,
+};
 use common::usage::{context, end_minute, put_on_record};
-use keyledger::domain::event::Recorded;
-use keyledger::domain::ids::{AccountId, EventId, TenantId};
-use keyledger::domain::subject::Subject;
-use keyledger::ledger::record;
 use keyledger::proto::v1::{self, AuditEvent, DenialReason};
-use keyledger::vault::{OpenError, SealContext, Vault};
+use keyledger::vault::OpenError;
 use tempfile::TempDir;
-
-/// Opens what is sealed in a record with all keys that there are.
-fn opened(vault: &Vault, event: &AuditEvent) -> Option<Result<Vec<u8>, OpenError>> {
-    let fact: Recorded = record::decode(&event.record).expect("a record");
-    let private = fact.private.as_ref()?;
-    let (tenant, account): (Option<&TenantId>, Option<&AccountId>) = match &fact.subject {
-        Subject::Key(of, _) | Subject::Account(of) => (Some(&of.tenant), Some(&of.account)),
-        _ => (None, None),
-    };
-    let (kind, event_id): (u32, EventId) = (fact.event.kind() as u32, fact.event_id);
-    let context = SealContext { tenant, account, kind, event_id };
-    let opened = vault.data_keys.open_sealed(&private.sealed, &context);
-    Some(opened.map(|clear| clear.to_vec()))
-}
-
-fn vault_of(data: &Path) -> Vault {
-    Vault::open(&data.join("keys"), &data.join("datakeys")).expect("a vault")
-}
 
 /// Holds that with every key of a stopped server nothing of Ann's opens, and all of the others' does.
 fn assert_only_anns_are_shut(dir: &TempDir, events: &[AuditEvent]) {

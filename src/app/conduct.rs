@@ -27,7 +27,7 @@ use crate::domain::time::Time;
 use crate::ledger::durable::AbortOnPanic;
 use crate::ledger::writer::WriterHandle;
 use crate::random::Random;
-use crate::vault::Vault;
+use crate::vault::{Scope, Vault};
 
 /// How often is looked whether a minute is over.
 const EVERY: Duration = Duration::from_secs(1);
@@ -208,7 +208,7 @@ impl Setup {
         let mut records: Vec<RecordConduct> = Vec::with_capacity(reads.len() + refusals.len());
         records.extend(reads.into_iter().map(|read| RecordConduct::Read(Box::new(read))));
         for (refused, sources) in refusals {
-            match self.sealed(refused, &sources) {
+            match sealed(&self.vault, &*self.random, refused, &sources) {
                 Ok(record) => records.push(record),
                 Err(error) => tracing::error!(%error, "refusals cannot be sealed, nor recorded"),
             }
@@ -226,15 +226,28 @@ impl Setup {
         }
         Ok(())
     }
+}
 
-    /// Refusals with their sources sealed under the service's data key.
-    fn sealed(&self, refused: CallsRefused, sources: &Personal) -> Result<RecordConduct, AppError> {
-        let (data_keys, random) = (&self.vault.data_keys, &*self.random);
-        let (subject, kind) = (Subject::Service, EventKind::CallsRefused);
-        let seal = || sealing::seal(data_keys, random, &subject, kind, sources);
-        let private = if sources.is_empty() { None } else { Some(seal()?) };
-        Ok(RecordConduct::Refused(Box::new(refused), private))
+/// Refusals with their sources sealed under the data key of the service and the month of their window, made if there
+/// is none. If it is destroyed, since its time is over, they are left out: what is counted stays.
+fn sealed(
+    vault: &Vault,
+    random: &dyn Random,
+    mut refused: CallsRefused,
+    sources: &Personal,
+) -> Result<RecordConduct, AppError> {
+    if sources.is_empty() {
+        return Ok(RecordConduct::Refused(Box::new(refused), None));
     }
+    let scope = Scope::ServiceMonth(refused.window.month());
+    sealing::ensure_all_or_stop(vault, std::slice::from_ref(&scope), random);
+    let (subject, kind) = (Subject::Service, EventKind::CallsRefused);
+    let private =
+        sealing::seal_unless_over(&vault.data_keys, random, &scope, &subject, kind, sources)?;
+    if private.is_none() {
+        refused.forget_origins();
+    }
+    Ok(RecordConduct::Refused(Box::new(refused), private))
 }
 
 #[cfg(test)]

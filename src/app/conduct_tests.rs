@@ -1,8 +1,11 @@
 //! Which window something is noted in, and what is taken when.
 
 use super::*;
+use crate::domain::conduct::Refused;
+use crate::domain::conduct::window::ConductWindow;
 use crate::domain::ids::{CallerId, Position};
 use crate::domain::testing::at;
+use crate::random::SeededRandom;
 
 const BEGINS: Read = Read { begins: true, events: 0, positions: None, of_reads_alone: false };
 
@@ -56,4 +59,38 @@ fn positions_and_events_come_through() {
     conduct.note_read(&by(1), &read, at(5));
     let (reads, refusals) = conduct.take_any().expect("a window").into_records();
     assert_eq!((reads[0].events, reads[0].positions, refusals.len()), (3, positions, 0));
+}
+
+#[test]
+fn sources_are_sealed_for_their_month_and_left_out_when_its_data_key_is_destroyed() {
+    let place = tempfile::tempdir().unwrap();
+    let (keys, data_keys) = (place.path().join("keys"), place.path().join("datakeys"));
+    let random = SeededRandom::new(1);
+    Vault::create_missing(&keys, &data_keys, &random).unwrap();
+    let vault = Vault::open(&keys, &data_keys).unwrap();
+    let recorded = |source: Option<&str>| {
+        let mut window = ConductWindow::new(start_of(at(0)));
+        let refused = Refused { caller: None, rpc: rpc::GET_KEY_AT.into(), reason: 1 };
+        let source = source.map(|text| text.parse().unwrap());
+        let one = RefusedOne { refused, named: Named::default(), trace_id: None, source };
+        window.note_refused(one, at(1));
+        let (refused, sources) = window.into_records().1.remove(0);
+        match sealed(&vault, &random, refused, &sources).unwrap() {
+            RecordConduct::Refused(refused, private) => (refused, private),
+            RecordConduct::Read(_) => unreachable!("it is a refusal"),
+        }
+    };
+    let scope = Scope::ServiceMonth(at(0).month());
+    assert_eq!(recorded(None).1, None);
+    assert_eq!(vault.data_keys.find(&scope), None, "nothing is to be sealed");
+
+    let (refused, private) = recorded(Some("192.0.2.1"));
+    assert_eq!(private.map(|it| it.sealed.data_key), vault.data_keys.find(&scope));
+    assert_eq!((refused.sources.len(), refused.samples[0].source.is_some()), (1, true));
+
+    assert_eq!(vault.data_keys.destroy(&[scope]).unwrap(), 1);
+    let (refused, private) = recorded(Some("192.0.2.1"));
+    assert_eq!((private, refused.count, refused.samples.len()), (None, 1, 1));
+    assert_eq!((refused.sources.len(), refused.samples[0].source), (0, None));
+    assert!(refused.holds_together());
 }

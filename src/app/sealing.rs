@@ -143,6 +143,24 @@ pub(crate) fn seal_under(
     Ok(Private { event_id, sealed, commitment: commitment(&clear) })
 }
 
+/// As [`seal_under`]; none if the data key of the scope is destroyed.
+///
+/// # Errors
+/// Otherwise as [`seal_under`].
+pub(crate) fn seal_unless_over(
+    data_keys: &DataKeys,
+    random: &dyn Random,
+    scope: &Scope,
+    subject: &Subject,
+    kind: EventKind,
+    personal: &Personal,
+) -> Result<Option<Private>, AppError> {
+    match seal_under(data_keys, random, scope, subject, kind, personal) {
+        Err(AppError::Refused(Refusal::AccountClosed)) => Ok(None),
+        sealed => sealed.map(Some),
+    }
+}
+
 /// Puts the opened address ranges into an event that was read from the log. Ranges that cannot be
 /// opened stay [`Sources::Unreadable`], which admits nobody.
 ///

@@ -15,8 +15,9 @@ const MAX_DAYS: u64 = 36_525;
 /// For how long personal data can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrivacySettings {
-    /// How long after the end of a month the sources and agents of its uses can be read; none: for ever. Default 400
-    /// days: a year, and time to look back at it. From 1 to 36,525 days; written as 0 for ever.
+    /// How long after the end of a month the sources and agents of its uses, tries with unknown keys and refused
+    /// calls can be read; none: for ever. Default 400 days: a year, and time to look back at it. From 1 to 36,525
+    /// days; written as 0 for ever.
     pub source_retention: Option<Duration>,
 }
 

@@ -156,6 +156,14 @@ impl AuditRead {
 }
 
 impl CallsRefused {
+    /// Leaves out where calls came from.
+    pub fn forget_origins(&mut self) {
+        self.sources.clear();
+        for sample in &mut self.samples {
+            sample.source = None;
+        }
+    }
+
     /// Whether it can be: calls were refused, to an RPC that has a name, and no more than those came from the
     /// addresses or are told.
     #[must_use]

@@ -1,7 +1,13 @@
 //! Two accounts with all that is personal, of which one is erased.
 
+use std::path::Path;
+
+use keyledger::domain::event::Recorded;
+use keyledger::domain::ids::{AccountId, EventId, TenantId};
+use keyledger::domain::subject::Subject;
 use keyledger::ledger::record;
 use keyledger::proto::v1::{self, AuditEvent};
+use keyledger::vault::{OpenError, SealContext, Vault};
 
 use super::desk::events as history;
 use super::usage::{context, end_minute, of_tenant, put_on_record, use_key};
@@ -31,6 +37,25 @@ pub struct Scene {
     pub secret: String,
     /// All events before the erasure.
     pub before: Vec<AuditEvent>,
+}
+
+/// Opens what is sealed in a record with all keys that there are.
+pub fn opened(vault: &Vault, event: &AuditEvent) -> Option<Result<Vec<u8>, OpenError>> {
+    let fact: Recorded = record::decode(&event.record).expect("a record");
+    let private = fact.private.as_ref()?;
+    let (tenant, account): (Option<&TenantId>, Option<&AccountId>) = match &fact.subject {
+        Subject::Key(of, _) | Subject::Account(of) => (Some(&of.tenant), Some(&of.account)),
+        _ => (None, None),
+    };
+    let (kind, event_id): (u32, EventId) = (fact.event.kind() as u32, fact.event_id);
+    let context = SealContext { tenant, account, kind, event_id };
+    let opened = vault.data_keys.open_sealed(&private.sealed, &context);
+    Some(opened.map(|clear| clear.to_vec()))
+}
+
+/// The vault of a data directory.
+pub fn vault_of(data: &Path) -> Vault {
+    Vault::open(&data.join("keys"), &data.join("datakeys")).expect("a vault")
 }
 
 pub fn account(id: &str, name: &str) -> v1::PutAccountRequest {

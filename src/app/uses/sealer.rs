@@ -23,7 +23,6 @@ use crate::domain::command::Act;
 use crate::domain::event::EventKind;
 use crate::domain::ids::{AccountRef, KeyId};
 use crate::domain::personal::Personal;
-use crate::domain::refusal::Refusal;
 use crate::domain::sealed::Private;
 use crate::domain::subject::Subject;
 use crate::domain::time::Time;
@@ -270,13 +269,11 @@ impl Work {
             return Ok(None);
         }
         let (data_keys, random) = (&self.vault.data_keys, &*self.random);
-        match sealing::seal_under(data_keys, random, scope, subject, kind, personal) {
-            Err(AppError::Refused(Refusal::AccountClosed)) => {
-                window.forget_origins();
-                Ok(None)
-            }
-            sealed => sealed.map(Some),
+        let sealed = sealing::seal_unless_over(data_keys, random, scope, subject, kind, personal)?;
+        if sealed.is_none() {
+            window.forget_origins();
         }
+        Ok(sealed)
     }
 
     /// Whether it was done; false if a rule refused.
@@ -320,7 +317,7 @@ fn scope(part: &Part) -> Scope {
         Whose::Key(_, account) => {
             Scope::AccountMonth(AccountRef::clone(account), part.window.start().month())
         }
-        Whose::Unknown => Scope::Service,
+        Whose::Unknown => Scope::ServiceMonth(part.window.start().month()),
     }
 }
 

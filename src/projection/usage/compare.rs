@@ -76,18 +76,14 @@ impl UsageStore {
         Ok(None)
     }
 
-    /// New sources are found again only while every source can be read that there was.
+    /// New sources and tries with unknown keys are found again only while every source can be read that there was.
     fn comparable_signals(&self) -> Result<&'static [SignalKind], UsageStoreError> {
         let (database, vault) = self.database();
         let mut statement = database.prepare("SELECT DISTINCT data_key FROM sources")?;
         let mut data_keys = statement.query([])?;
         while let Some(row) = data_keys.next()? {
             if !vault.data_keys.is_live(DataKeyId(row.get::<_, i64>(0)?.cast_unsigned())) {
-                return Ok(&[
-                    SignalKind::EndedKeyTried,
-                    SignalKind::Burst,
-                    SignalKind::UnknownKeys,
-                ]);
+                return Ok(&[SignalKind::EndedKeyTried, SignalKind::Burst]);
             }
         }
         Ok(SignalKind::ALL)

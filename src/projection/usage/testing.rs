@@ -97,10 +97,16 @@ impl Ground {
 
     /// Tries with unknown keys in one window, as the log has them.
     pub(crate) fn tried(&self, position: u64, uses: &[Use]) -> Recorded {
+        let month = crate::domain::usage::window_start(uses[0].time, MINUTE).month();
+        self.tried_under(&Scope::ServiceMonth(month), position, uses)
+    }
+
+    /// As [`Ground::tried`], sealed under the data key of this scope.
+    pub(crate) fn tried_under(&self, scope: &Scope, position: u64, uses: &[Use]) -> Recorded {
         let (window, personal) = folded(uses);
         let event =
             Event::UnknownKeyTried(Box::new(UnknownKeyTried { journal: 1, part: 0, window }));
-        self.recorded(position, Subject::Service, event, &Scope::Service, &personal)
+        self.recorded(position, Subject::Service, event, scope, &personal)
     }
 
     pub(crate) fn recorded(

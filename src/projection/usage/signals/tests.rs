@@ -302,6 +302,39 @@ fn where_data_keys_are_destroyed_sources_are_erased_and_the_rest_stays() {
 }
 
 #[test]
+fn where_the_services_month_is_destroyed_tries_are_told_without_sources_and_are_not_found_again() {
+    let mut log = Log::new();
+    log.tried(&vec![unknown(0, "203.0.113.1", 3); 100]);
+    let told = |signals: &[Signal]| -> Vec<_> {
+        signals.iter().map(|it| (it.uses, it.sources.len(), it.erased)).collect()
+    };
+    assert_eq!(told(&log.all()), [(100, 1, false)]);
+    let vault = &log.ground.vault;
+    assert_eq!(vault.data_keys.destroy(&[Scope::ServiceMonth(BASE.month())]).unwrap(), 1);
+    assert_eq!(told(&log.all()), [(100, 0, true)]);
+    let anew =
+        UsageStore::make_beside(&log.ground.dir(), Arc::clone(vault), KEEP, Some(&log.store));
+    let mut anew = anew.unwrap();
+    anew.fold(&log.events).unwrap();
+    assert_eq!(all(&anew), []);
+    assert_eq!(log.store.difference(&anew).unwrap(), None, "no fault of what is kept");
+}
+
+#[test]
+fn tries_that_lie_under_the_services_own_data_key_keep_their_sources() {
+    let mut log = Log::new();
+    let tries = vec![unknown(0, "203.0.113.1", 3); 100];
+    log.add(log.ground.tried_under(&Scope::Service, 1, &tries));
+    log.tried(&[unknown(1, "203.0.113.2", 3)]);
+    let destroyed = log.ground.vault.data_keys.destroy(&[Scope::ServiceMonth(BASE.month())]);
+    assert_eq!(destroyed.unwrap(), 1);
+    let found = log.all();
+    let [signal] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((signal.uses, signal.erased), (100, false));
+    assert_eq!(Some(signal.sources[0]), address("203.0.113.1"));
+}
+
+#[test]
 fn pages_have_each_signal_once_the_latest_first() {
     let mut log = Log::new();
     (0..25).for_each(|day| log.used(&[revoked(day * DAY, "::1")]));
