@@ -33,13 +33,14 @@ pub enum Bound {
 /// The RPC that each call of a key's holder costs.
 pub const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
 
+/// The same for many questions on one call.
+pub const AUTHENTICATE_STREAM: &str = "/keyledger.v1.KeyService/AuthenticateStream";
+
 /// The RPC that each request costs that Envoy asks about.
 pub const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The RPC by which the holder of a key asks what it is.
 pub const WHO_AM_I: &str = "/keyledger.v1.KeyService/WhoAmI";
-/// The same for many questions on one call.
-pub const AUTHENTICATE_STREAM: &str = "/keyledger.v1.KeyService/AuthenticateStream";
 
 const KEY_READERS: Rule = Rule::Roles(&[Role::Issuer, Role::Auditor, Role::Analyst]);
 const ACCOUNT_READERS: Rule =
