@@ -194,11 +194,7 @@ pub(super) fn trace_id_of(headers: &HeaderMap) -> Option<TraceId> {
 mod tests {
     use super::*;
     use crate::app::identify::Proof;
-    use crate::domain::caller::{Caller, Roles};
-    use crate::domain::ids::{CallerId, PepperVersion, Position};
-    use crate::domain::tag::KeyTag;
-    use crate::domain::tag::Tag;
-    use crate::domain::time::Time;
+    use crate::domain::testing::working_admin;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const REQUEST_ID: &str = "6ba7b810-9dad-11d1-80b4-00c04fd430c8";
@@ -241,19 +237,7 @@ mod tests {
     }
 
     fn incoming(message: v1::DisableKeyRequest) -> Incoming<v1::DisableKeyRequest> {
-        let caller = Caller {
-            tag: KeyTag { pepper: PepperVersion(1), tag: Tag::from_bytes([0; 32]) },
-            retiring: None,
-            roles: Roles::default(),
-            tenants: Arc::default(),
-            certificate_name: None,
-            create_time: Time::EPOCH,
-            expire_time: None,
-            revoke_time: None,
-            position: Position::FIRST,
-            personal_at: Position::FIRST,
-            secret_at: Position::FIRST,
-        };
+        let caller = working_admin();
         let identity = Identity {
             id: CallerId([1; 12]),
             proof: Proof::Credential { tag: caller.tag.clone(), secret_at: None },

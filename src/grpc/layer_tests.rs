@@ -11,9 +11,8 @@ use super::*;
 use crate::app::identify::Proof;
 use crate::domain::caller::{Caller, Role, Roles};
 use crate::domain::certificate_name::{CertificateName, DnsName};
-use crate::domain::ids::{CallerId, PepperVersion, Position};
-use crate::domain::tag::KeyTag;
-use crate::domain::tag::Tag;
+use crate::domain::ids::CallerId;
+use crate::domain::testing::working_admin;
 use crate::domain::time::Time;
 
 const AUTHENTICATE: &str = "/keyledger.v1.KeyService/Authenticate";
@@ -35,19 +34,7 @@ fn known(name: &str) -> Option<Identity> {
         "admin" => (2, Roles::of(&[Role::Admin])),
         _ => return None,
     };
-    let caller = Caller {
-        tag: KeyTag { pepper: PepperVersion(1), tag: Tag::from_bytes([0; 32]) },
-        retiring: None,
-        roles,
-        tenants: Arc::default(),
-        certificate_name: None,
-        create_time: Time::EPOCH,
-        expire_time: None,
-        revoke_time: None,
-        position: Position::FIRST,
-        personal_at: Position::FIRST,
-        secret_at: Position::FIRST,
-    };
+    let caller = Caller { roles, ..working_admin() };
     let proof = Proof::Credential { tag: caller.tag.clone(), secret_at: None };
     Some(Identity { id: CallerId([id; 12]), proof, caller: Arc::new(caller) })
 }
