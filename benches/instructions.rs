@@ -2,9 +2,10 @@
 //!
 //!     cargo bench --bench instructions
 //!
-//! Ends with an error if comparing a tag takes another number of instructions by where, or whether, the two differ:
-//! then its time would tell who guesses a secret how far the guess is right. Needs valgrind. It does not know the
-//! newest instructions of a processor, so hashes are counted without them; comparing uses none.
+//! Ends with an error if comparing a tag, or a credential with one that is remembered, takes another number of
+//! instructions by where, or whether, the two differ: then its time would tell who guesses a secret how far the guess
+//! is right. Needs valgrind. It does not know the newest instructions of a processor, so hashes are counted without
+//! them; comparing uses none.
 //!
 //! Ends with an error, too, if the decision on a key takes 5 % more than the figure that is kept in
 //! `benches/instructions/decision.kept`: that is how a slower Authenticate shows where time cannot be measured.
@@ -16,7 +17,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use keyledger::domain::tag::Tag;
+use keyledger::domain::tag::{Tag, credentials_match};
 
 /// As the program has it.
 #[global_allocator]
@@ -25,14 +26,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How often each run compares: one instruction more or less would be a thousand.
 const COMPARISONS: u32 = 1_000;
 
-/// Where two tags differ: in words, and which bytes are changed.
-const DIFFERENCES: [(&str, &[usize]); 6] = [
-    ("nowhere", &[]),
-    ("the first byte", &[0]),
-    ("the eighth byte", &[7]),
-    ("the last byte", &[31]),
-    ("the first and the last byte", &[0, 31]),
-    ("half of the bytes", &[0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30]),
+const TAG_BYTES: usize = 32;
+
+/// As long as a caller's credential with the prefix that keys have unless it is configured: no whole number of words.
+const CREDENTIAL_BYTES: usize = "kl_svc_".len() + 17 + 43 + 6;
+
+/// Whether two that are compared differ in the byte at a place, given also how many there are.
+type Differs = fn(at: usize, of: usize) -> bool;
+
+/// Where the two differ, in words too.
+const DIFFERENCES: [(&str, Differs); 6] = [
+    ("nowhere", |_, _| false),
+    ("the first byte", |at, _| at == 0),
+    ("the eighth byte", |at, _| at == 7),
+    ("the last byte", |at, of| at + 1 == of),
+    ("the first and the last byte", |at, of| at == 0 || at + 1 == of),
+    ("half of the bytes", |at, _| at % 2 == 0),
 ];
 
 #[expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -40,34 +49,47 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// How two tags are compared.
+/// What is compared, and how.
 #[derive(Clone, Copy)]
 enum Way {
-    /// As the program does it.
-    Ours,
-    /// Byte by byte until they differ: what the counting must be able to tell from ours.
+    /// Tags, as the program does it.
+    Tags,
+    /// A credential with one that a connection brought before, as the program does it.
+    Credentials,
+    /// Tags byte by byte until they differ: what the counting must be able to tell from ours.
     UntilTheyDiffer,
 }
 
 impl Way {
+    const ALL: [Way; 3] = [Way::Tags, Way::Credentials, Way::UntilTheyDiffer];
+
     /// What a run is told in which this way is counted.
     fn argument(self) -> &'static str {
         match self {
-            Way::Ours => "--count-ours",
+            Way::Tags => "--count-tags",
+            Way::Credentials => "--count-credentials",
             Way::UntilTheyDiffer => "--count-until-they-differ",
         }
     }
 
-    /// Compares two tags that differ as the case of that number says.
+    /// Compares two that differ as the case of that number says.
     fn compare(self, case: usize) {
-        let stored = [0x5a; 32];
-        let mut presented = stored;
-        for at in DIFFERENCES[case].1 {
-            presented[*at] ^= 1;
-        }
-        let [stored, presented] = [stored, presented].map(Tag::from_bytes);
-        for _ in 0..COMPARISONS {
-            black_box(counted(self, &stored, &presented));
+        match self {
+            Way::Tags => {
+                let [stored, presented] = pair::<TAG_BYTES>(case).map(Tag::from_bytes);
+                repeat(|| black_box(&stored).matches(black_box(&presented)));
+            }
+            Way::Credentials => {
+                let [kept, presented] = pair::<CREDENTIAL_BYTES>(case);
+                repeat(|| credentials_match(black_box(&kept), black_box(&presented)));
+            }
+            Way::UntilTheyDiffer => {
+                let [stored, presented] = pair::<TAG_BYTES>(case);
+                repeat(|| {
+                    let pairs = black_box(&stored).iter().zip(black_box(&presented));
+                    pairs.map(black_box).all(|(one, other)| one == other)
+                });
+            }
         }
     }
 
@@ -86,17 +108,22 @@ impl Way {
     }
 }
 
+/// Two that differ as the case of that number says.
+fn pair<const N: usize>(case: usize) -> [[u8; N]; 2] {
+    let (_, differs) = DIFFERENCES[case];
+    [[0x5a; N], std::array::from_fn(|at| 0x5a ^ u8::from(differs(at, N)))]
+}
+
+fn repeat(compare: impl Fn() -> bool) {
+    for _ in 0..COMPARISONS {
+        black_box(counted(&compare));
+    }
+}
+
 /// The only function whose instructions are counted, with what it calls.
 #[inline(never)]
-fn counted(way: Way, stored: &Tag, presented: &Tag) -> bool {
-    let (stored, presented) = (black_box(stored), black_box(presented));
-    match way {
-        Way::Ours => stored.matches(presented),
-        Way::UntilTheyDiffer => {
-            let pairs = stored.as_bytes().iter().zip(presented.as_bytes());
-            pairs.map(black_box).all(|(one, other)| one == other)
-        }
-    }
+fn counted(compare: &dyn Fn() -> bool) -> bool {
+    compare()
 }
 
 /// How many instructions [`counted`] takes in a run of the case of that number.
@@ -123,17 +150,19 @@ fn collected(functions: &str, arguments: &[&str]) -> Result<u64, String> {
 fn run() -> Result<(), String> {
     say("tags compared byte by byte until they differ:");
     let control = Way::UntilTheyDiffer.count()?;
-    say("tags compared by keyledger:");
-    let ours = Way::Ours.count()?;
     if control.iter().all(|count| *count == control[0]) {
         return Err(
             "the counting does not tell where two tags differ, even if comparing does".to_owned()
         );
     }
-    if ours.iter().any(|count| *count != ours[0]) {
-        return Err("comparing takes longer or shorter by where two tags differ".to_owned());
+    for (way, what) in [(Way::Tags, "tags"), (Way::Credentials, "credentials")] {
+        say(&format!("{what} compared by keyledger:"));
+        let counts = way.count()?;
+        if counts.iter().any(|count| *count != counts[0]) {
+            return Err(format!("comparing takes longer or shorter by where two {what} differ"));
+        }
+        say(&format!("comparing takes the same wherever two {what} differ"));
     }
-    say("comparing takes the same wherever two tags differ");
     decision::check()
 }
 
@@ -141,7 +170,7 @@ fn run() -> Result<(), String> {
 fn asked() -> Option<(Way, usize)> {
     let mut arguments = std::env::args().skip(1);
     let argument = arguments.next()?;
-    let way = [Way::Ours, Way::UntilTheyDiffer].into_iter().find(|way| way.argument() == argument);
+    let way = Way::ALL.into_iter().find(|way| way.argument() == argument);
     Some((way?, arguments.next()?.parse().ok()?))
 }
 

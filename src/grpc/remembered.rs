@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Extensions;
-use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::domain::tag::credentials_match;
 use crate::grpc::callers::Callers;
 
 /// The most credentials of a connection: a client has one, or two while it changes them; a proxy a few more.
@@ -38,7 +38,7 @@ impl Remembered {
     /// Who a credential was recognised as, if that still holds.
     fn find(&self, credential: &str, holds: impl Fn(&Identity) -> bool) -> Option<Identity> {
         let mut known = self.lock();
-        let is_it = |known: &Known| same(&known.credential, credential.as_bytes());
+        let is_it = |known: &Known| credentials_match(&known.credential, credential.as_bytes());
         let at = known.iter().position(is_it)?;
         if holds(&known[at].identity) {
             return Some(known[at].identity.clone());
@@ -58,17 +58,6 @@ impl Remembered {
         let credential = Zeroizing::new(credential.as_bytes().to_vec());
         known.push_back(Known { credential, identity: identity.clone() });
     }
-}
-
-/// Whether two credentials are the same, in a time that tells nothing but their lengths. By words: by bytes it would
-/// cost as much as the tag that it saves.
-fn same(one: &[u8], other: &[u8]) -> bool {
-    let ((words, rest), (other_words, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let mut same = words.len().ct_eq(&other_words.len()) & rest.ct_eq(other_rest);
-    for (word, other) in words.iter().zip(other_words) {
-        same &= u64::from_ne_bytes(*word).ct_eq(&u64::from_ne_bytes(*other));
-    }
-    same.into()
 }
 
 /// The caller of a credential that came with a call of these extensions.

@@ -99,19 +99,6 @@ fn what_is_not_wholly_the_same_is_not_recognised_and_what_is_refused_is_not_reme
 }
 
 #[test]
-fn texts_are_the_same_if_each_byte_is() {
-    for length in 0..40 {
-        let text: Vec<u8> = (0..length).collect();
-        assert!(same(&text, &text.clone()));
-        for at in 0..text.len() {
-            let mut other = text.clone();
-            other[at] ^= 0x80;
-            assert!(!same(&text, &other) && !same(&text, &text[..at]) && !same(&text[..at], &text));
-        }
-    }
-}
-
-#[test]
 fn what_was_revoked_is_recognised_no_more_and_forgotten() {
     let (desk, on) = (Desk::of(3), connection());
     for n in 0..3 {
