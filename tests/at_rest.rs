@@ -1,5 +1,6 @@
 //! What is personal is sealed wherever it rests, and no secret rests anywhere but in its own file: every byte of a data
-//! directory in use and at rest, of a backup and of exports, of the log, the metrics and the status is searched.
+//! directory in use and at rest, of a backup and of exports, of a log at its finest, the metrics and the status is
+//! searched.
 
 mod common;
 
@@ -12,29 +13,45 @@ use aes_gcm_siv::aead::{Aead, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, KeyInit};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use common::place::{Place, grow, hex};
+use common::place::{Place, grow, hex, status};
 use common::process::{self, Process, contents};
 use common::{Client, credential_in, new_key};
 use flate2::read::GzDecoder;
+use keyledger::archive::Proof;
 use keyledger::domain::base62;
 use keyledger::proto::v1;
 use memchr::memmem;
 
+/// Within the range that the key is bound to.
 const SOURCE: &str = "2001:db8:77:6:5:4:3:2";
 const AGENT: &str = "Magrathea-Agent/4711";
-const PERSONAL: [&str; 9] = [
+
+/// One text for each field there is that may name a person, wherever it may be given.
+const PERSONAL: [&str; 17] = [
     "Zaphod Display",
     "Trillian Subject",
+    "TICKET-4711",
     "Marvin Note",
+    "ownerword",
     "Arthur Metadata",
+    "203.0.113.0",
+    "2001:db8:77::",
     "Ford Keyname",
     "Slartibartfast Comment",
+    "Deep Thought Comment",
     "Tricia Callername",
+    "Zarniwoop Owner",
+    "Gargravarr Comment",
+    "Heart of Gold Source",
     SOURCE,
     AGENT,
 ];
 
+/// What is searched: where it is, and its bytes.
+type Found = Vec<(PathBuf, Vec<u8>)>;
+
 /// Something that must not be found, and what it is.
+#[derive(Clone)]
 struct Needle {
     what: String,
     bytes: Vec<u8>,
@@ -63,9 +80,11 @@ fn forms(what: &str, secret: &[u8; 32]) -> Vec<Needle> {
 }
 
 fn personal() -> Vec<Needle> {
-    let address: std::net::Ipv6Addr = SOURCE.parse().expect("an address");
     let mut needles: Vec<_> = PERSONAL.iter().map(|text| Needle::new(text, text)).collect();
-    needles.push(Needle::new("the source, in binary", address.octets()));
+    for text in [SOURCE, "2001:db8:77::"] {
+        let address: std::net::Ipv6Addr = text.parse().expect("an address");
+        needles.push(Needle::new(&format!("{text}, in binary"), address.octets()));
+    }
     needles
 }
 
@@ -92,11 +111,15 @@ fn data_keys(data: &Path) -> Vec<[u8; 32]> {
     file.as_chunks::<128>().0.iter().map(unwrap).collect()
 }
 
-/// Every secret there is, given the texts of keys and credentials.
-fn secrets(data: &Path, texts: &[String]) -> Vec<Needle> {
-    let mut needles: Vec<_> =
-        texts.iter().flat_map(|text| forms("a secret", &secret_of(text))).collect();
-    for file in ["pepper-1.key", "kek-1.key", "signing-1.key"] {
+/// The secrets in the texts of keys and credentials.
+fn secrets_of(texts: &[String]) -> Vec<Needle> {
+    texts.iter().flat_map(|text| forms("a secret", &secret_of(text))).collect()
+}
+
+/// The server's own keys.
+fn own_keys(data: &Path) -> Vec<Needle> {
+    let mut needles = Vec::new();
+    for file in ["pepper-1.key", "pepper-2.key", "kek-1.key", "signing-1.key"] {
         let forms = forms(file, &key_in(data, file));
         let own = std::fs::read(data.join("keys").join(file)).expect("a key file");
         assert!(forms.iter().any(|form| memmem::find(&own, &form.bytes).is_some()), "it is found");
@@ -106,7 +129,7 @@ fn secrets(data: &Path, texts: &[String]) -> Vec<Needle> {
     needles
 }
 
-fn search(places: &[(PathBuf, Vec<u8>)], needles: &[Needle]) {
+fn search(places: &Found, needles: &[Needle]) {
     for needle in needles {
         let finder = memmem::Finder::new(&needle.bytes);
         for (place, bytes) in places {
@@ -115,17 +138,19 @@ fn search(places: &[(PathBuf, Vec<u8>)], needles: &[Needle]) {
     }
 }
 
-/// The files of a data directory but those whose content is a secret by purpose.
-fn files(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+/// Searches a data directory for what is personal and for every secret, each but where it is by purpose.
+fn search_data(data: &Path, texts: &[String]) {
     let mut files = contents(data);
-    files.retain(|(path, _)| {
-        !path.starts_with(data.join("keys")) && !path.ends_with("admin.credential")
-    });
-    files
+    files.retain(|(path, _)| !path.ends_with("admin.credential"));
+    search(&files, &personal());
+    search(&files, &secrets_of(texts));
+    files.retain(|(path, _)| !path.starts_with(data.join("keys")));
+    search(&files, &own_keys(data));
 }
 
-/// Gives a key everything personal, uses and denies it; answers the secrets.
-async fn live(admin: &Client) -> Vec<String> {
+/// Makes an account and a key with everything personal that they can have, uses and denies the key, and moves it to
+/// another pepper. Answers the key's id, its secret, and the position of its event.
+async fn live(admin: &Client) -> (String, String, u64) {
     let account = v1::Account {
         tenant_id: "acme".to_owned(),
         account_id: "billing".to_owned(),
@@ -136,36 +161,75 @@ async fn live(admin: &Client) -> Vec<String> {
     let request = v1::PutAccountRequest { account: Some(account), ..Default::default() };
     admin.accounts.clone().put_account(request).await.expect("put");
     let request = v1::CreateKeyRequest {
-        metadata: [("owner".to_owned(), "Arthur Metadata".to_owned())].into(),
+        metadata: [("ownerword".to_owned(), "Arthur Metadata".to_owned())].into(),
+        allowed_cidrs: vec!["203.0.113.0/24".to_owned(), "2001:db8:77::/48".to_owned()],
         on_behalf_of: Some(v1::OnBehalfOf {
             subject: "Trillian Subject".to_owned(),
+            ticket: "TICKET-4711".to_owned(),
             note: "Marvin Note".to_owned(),
-            ..Default::default()
         }),
         ..new_key("acme", "billing", "Ford Keyname")
     };
     let created = admin.keys.clone().create_key(request).await.expect("created").into_inner();
-    let unknown = created.secret.clone();
-    let key_id = created.key.expect("a key").key_id;
+    let (key_id, position) = (created.key.expect("a key").key_id, created.position);
     use_key(admin, &created.secret).await;
+    admin.admin.clone().rotate_pepper(v1::RotatePepperRequest::default()).await.expect("rotated");
+    use_key(admin, &created.secret).await;
+    while status(admin).await.peppers.iter().any(|one| one.version == 1 && one.keys > 0) {}
+    use_key(admin, "kl_live_nonsense").await;
+    (key_id, created.secret, position)
+}
+
+/// Disables, rotates, reports and revokes a key with every aside there is. Answers the secret of its successor.
+async fn end_key(server: &Process, admin: &Client, key_id: String, secret: &str) -> String {
+    let request = v1::DisableKeyRequest {
+        key_id: key_id.clone(),
+        comment: "Deep Thought Comment".to_owned(),
+        ..Default::default()
+    };
+    admin.keys.clone().disable_key(request).await.expect("disabled");
+    let request = v1::EnableKeyRequest { key_id: key_id.clone(), ..Default::default() };
+    admin.keys.clone().enable_key(request).await.expect("enabled");
+    let overlap = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let request = v1::RotateKeyRequest { key_id: key_id.clone(), overlap, ..Default::default() };
+    let rotated = admin.keys.clone().rotate_key(request).await.expect("rotated").into_inner();
+    let who = server.client(&rotated.secret).await.keys.who_am_i(v1::WhoAmIRequest {}).await;
+    assert!(who.is_err(), "it is bound to other sources");
+    let request = v1::ReportLeakedKeyRequest {
+        api_key: rotated.secret.clone(),
+        source: "Heart of Gold Source".to_owned(),
+        ..Default::default()
+    };
+    admin.keys.clone().report_leaked_key(request).await.expect("reported");
     let request = v1::RevokeKeyRequest {
         key_id: key_id.clone(),
         comment: "Slartibartfast Comment".to_owned(),
         ..Default::default()
     };
     admin.keys.clone().revoke_key(request).await.expect("revoked");
-    use_key(admin, &created.secret).await;
-    use_key(admin, "kl_live_nonsense").await;
-    let request = v1::CreateCallerRequest {
-        name: "Tricia Callername".to_owned(),
-        roles: vec![v1::Role::Issuer.into()],
-        ..Default::default()
-    };
-    let caller = admin.admin.clone().create_caller(request).await.expect("made").into_inner();
+    use_key(admin, secret).await;
     // A read and a refused call, for the records of conduct.
     let request = v1::GetKeyTimelineRequest { key_id, ..Default::default() };
     admin.audit.clone().get_key_timeline(request).await.expect("shown");
-    vec![unknown, caller.credential]
+    rotated.secret
+}
+
+/// Makes a caller with everything personal that it can have, and revokes it. Answers its credential.
+async fn make_caller(admin: &Client) -> String {
+    let request = v1::CreateCallerRequest {
+        name: "Tricia Callername".to_owned(),
+        owner: "Zarniwoop Owner".to_owned(),
+        roles: vec![v1::Role::Issuer.into()],
+        ..Default::default()
+    };
+    let made = admin.admin.clone().create_caller(request).await.expect("made").into_inner();
+    let request = v1::RevokeCallerRequest {
+        caller_id: made.caller.expect("a caller").caller_id,
+        comment: "Gargravarr Comment".to_owned(),
+        ..Default::default()
+    };
+    admin.admin.clone().revoke_caller(request).await.expect("revoked");
+    made.credential
 }
 
 async fn use_key(admin: &Client, secret: &str) {
@@ -200,6 +264,37 @@ fn unpacked(place: &Place, archive: &str) -> (PathBuf, Vec<u8>) {
     (path, tar)
 }
 
+/// The proof file of that name, and what it holds.
+fn opened(place: &Place, name: &str) -> Found {
+    let path = place.path(name);
+    let text = std::fs::read_to_string(&path).expect("a proof file");
+    let proof = Proof::parse(&text).expect("a proof");
+    vec![(path.clone(), text.into_bytes()), (path, [proof.record, proof.disclosed].concat())]
+}
+
+/// Takes the history out in every form there is. Answers what discloses what is personal, each form by itself, and
+/// what does not.
+async fn export(place: &Place, server: &Process, position: u64) -> (Vec<Found>, Found) {
+    let position = position.to_string();
+    let proof = |name| ["audit", "export", "--proof", name, "--position", &position];
+    let archive = |name| ["audit", "export", "--archive", name];
+    let without = |arguments: &[&'static str]| [arguments, &["--without-disclosures"]].concat();
+    ask(place, server, &archive("shown.tar.gz")).await;
+    ask(place, server, &without(&archive("hidden.tar.gz"))).await;
+    ask(place, server, &proof("shown.tlog-proof")).await;
+    ask(place, server, &[&proof("hidden.tlog-proof")[..], &["--without-disclosures"]].concat())
+        .await;
+    let lines = ask(place, server, &["audit", "export", "--json-lines", "-"]).await;
+    let mut hidden = opened(place, "hidden.tlog-proof");
+    hidden.push(unpacked(place, "hidden.tar.gz"));
+    let shown = vec![
+        vec![unpacked(place, "shown.tar.gz")],
+        vec![("the JSON lines".into(), lines)],
+        opened(place, "shown.tlog-proof"),
+    ];
+    (shown, hidden)
+}
+
 /// A server whose log says everything that it can.
 fn serve(place: &Place) -> Process {
     let mut command = process::serve(&place.path("data"), "127.0.0.1:0");
@@ -213,12 +308,11 @@ async fn nothing_personal_and_no_secret_rests_anywhere_in_clear() {
     let data = place.path("data");
     let server = serve(&place);
     let admin = server.admin(&data).await;
-    let mut texts = live(&admin).await;
-    texts.push(credential_in(&data));
-    grow(&admin, 2).await;
-    let in_use = files(&data);
-    search(&in_use, &personal());
-    search(&in_use, &secrets(&data, &texts));
+    let (key_id, secret, position) = live(&admin).await;
+    let successor = end_key(&server, &admin, key_id, &secret).await;
+    let mut texts = vec![secret, successor, make_caller(&admin).await, credential_in(&data)];
+    texts.extend(grow(&admin, 2).await);
+    search_data(&data, &texts);
     let (_, first_log) = server.terminate();
 
     // Windows of uses and conduct are on record now; they are folded when they are asked for.
@@ -228,34 +322,37 @@ async fn nothing_personal_and_no_secret_rests_anywhere_in_clear() {
     ask(&place, &server, &["admin", "backup", "--to", "backup"]).await;
     let status = ask(&place, &server, &["admin", "status", "--output", "json"]).await;
     let (_, metrics) = process::get(&server.ops, "/metrics");
-    ask(&place, &server, &["audit", "export", "--archive", "shown.tar.gz"]).await;
-    let hidden = ["audit", "export", "--archive", "hidden.tar.gz", "--without-disclosures"];
-    ask(&place, &server, &hidden).await;
+    let (shown, hidden) = export(&place, &server, position).await;
 
-    let needles = (personal(), secrets(&data, &texts));
-    let mut places = files(&data);
-    let names: BTreeSet<_> = places
+    search_data(&data, &texts);
+    let names: BTreeSet<_> = contents(&data)
         .iter()
         .filter_map(|(path, _)| path.strip_prefix(&data).ok()?.components().next())
         .map(|name| name.as_os_str().to_string_lossy().into_owned())
         .collect();
-    for name in ["datakeys", "ledger", "projections", "snapshots", "usage"] {
+    for name in ["datakeys", "keys", "ledger", "projections", "snapshots", "usage"] {
         assert!(names.contains(name), "{name} was searched: {names:?}");
     }
+    let (_, second_log) = server.terminate();
+    search_data(&data, &texts);
+    let mut places = hidden;
     places.extend(contents(&place.path("backup")));
-    places.push(unpacked(&place, "hidden.tar.gz"));
     places.push(("the status".into(), status));
     places.push(("the metrics".into(), metrics.into_bytes()));
-    let (_, second_log) = server.terminate();
     places.push(("the first log".into(), first_log.into_bytes()));
     places.push(("the second log".into(), second_log.into_bytes()));
-    places.extend(files(&data));
-    search(&places, &needles.0);
-    search(&places, &needles.1);
+    let secrets = [secrets_of(&texts), own_keys(&data)].concat();
+    search(&places, &personal());
+    search(&places, &secrets);
     // An export that discloses shows what is personal, which was chosen, and no secret.
-    let shown = unpacked(&place, "shown.tar.gz");
-    for text in PERSONAL {
-        assert!(memmem::find(&shown.1, text.as_bytes()).is_some(), "{text} is disclosed");
+    for (form, texts) in
+        shown.iter().zip([&PERSONAL[..], &PERSONAL, &["Ford Keyname", "TICKET-4711"]])
+    {
+        for text in texts {
+            let is_in =
+                |(_, bytes): &(PathBuf, Vec<u8>)| memmem::find(bytes, text.as_bytes()).is_some();
+            assert!(form.iter().any(is_in), "{} discloses {text}", form[0].0.display());
+        }
+        search(form, &secrets);
     }
-    search(&[shown], &needles.1);
 }
