@@ -44,6 +44,25 @@ async fn a_first_start_makes_private_files_and_a_stop_ends_with_zero() {
     server.terminate();
 }
 
+#[test]
+fn a_server_leaves_no_core_dump_though_it_was_started_where_they_are_left() {
+    let (_directory, path) = data_dir();
+    let mut unlimited = std::process::Command::new("bash");
+    let command = serve(&path, "127.0.0.1:0");
+    unlimited.arg("-c").arg("ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"").arg("bash");
+    unlimited.arg(command.get_program()).args(command.get_args());
+    let server = Process::spawn(unlimited);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("it runs");
+    let of_core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    // The limit, and the most that it may be raised to.
+    let of_core: Vec<_> = of_core.expect("there is one").split_whitespace().collect();
+    assert_eq!(of_core[..2], ["0", "0"]);
+    let mut abort = std::process::Command::new("kill");
+    assert!(abort.args(["-ABRT", &server.id().to_string()]).status().expect("kill runs").success());
+    let (status, _) = server.wait();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_in_the_middle_of_a_thousand_creations_loses_no_acknowledged_key() {
     let (_directory, path) = data_dir();
