@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::requests::{Target, request};
+use common::requests::{Target, may, request};
 use common::usage::{at, other_id};
 use common::wire::{self, Answer};
 use common::{Client, START, TestServer};
@@ -55,8 +55,7 @@ fn expected(
         Rule::KeyItself => return (Code::Unauthenticated, "API_KEY_INVALID"),
         Rule::Roles(allowed) => allowed,
     };
-    let name = role.as_str_name().trim_start_matches("ROLE_").to_lowercase();
-    if role != Role::Admin && !allowed.iter().any(|allowed| allowed.name() == name) {
+    if !may(role, allowed) {
         return (Code::PermissionDenied, "ROLE_MISSING");
     }
     match (bound_to, bound) {

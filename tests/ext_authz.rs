@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::requests::check;
+use common::check::check;
 use common::{Client, TestServer, wire};
 use envoy_types::ext_authz::v3::pb::{
     CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpResponse,

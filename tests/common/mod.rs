@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part of this")]
 
 pub mod certificates;
+pub mod check;
 pub mod desk;
 pub mod erasure;
 pub mod parked;

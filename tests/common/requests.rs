@@ -1,11 +1,10 @@
 //! Requests of every RPC: nothing is wrong with them, and what they are about is there, or never was.
 
-use envoy_types::ext_authz::v3::pb::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, attribute_context};
+use keyledger::domain::caller;
 use keyledger::proto::v1::{self, Role};
 use prost::Message as _;
 
+use super::check::check;
 use super::usage::{at, idle, of_key, of_tenant, other_id};
 use super::{Client, START, new_key};
 
@@ -61,6 +60,12 @@ impl Target {
     }
 }
 
+/// Whether a caller of a role may call what is for these roles.
+pub fn may(role: Role, allowed: &[caller::Role]) -> bool {
+    let name = role.as_str_name().trim_start_matches("ROLE_").to_lowercase();
+    role == Role::Admin || allowed.iter().any(|allowed| allowed.name() == name)
+}
+
 /// A request of an RPC that is about a target and nothing is wrong with.
 pub fn request(path: &str, of: &Target) -> Vec<u8> {
     let (service, rpc) = path.rsplit_once('/').expect("a path");
@@ -69,7 +74,7 @@ pub fn request(path: &str, of: &Target) -> Vec<u8> {
         "/keyledger.v1.AccountService" => of_accounts(rpc, of),
         "/keyledger.v1.AuditService" => of_history(rpc, of),
         "/keyledger.v1.UsageService" => of_usage(rpc, of),
-        "/keyledger.v1.AdminService" => of_callers(rpc, of),
+        "/keyledger.v1.AdminService" => of_admin(rpc, of),
         "/envoy.service.auth.v3.Authorization" => Some(check(&[("x-api-key", &of.secret)], &[])),
         "/grpc.health.v1.Health" => Some(Vec::new()),
         // Which services there are.
@@ -77,20 +82,6 @@ pub fn request(path: &str, of: &Target) -> Vec<u8> {
         _ => None,
     }
     .unwrap_or_else(|| panic!("{path} is not walked"))
-}
-
-/// What Envoy asks about a request with those headers, on a route with those settings.
-pub fn check(headers: &[(&str, &str)], settings: &[(&str, &str)]) -> Vec<u8> {
-    let owned = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    };
-    let http = Some(HttpRequest { headers: owned(headers), ..Default::default() });
-    let attributes = AttributeContext {
-        request: Some(attribute_context::Request { http, time: None }),
-        context_extensions: owned(settings),
-        ..Default::default()
-    };
-    CheckRequest { attributes: Some(attributes) }.encode_to_vec()
 }
 
 fn of_keys(rpc: &str, of: &Target) -> Option<Vec<u8>> {
@@ -196,7 +187,7 @@ fn of_usage(rpc: &str, of: &Target) -> Option<Vec<u8>> {
     })
 }
 
-fn of_callers(rpc: &str, of: &Target) -> Option<Vec<u8>> {
+fn of_admin(rpc: &str, of: &Target) -> Option<Vec<u8>> {
     let caller_id = of.caller.clone();
     let overlap = Some(prost_types::Duration::default());
     Some(match rpc {
