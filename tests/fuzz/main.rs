@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keyledger::clock::{Clock, SystemClock};
+use keyledger::grpc::access;
 use mutate::{Dice, mutated};
 use peak_alloc::PeakAlloc;
 use targets::{ALL, Shape, Target};
@@ -82,7 +83,8 @@ fn feed(target: &Target, input: &[u8], told: &str) -> bool {
         panic!("{} fails on {told}, which is kept in {}", target.name, path.display());
     };
     // A server holds what it holds.
-    let of_server = target.shape == Shape::Call || target.name == "page_tokens";
+    let of_server =
+        target.shape == Shape::Call || ["page_tokens", "http_requests"].contains(&target.name);
     let most = MOST_HELD + MOST_HELD_OF_A_BYTE * input.len();
     assert!(
         of_server || held <= most,
@@ -108,6 +110,7 @@ fn what_a_server_writes_is_taken() {
     let _alone = alone();
     let keep = variable("KEYLEDGER_FUZZ_KEEP").is_some();
     let mut of_targets = BTreeSet::new();
+    targets::calls::begin_anew();
     let seeds = seeds::all();
     for seed in seeds.iter().filter(|_| keep) {
         fs::create_dir_all(corpus(seed.target)).expect("made");
@@ -136,6 +139,17 @@ fn the_kept_inputs_are_few_and_each_is_of_a_target() {
     for entry in fs::read_dir(corpus("")).expect("corpora") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         assert!(targets::named(&name).is_some(), "no target {name}");
+    }
+}
+
+#[test]
+fn a_call_of_each_rpc_is_kept() {
+    let calls = kept("calls");
+    // The services of gRPC itself are others' code.
+    for (path, ..) in access::table().filter(|(path, ..)| !path.starts_with("/grpc.")) {
+        let line = format!("{path}\n");
+        let is_kept = calls.iter().any(|(_, input)| input.starts_with(line.as_bytes()));
+        assert!(is_kept, "none of {path}: KEYLEDGER_FUZZ_KEEP=1 writes one");
     }
 }
 

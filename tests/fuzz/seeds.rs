@@ -4,8 +4,15 @@ mod by_hand;
 mod fixture;
 mod written;
 
+#[path = "../common/check.rs"]
+mod check;
+
+use check::check;
+use keyledger::grpc::access;
+
 use super::targets::calls::with_world;
 use super::targets::messages::rpcs;
+use super::targets::world::SECRET;
 
 /// A good input, or one at an edge.
 #[derive(Clone, Debug)]
@@ -43,13 +50,19 @@ pub fn of_rpcs(target: &str) -> Vec<Seed> {
     if target != "calls" {
         return Vec::new();
     }
-    let call = |rpc: &super::targets::messages::Rpc| {
-        // The key itself asks who it is.
-        let how = if rpc.path.ends_with("/WhoAmI") { 4 } else { 0 };
-        let name = rpc.path.rsplit('/').next().expect("a name").to_owned();
-        let bytes = [rpc.path.as_bytes(), &[b'\n', how], &rpc.request].concat();
-        // What a request must hold is for its handler to say: not all can be guessed.
-        Seed { target: "calls", name, bytes, good: false }
-    };
-    rpcs().iter().map(call).collect()
+    let mut seeds: Vec<_> = rpcs().iter().map(|rpc| call(&rpc.path, &rpc.request)).collect();
+    // Its messages are Envoy's.
+    let headers = [("authorization", &*format!("Bearer {SECRET}")), ("user-agent", "curl/8")];
+    let settings = [("permission", "reports:read"), ("tenant", "acme")];
+    seeds.push(call(access::CHECK, &check(&headers, &settings)));
+    seeds
+}
+
+fn call(path: &str, request: &[u8]) -> Seed {
+    // The key itself asks who it is.
+    let how = if path == access::WHO_AM_I { 4 } else { 0 };
+    let name = path.rsplit('/').next().expect("a name").to_owned();
+    let bytes = [path.as_bytes(), &[b'\n', how], request].concat();
+    // What a request must hold is for its handler to say: not all can be guessed.
+    Seed { target: "calls", name, bytes, good: false }
 }

@@ -41,7 +41,33 @@ pub fn all() -> Vec<Seed> {
         seeds.push(good("times", name, numbers.map(i64::to_be_bytes).concat()));
     }
     seeds.extend(journals());
+    seeds.extend(http_requests());
     seeds
+}
+
+/// Of proxies, and of who has a key alone.
+fn http_requests() -> Vec<Seed> {
+    let by_proxy = "\nx-keyledger-caller: ADMIN";
+    let bearer = "\nauthorization: Bearer SECRET";
+    let alone = "\nx-api-key: SECRET";
+    let client = "\nx-forwarded-for: 203.0.113.7, 198.51.100.1\nuser-agent: curl/8\n\
+        traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let route = "permission=reports:read&tenant=acme&cost=2&action=list%20reports";
+    let seed = |name, text: String| good("http_requests", name, text);
+    let refused = |name, text: String| bad("http_requests", name, text);
+    vec![
+        seed("authz", format!("GET /authz?{route}{by_proxy}{bearer}{client}")),
+        seed("authz-head", format!("HEAD /authz?limit_status=403{by_proxy}{alone}")),
+        seed("authz-anonymous", format!("GET /authz?anonymous=true{by_proxy}")),
+        seed("who-am-i", format!("GET /whoami{alone}{client}")),
+        refused("authz-no-key", format!("GET /authz{by_proxy}")),
+        refused("authz-two-keys", format!("GET /authz{by_proxy}{alone}{alone}")),
+        refused("authz-foreign", format!("GET /authz\nx-keyledger-caller: BOUND{bearer}")),
+        refused("authz-nobody", format!("GET /authz?tenant=acme{bearer}")),
+        refused("authz-setting", format!("GET /authz?permision=a{by_proxy}{bearer}")),
+        refused("posted", format!("POST /authz{by_proxy}{bearer}\ncontent-length: 2\n\nhi")),
+        refused("elsewhere", format!("GET /keyledger.v1.KeyService/Authenticate{bearer}")),
+    ]
 }
 
 fn texts() -> Vec<Seed> {

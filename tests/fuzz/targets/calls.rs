@@ -4,7 +4,9 @@ use std::str::from_utf8;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use http::Uri;
+use keyledger::domain::proxied::credential::HEADERS;
 use keyledger::grpc::access;
+use keyledger::http::proxied::CALLER;
 use keyledger::proto::{FILE_DESCRIPTOR_SET, v1};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -17,7 +19,7 @@ use super::world::{Answer, World, framed};
 const CALLS_OF_A_WORLD: usize = 400;
 
 /// Shortest text of a request that is looked for in a refusal: shorter ones are words of ours.
-const SHORTEST_REPEATED: usize = 12;
+pub const SHORTEST_REPEATED: usize = 12;
 
 static WORLD: Mutex<Option<World>> = Mutex::new(None);
 
@@ -34,6 +36,12 @@ pub fn with_world<T>(run: impl FnOnce(&mut World) -> T) -> T {
     let answer = run(&mut world);
     *place = Some(world);
     answer
+}
+
+/// Does away with the server that was called so far, whatever calls have ended there.
+pub fn begin_anew() {
+    let before = WORLD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    before.into_iter().for_each(World::end);
 }
 
 /// The path of an RPC, a line's end, a byte, and what is sent: a message, or with the byte's highest bit a whole body.
@@ -81,7 +89,7 @@ fn judge(world: &World, path: &str, sent: &[u8], answer: &Answer) -> bool {
         [Code::Internal, Code::Unknown, Code::DataLoss, Code::Cancelled, Code::DeadlineExceeded];
     assert!(!faults.contains(&status.code()), "{path}: {status:?}");
     for text in texts(sent) {
-        // It names the field that is wrong.
+        // It names the field that is wrong, or the header that is missing.
         let repeated = status.message().contains(&text) && !is_our_name(&text);
         assert!(!repeated, "{path} repeats {text:?}: {status:?}");
     }
@@ -97,8 +105,11 @@ fn reason(path: &str, status: &Status) -> v1::ErrorReason {
     reason.unwrap_or_else(|| panic!("{path}: {} is in no book", info.reason))
 }
 
-fn is_our_name(text: &str) -> bool {
-    FILE_DESCRIPTOR_SET.windows(text.len()).any(|part| part == text.as_bytes())
+/// Whether a text is, or is a part of, a name in the API or that of a header which credentials are looked for in.
+pub fn is_our_name(text: &str) -> bool {
+    let mut headers = HEADERS.into_iter().chain([CALLER]);
+    headers.any(|name| name.contains(text))
+        || FILE_DESCRIPTOR_SET.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 /// The long texts of a message, of those within it too.

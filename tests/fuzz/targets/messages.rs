@@ -127,6 +127,8 @@ fn text(field: &str, of: &str, method: &str) -> Option<String> {
         ["RotateKey", "RevokeKey", "DisableKey", "EnableKey", "ReportLeakedKey", "UpdateKey"];
     Some(match field {
         "tenant_id" | "tenants" => "acme".to_owned(),
+        // What its end takes with it is nothing that other calls are about.
+        "account_id" if method == "EraseAccount" => "other".to_owned(),
         "account_id" => "billing".to_owned(),
         "key_id" if method == "GetStragglers" => ROTATED.to_owned(),
         "key_id" if ends.contains(&method) => DOOMED.to_owned(),
@@ -152,7 +154,8 @@ fn text(field: &str, of: &str, method: &str) -> Option<String> {
 /// What a number of that name is.
 fn figure(field: &FieldDescriptorProto, of: &str) -> Option<u64> {
     Some(match field.name() {
-        "page_size" | "cost" | "position" | "tree_size" | "size" | "leaf_index" | "generation" => 1,
+        "page_size" | "cost" | "position" | "tree_size" | "size" | "leaf_index" | "generation"
+        | "version" => 1,
         "granularity" | "group_by" | "roles" | "reason" => 2,
         "from_size" => 1,
         "to_size" => 2,

@@ -5,6 +5,7 @@
 pub mod archives;
 pub mod calls;
 pub mod entries;
+pub mod front;
 pub mod journals;
 pub mod ledger;
 pub mod messages;
@@ -76,6 +77,7 @@ pub const ALL: &[Target] = &[
     target("archives", Shape::Bytes, 64 * 1024, archives::archives),
     target("kept_state", Shape::Bytes, 4 * 1024, notes::kept_state),
     target("page_tokens", Shape::Bytes, 700, calls::page_tokens),
+    target("http_requests", Shape::Text, 8 * 1024, front::http_requests),
     target("calls", Shape::Call, 64 * 1024, calls::calls),
 ];
 

@@ -2,6 +2,7 @@
 //! so that the same input works in each.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use keyledger::config::Config;
 use keyledger::domain::time::Time;
 use keyledger::proto::v1;
 use keyledger::random::SystemRandom;
-use keyledger::server::{self, Sources};
+use keyledger::server::{self, Listeners, Sources};
 use prost::Message;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -48,8 +49,12 @@ pub const CALLER: &str = "caller_0000000000000000C";
 pub const SECRET: &str =
     "kl_live_0000000000000000000000000000000000000000000000000000000000000000SE";
 
+/// As in production but for what would end a run early: refused calls of WhoAmI, which come from one address.
+const CONFIG: &str = "[usage]\ndurability = \"before_reply\"\n[limits]\nwho_am_i_per_source_per_minute = 100000\n\
+    [proxies]\nclient_address_header = \"x-forwarded-for\"\n";
+
 /// How long an answer may take before nobody believes in it any more.
-const LONGEST: Duration = Duration::from_secs(60);
+pub const LONGEST: Duration = Duration::from_secs(60);
 
 /// Keys and callers to end: one after the other.
 const DOOMED_AT_ONCE: usize = 8;
@@ -70,6 +75,7 @@ pub struct Answer {
 pub struct World {
     runtime: Runtime,
     channel: Channel,
+    http: SocketAddr,
     /// The credential of the first admin.
     pub admin: String,
     /// The credential of a caller that is bound to another tenant.
@@ -89,8 +95,7 @@ impl World {
     /// A new one.
     pub fn new() -> Self {
         let dir = super::scratch_dir();
-        let mut config =
-            Config::parse("[usage]\ndurability = \"before_reply\"\n").expect("a configuration");
+        let mut config = Config::parse(CONFIG).expect("a configuration");
         config.data_dir = dir.path().join("data");
         let credential = config.data_dir.join("admin.credential");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -100,15 +105,19 @@ impl World {
             let sources = Sources { clock: Arc::new(clock), random: Arc::new(SystemRandom) };
             let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let bound = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+                let listeners =
+                    Listeners { grpc: bound().await, ops: None, http: Some(bound().await) };
                 let stopped = async {
                     let _ = stopped.await;
                 };
-                let up = |up: &server::Ready| ready.send(up.grpc_addr).expect("awaited");
-                server::run(config, listener, sources, stopped, up).await.expect("in order");
+                let up = |up: &server::Ready| {
+                    ready.send((up.grpc_addr, up.http_addr.expect("served"))).expect("awaited");
+                };
+                server::run(config, listeners, sources, stopped, up).await.expect("in order");
             });
         });
-        let address = is_ready.recv().expect("it starts");
+        let (address, http) = is_ready.recv().expect("it starts");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let address = format!("http://{address}");
         let connect = async { Channel::from_shared(address).expect("an address").connect().await };
@@ -121,6 +130,7 @@ impl World {
         let mut world = World {
             runtime,
             channel,
+            http,
             admin,
             bound,
             key,
@@ -247,6 +257,12 @@ impl World {
         let status = heads.iter().find_map(Status::from_header_map);
         let message = first_message(&data).map(|(message, _)| message.to_vec());
         Answer { status, message, bytes }
+    }
+
+    /// The address of its HTTP port, for a call.
+    pub fn http(&mut self) -> SocketAddr {
+        self.calls += 1;
+        self.http
     }
 
     /// How often it was called.
