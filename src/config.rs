@@ -2,6 +2,7 @@
 //! never printed.
 
 mod audit;
+mod data;
 mod keys;
 mod ledger;
 mod limits;
@@ -24,6 +25,8 @@ use crate::domain::policy::Policy;
 
 use audit::FileAudit;
 pub use audit::{AnchorSettings, AuditSettings, PostUrl, Witness, WitnessSettings};
+pub use data::DataSettings;
+use data::FileData;
 use keys::FileKeys;
 pub use keys::{KeySettings, KeySource, VERSION_PLACE};
 use ledger::FileLedger;
@@ -51,6 +54,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 pub struct Config {
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// What must be so of it.
+    pub data: DataSettings,
     /// Where gRPC is served.
     pub grpc_addr: SocketAddr,
     /// Where metrics and probes are served; none: nowhere.
@@ -86,6 +91,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             data_dir: PathBuf::from("./data"),
+            data: DataSettings::default(),
             grpc_addr: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50051)),
             ops_addr: Some(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464))),
             tls: None,
@@ -151,6 +157,8 @@ struct FileConfig {
     danger_serve_plaintext_beyond_loopback: Option<bool>,
     key_prefix: Option<String>,
     #[serde(default)]
+    data: FileData,
+    #[serde(default)]
     plans: BTreeMap<String, FilePlan>,
     #[serde(default)]
     roles: BTreeMap<String, FileRole>,
@@ -201,6 +209,7 @@ impl Config {
         if let Some(data_dir) = file.data_dir {
             config.data_dir = data_dir;
         }
+        config.data = file.data.settings();
         if let Some(grpc_addr) = file.grpc_addr {
             config.grpc_addr = grpc_addr;
         }

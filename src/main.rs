@@ -12,6 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse() {
         Invocation::Serve(args) => cli::serve::run(&args),
+        Invocation::Init(args) => cli::offline::init::run(&args),
         Invocation::RecoverAdmin(args) => cli::offline::recover_admin(&args),
         Invocation::Rebuild(args) => cli::offline::rebuild(&args),
         Invocation::AddSigningKey(args) => cli::offline::add_signing_key(&args),

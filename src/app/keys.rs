@@ -22,6 +22,12 @@ pub fn new_kek(version: u16, random: &dyn Random) -> Zeroizing<String> {
     new_key(KeyName { role: Role::Kek, version }, random)
 }
 
+/// The line of a new key that signs checkpoints.
+#[must_use]
+pub fn new_signing_key(version: u16, random: &dyn Random) -> Zeroizing<String> {
+    new_key(KeyName { role: Role::Signing, version }, random)
+}
+
 /// Holds the keys to what the log needs, destroys the peppers it has retired, cuts off what was never used of the data keys, ends destroying those that were
 /// being destroyed, and puts the others under the newest key-encryption key.
 ///

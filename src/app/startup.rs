@@ -32,7 +32,7 @@ use crate::app::status::Vitals;
 use crate::app::usage_model::{Projector, Setup, UsageModel};
 use crate::app::uses::{self, UsesError};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, DataSettings};
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
 use crate::domain::signing::MAX_SIGNING_KEYS;
@@ -117,8 +117,8 @@ pub struct Opened {
     pub closing: Closing,
 }
 
-/// Opens the data directory of `config`, makes it if it is empty, and makes an admin if there never
-/// was one. Blocks until everything is replayed, and tells `progress` how far it has come.
+/// Opens the data directory of `config`, makes it if it is empty and need not be there, and makes an admin if there
+/// never was one. Blocks until everything is replayed, and tells `progress` how far it has come.
 ///
 /// # Errors
 /// [`StartError`]; nothing is skipped or repaired silently.
@@ -128,11 +128,52 @@ pub fn open(
     random: Arc<dyn Random>,
     progress: &dyn Progress,
 ) -> Result<Opened, StartError> {
+    if config.data.must_exist {
+        let data_dir = DataDir::open_existing(&config.data_dir).map_err(|error| match error {
+            DataDirError::Missing(path) => DataDirError::MustExist(path),
+            other => other,
+        })?;
+        return open_to_serve(data_dir, config, clock, random, progress);
+    }
     let mut data_dir = DataDir::open_or_prepare(&config.data_dir)?;
     if data_dir.needs_initialisation() {
         let sources = KeySources::new(&config.keys, data_dir.path());
         initialise(&mut data_dir, sources, &*random)?;
     }
+    open_to_serve(data_dir, config, clock, random, progress)
+}
+
+/// Makes the data directory of `config` with its first admin and closes it, for an offline command; answers where that
+/// admin's credential lies. None, and nothing is touched, if there is such a directory already.
+///
+/// # Errors
+/// As [`open`]; run again, it goes on where it was interrupted.
+pub fn create(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    progress: &dyn Progress,
+) -> Result<Option<PathBuf>, StartError> {
+    match DataDir::open_existing(&config.data_dir) {
+        Err(DataDirError::Missing(_)) => {}
+        there => return Ok(there.map(|_| None)?),
+    }
+    // That a server must find one is why it is made here.
+    let config = Config { data: DataSettings { must_exist: false }, ..config.clone() };
+    let Opened { app, new_admin, closing } = open(&config, clock, random, progress)?;
+    drop(app);
+    closing.close()?;
+    Ok(new_admin)
+}
+
+/// Opens a data directory that is locked and whole, and begins what a server does.
+fn open_to_serve(
+    data_dir: DataDir,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    progress: &dyn Progress,
+) -> Result<Opened, StartError> {
     let mut opened = open_existing(data_dir, config, clock, random, progress)?;
     if let Err(refused) = begin(&mut opened, config) {
         let Opened { app, closing, .. } = opened;

@@ -8,6 +8,7 @@ use super::connect::ClientArgs;
 use super::erase_account::EraseAccountArgs;
 use super::failure::{Exit, Failure};
 use super::offline::generate_key::GenerateKeyArgs;
+use super::offline::init::InitArgs;
 use super::pepper::RotatePepperArgs;
 use super::session::Session;
 use super::status::Status;
@@ -36,6 +37,11 @@ pub(super) enum AdminCommand {
     /// next presented, and admin status tells how many remain on each. When none remains, --retire ends the old
     /// one. With --force those that remain end with it: see them with --list first.
     RotatePepper(RotatePepperGroup),
+    /// Make the data directory and its first admin, offline
+    ///
+    /// What `serve` does on an empty data directory, and no more: for a first set-up before servers whose configuration says
+    /// data.must_exist. If there is such a directory already, that is told, nothing is touched, and it ends with 0.
+    Init(InitArgs),
     /// Make a new admin caller, offline, when no admin's credential is left
     ///
     /// Works on the data directory of a server that is not running. The log keeps that it was done.
@@ -50,7 +56,7 @@ pub(super) enum AdminCommand {
     /// Works on the data directory of a server that is not running. From its next start on both keys sign;
     /// when every auditor has the new verifier key, take the old file out of keys/.
     AddSigningKey(AddSigningKeyArgs),
-    /// Make a pepper or a key-encryption key and write its line to standard output
+    /// Make a pepper, a key-encryption key or a signing key and write its line to standard output
     ///
     /// Needs no server and no data directory. Redirect it to where keys come from: a file `kek-<n>.key` of the directory
     /// of key files, or a secret of a key-management service. The next start finds it.

@@ -47,6 +47,7 @@ use connect::ClientArgs;
 use erase_account::EraseAccountArgs;
 use key::KeyCommand;
 use offline::generate_key::GenerateKeyArgs;
+use offline::init::InitArgs;
 use pepper::RotatePepperArgs;
 use session::Session;
 use usage::UsageCommand;
@@ -261,6 +262,8 @@ struct UsageGroup {
 pub enum Invocation {
     /// Run the server.
     Serve(ServeArgs),
+    /// Make a data directory.
+    Init(InitArgs),
     /// Make an admin caller in the data directory of a server that is not running.
     RecoverAdmin(RecoverAdminArgs),
     /// Fold the log of a server that is not running, and hold its snapshot, its figures of uses and its hash tiles to
@@ -268,7 +271,7 @@ pub enum Invocation {
     Rebuild(RebuildArgs),
     /// Make another key that signs checkpoints, for a server that is not running.
     AddSigningKey(AddSigningKeyArgs),
-    /// Make a pepper or key-encryption key, for wherever keys come from.
+    /// Make a pepper, key-encryption key or signing key, for wherever keys come from.
     GenerateKey(GenerateKeyArgs),
     /// Check the data directory of a server that is not running.
     Check(CheckArgs),
@@ -305,6 +308,7 @@ impl From<Cli> for Invocation {
             Command::Admin(AdminCommand::RecoverAdmin(args)) => {
                 return Invocation::RecoverAdmin(args);
             }
+            Command::Admin(AdminCommand::Init(args)) => return Invocation::Init(args),
             Command::Admin(AdminCommand::Rebuild(args)) => return Invocation::Rebuild(args),
             Command::Admin(AdminCommand::AddSigningKey(args)) => {
                 return Invocation::AddSigningKey(args);

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod generate_key;
+pub mod init;
 pub mod restore;
 
 use std::path::Path;

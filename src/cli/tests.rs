@@ -69,6 +69,15 @@ fn check_is_offline_and_takes_no_server() {
 }
 
 #[test]
+fn init_is_offline_and_takes_no_server() {
+    let Ok(Invocation::Init(args)) = invocation(&["admin", "init", "--data-dir", "d"]) else {
+        panic!("makes a data directory")
+    };
+    assert_eq!(args.data_dir.as_deref(), Some(Path::new("d")));
+    refused(&["admin", "init", "--server", "http://127.0.0.1:1"]);
+}
+
+#[test]
 fn recover_admin_is_offline_and_takes_no_server() {
     let Ok(Invocation::RecoverAdmin(args)) =
         invocation(&["admin", "recover-admin", "--yes", "--credential-out", "f"])
@@ -98,7 +107,7 @@ fn generate_key_takes_a_kind_and_a_version_and_no_server() {
     };
     assert_eq!((args.kind, args.version), (super::offline::generate_key::KeyKind::Kek, 2));
     refused(&["admin", "generate-key", "kek", "0"]);
-    refused(&["admin", "generate-key", "signing", "2"]);
+    refused(&["admin", "generate-key", "tls", "2"]);
     refused(&["admin", "generate-key", "kek", "2", "--server", "http://127.0.0.1:1"]);
 }
 

@@ -1,4 +1,4 @@
-//! `keyledger admin generate-key`: a new pepper or key-encryption key, for wherever keys come from.
+//! `keyledger admin generate-key`: a new pepper, key-encryption key or signing key, for wherever keys come from.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -28,6 +28,8 @@ pub enum KeyKind {
     Pepper,
     /// A key-encryption key: data keys are wrapped by it
     Kek,
+    /// A signing key: checkpoints are signed with it
+    Signing,
 }
 
 /// Writes the line of a new key to standard output, which must not be a terminal.
@@ -46,6 +48,7 @@ fn try_generate(args: &GenerateKeyArgs) -> Result<(), String> {
     let line = match args.kind {
         KeyKind::Pepper => keys::new_pepper(args.version, &SystemRandom),
         KeyKind::Kek => keys::new_kek(args.version, &SystemRandom),
+        KeyKind::Signing => keys::new_signing_key(args.version, &SystemRandom),
     };
     let written = output.write_all(line.as_bytes()).and_then(|()| output.flush());
     written.map_err(|error| format!("the key cannot be written: {error}"))

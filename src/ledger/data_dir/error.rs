@@ -35,6 +35,13 @@ pub enum DataDirError {
     /// There is no data directory, and none was to be made.
     #[error("there is no keyledger data directory at {}", .0.display())]
     Missing(PathBuf),
+    /// There is none, and the configuration says that there must be.
+    #[error(
+        "there is no keyledger data directory at {}, and data.must_exist says that there is one: is its volume \
+         mounted? Only keyledger admin init makes a new one",
+        .0.display()
+    )]
+    MustExist(PathBuf),
     /// The directory holds what is not keyledger's.
     #[error(
         "{} is not a keyledger data directory and not empty (it holds {name:?}): name an empty one",
