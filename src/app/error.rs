@@ -115,12 +115,12 @@ pub enum AppError {
         /// Bytes that are free.
         free: u64,
     },
-    /// The next pepper must come from the environment or a command, and does not.
+    /// The next pepper must come from where this program cannot make one, and does not.
     #[error("pepper version {version} is not to be had from {place}: {why}")]
     PepperNotSupplied {
         /// Which.
         version: PepperVersion,
-        /// The variable, or the setting of the command.
+        /// The variable, the setting of the command, or the file.
         place: String,
         /// Why not; nothing of what came.
         why: String,

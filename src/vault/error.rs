@@ -84,12 +84,12 @@ pub enum VaultError {
         /// The name of the file.
         file: String,
     },
-    /// A key that does not come from a file is not there, or is not what it should be.
+    /// A key that this program cannot make is not there, or is not what it should be.
     #[error("{key} is not to be had from {place}: {fault}")]
     Unsupplied {
         /// The key that was asked for.
         key: KeyName,
-        /// Where it should come from: the variable, or the setting of the command.
+        /// Where it should come from: the file, the variable, or the setting of the command.
         place: String,
         /// What is wrong.
         fault: SourceFault,

@@ -130,9 +130,12 @@ impl KeySources {
         // All of them, so that the name of one that is there is durable too.
         let there = key_file::read_all(&self.dir, self.readers, name.role)?.remove(&name.version);
         there.map_or_else(
-            || {
-                key_file::create(&self.dir, name, random)?;
-                self.get(name)
+            || match key_file::create(&self.dir, name, random) {
+                // As of a mounted secret: whoever keeps it puts the next key there.
+                Err(VaultError::Io { source, .. }) if is_closed(&source) => {
+                    Err(Origin::Directory.lacks(name, SourceFault::NotThere))
+                }
+                made => made.and_then(|()| self.get(name)),
             },
             Ok,
         )
@@ -203,6 +206,11 @@ fn is_apart(dir: &Path, data_dir: &Path) -> bool {
     }
 }
 
+/// Whether it says that nothing can be written there by this process.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+}
+
 /// The beginning of the names of the variables that hold keys of `role`.
 fn prefix(role: Role) -> &'static str {
     match role {
@@ -242,9 +250,11 @@ fn parse(origin: Origin, name: KeyName, text: &[u8]) -> Result<SecretKey, VaultE
     Err(origin.lacks(name, fault))
 }
 
-/// Where a key comes from that is not in a file.
+/// Where a key comes from that this program cannot make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
+    /// A directory of key files that it cannot write.
+    Directory,
     /// A variable of the environment.
     Environment,
     /// The output of a command.
@@ -254,6 +264,7 @@ pub enum Origin {
 impl Origin {
     fn lacks(self, key: KeyName, fault: SourceFault) -> VaultError {
         let place = match (self, key.role) {
+            (Origin::Directory, _) => key.file_name(),
             (Origin::Environment, role) => format!("{}{}", prefix(role), key.version),
             (Origin::Command, Role::Kek) => "keys.kek.command".to_owned(),
             (Origin::Command, _) => "keys.pepper.command".to_owned(),
@@ -265,6 +276,9 @@ impl Origin {
 /// Why a key is not to be had where it should come from. Texts hold nothing of what came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SourceFault {
+    /// There is no such file, and none can be made.
+    #[error("it is not there, and the directory of key files cannot be written")]
+    NotThere,
     /// There is no such variable.
     #[error("it is not set")]
     NotSet,
