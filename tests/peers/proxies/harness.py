@@ -135,7 +135,7 @@ class Keyledger:
 class Service:
     """The service behind the proxy: answers with the headers it was sent, and counts what reached it."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         service = self
         self.reached = 0
 
@@ -155,7 +155,7 @@ class Service:
             def log_message(self, *_args) -> None:
                 """Says nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

