@@ -45,6 +45,23 @@ async fn a_first_start_makes_private_files_and_a_stop_ends_with_zero() {
 }
 
 #[test]
+fn what_others_may_read_or_replace_is_told_at_a_start() {
+    let (_directory, path) = data_dir();
+    let (_, log) = Process::start(&path).terminate();
+    let told = "other users may read or replace";
+    assert!(!log.contains(told), "{log}");
+    for (open, mode) in [(path.clone(), 0o770), (path.join("admin.credential"), 0o604)] {
+        let private = fs::metadata(&open).expect("there").permissions();
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).expect("set");
+        let (status, log) = Process::start(&path).terminate();
+        let told_of: Vec<_> = log.lines().filter(|line| line.contains(told)).collect();
+        assert!(told_of.len() == 1 && told_of[0].contains(&format!("{}", open.display())), "{log}");
+        assert!(status.success());
+        fs::set_permissions(&open, private).expect("set");
+    }
+}
+
+#[test]
 fn a_server_leaves_no_core_dump_though_it_was_started_where_they_are_left() {
     let (_directory, path) = data_dir();
     let mut unlimited = std::process::Command::new("bash");

@@ -174,6 +174,9 @@ fn open_to_serve(
     random: Arc<dyn Random>,
     progress: &dyn Progress,
 ) -> Result<Opened, StartError> {
+    for path in data_dir.open_to_others() {
+        tracing::warn!(path = %path.display(), "other users may read or replace what is keyledger's alone");
+    }
     let mut opened = open_existing(data_dir, config, clock, random, progress)?;
     if let Err(refused) = begin(&mut opened, config) {
         let Opened { app, closing, .. } = opened;

@@ -23,6 +23,7 @@ mod tests;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::durable_file::{
@@ -212,6 +213,21 @@ impl DataDir {
         write_new(&path, text.as_bytes(), 0o600).map_err(io_error(&path))?;
         self.needs_initialisation = false;
         Ok(())
+    }
+
+    /// What in it others on this machine may do what they should not: put files of theirs in the place of its own, or
+    /// read the admin's credential.
+    #[must_use]
+    pub fn open_to_others(&self) -> Vec<PathBuf> {
+        let may = |path: &Path, bits: u32| {
+            fs::metadata(path).is_ok_and(|about| about.permissions().mode() & bits != 0)
+        };
+        let looked_at = [(self.path.clone(), 0o022), (self.admin_credential(), 0o077)];
+        looked_at
+            .into_iter()
+            .filter(|(path, bits)| may(path, *bits))
+            .map(|(path, _)| path)
+            .collect()
     }
 
     /// The directory itself.
