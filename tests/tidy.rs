@@ -50,8 +50,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("grpc", &["app", "domain", "grpc", "merkle", "proto"]),
     ("http", &["app", "domain", "http"]),
-    // What other programs put before their services; of ours only the messages.
-    ("client", &["client", "proto"]),
+    // What other programs put before their services; of ours only the messages and the rule which text is a key.
+    ("client", &["client", "domain", "proto"]),
     (
         "server",
         &[

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -18,16 +18,11 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tower::{Layer, Service};
 
 use super::{Keyledger, Refused};
+use crate::domain::key_format::MAX_PRESENTED_BYTES;
+use crate::domain::proxied::credential;
+use crate::domain::trace_context::TRACEPARENT;
+use crate::domain::usage::{MAX_ACTION, MAX_AGENT};
 use crate::proto::v1::{AuthenticateContext, AuthenticateRequest};
-
-/// Where a key is looked for if there is no `authorization: Bearer`.
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// The trace that a request is part of.
-const TRACE: &str = "traceparent";
-/// The most bytes of a key, an action and a user agent that keyledger takes.
-const MOST_KEY: usize = 512;
-const MOST_ACTION: usize = 128;
-const MOST_AGENT: usize = 256;
 
 type Ask = dyn Fn(&Parts) -> AuthenticateRequest + Send + Sync;
 type Source = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
@@ -84,9 +79,10 @@ impl Guard {
         }
         message.api_key = take_key(&mut parts.headers);
         let mut question = tonic::Request::new(message);
-        let trace = parts.headers.get(TRACE).map(|trace| MetadataValue::try_from(trace.as_bytes()));
+        let trace =
+            parts.headers.get(TRACEPARENT).map(|trace| MetadataValue::try_from(trace.as_bytes()));
         if let Some(Ok(trace)) = trace {
-            question.metadata_mut().insert(TRACE, trace);
+            question.metadata_mut().insert(TRACEPARENT, trace);
         }
         question
     }
@@ -166,13 +162,13 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Adds what a request tells of itself and nobody has said yet.
 fn complete(context: &mut AuthenticateContext, parts: &Parts) {
-    if context.action.is_empty() && is_grpc(&parts.headers) && parts.uri.path().len() <= MOST_ACTION
+    if context.action.is_empty() && is_grpc(&parts.headers) && parts.uri.path().len() <= MAX_ACTION
     {
         parts.uri.path().clone_into(&mut context.action);
     }
     if context.user_agent.is_empty() {
         let agent = one(&parts.headers, &USER_AGENT).unwrap_or_default();
-        context.user_agent = agent.chars().filter(|c| !c.is_control()).take(MOST_AGENT).collect();
+        context.user_agent = agent.chars().filter(|c| !c.is_control()).take(MAX_AGENT).collect();
     }
 }
 
@@ -184,21 +180,19 @@ fn peer(parts: &Parts) -> Option<IpAddr> {
     tcp.and_then(TcpConnectInfo::remote_addr).map(|peer| peer.ip())
 }
 
-/// Takes the key out of the headers; empty, which keyledger denies, if none is presented or it is not clear which.
+/// Takes the key out of the headers, by the rule that proxies are answered by; what keyledger denies, if none is presented
+/// or it is not clear which.
 fn take_key(headers: &mut HeaderMap) -> String {
+    let [authorization, x_api_key] = credential::HEADERS
+        .map(|name| headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>());
+    let key = credential::presented(&authorization, &x_api_key);
     // What is longer is no key, cut or not; keyledger says so of the one that is cut.
-    let cut = |key: &str| key.chars().take(MOST_KEY).collect::<String>();
-    let bearer = one(headers, &AUTHORIZATION).and_then(|value| value.split_once(' '));
-    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let bearer = bearer.map(|(_, key)| cut(key));
-    // Of several values none is picked: another program may have picked another.
-    let several = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
-    let other = one(headers, &API_KEY).filter(|_| !several).map(cut);
-    if bearer.is_some() {
-        headers.remove(AUTHORIZATION);
+    let key = key[..key.floor_char_boundary(MAX_PRESENTED_BYTES)].to_owned();
+    if authorization.iter().any(|value| credential::is_bearer(value)) {
+        headers.remove(credential::AUTHORIZATION);
     }
-    headers.remove(API_KEY);
-    bearer.or(other).unwrap_or_default()
+    headers.remove(credential::X_API_KEY);
+    key
 }
 
 /// The only value of a header, if it is text.
@@ -221,6 +215,9 @@ mod tests {
         parts
     }
 
+    /// What is sent in place of a text that is no key.
+    const NO_KEY: &str = "Bearer ";
+
     #[test]
     fn a_key_is_that_of_one_bearer_or_else_of_one_x_api_key() {
         for (headers, expected) in [
@@ -229,28 +226,30 @@ mod tests {
             (&[("authorization", b"Bearer  k ")], " k "),
             (&[("authorization", b"Bearer k"), ("x-api-key", b"x")], "k"),
             (&[("authorization", b"Bearer "), ("x-api-key", b"x")], ""),
+            (&[("authorization", b"Bearer"), ("x-api-key", b"x")], ""),
+            (&[("authorization", b"Bearer \xff"), ("x-api-key", b"x")], NO_KEY),
             (&[("authorization", b"Basic k"), ("x-api-key", b"x")], "x"),
-            (&[("authorization", b"Basic k")], ""),
-            (&[("authorization", b"k")], ""),
+            (&[("authorization", b"Basic k")], NO_KEY),
+            (&[("authorization", b"k")], NO_KEY),
             (
                 &[
                     ("authorization", b"Bearer a"),
                     ("authorization", b"Bearer b"),
                     ("x-api-key", b"x"),
                 ],
-                "",
+                NO_KEY,
             ),
             (&[("x-api-key", b"x")], "x"),
-            (&[("x-api-key", b"x"), ("x-api-key", b"x")], ""),
-            (&[("authorization", b"Bearer \xff")], ""),
-            (&[("x-api-key", b"\xc3\xa4")], ""),
+            (&[("x-api-key", b"x"), ("x-api-key", b"x")], NO_KEY),
+            (&[("authorization", b"Bearer \xff")], NO_KEY),
+            (&[("x-api-key", b"\xff")], NO_KEY),
             (&[], ""),
         ] {
             let mut parts = parts(headers);
             assert_eq!(take_key(&mut parts.headers), expected, "{headers:?}");
-            let left = one(&parts.headers, &AUTHORIZATION).unwrap_or_default();
-            assert!(!left.starts_with("Bearer "), "{left}");
-            assert!(!parts.headers.contains_key(API_KEY), "{headers:?}");
+            let left: Vec<_> = parts.headers.get_all(credential::AUTHORIZATION).iter().collect();
+            assert!(left.iter().all(|left| !left.as_bytes().starts_with(b"Bearer")), "{left:?}");
+            assert!(!parts.headers.contains_key(credential::X_API_KEY), "{headers:?}");
         }
     }
 
@@ -262,7 +261,7 @@ mod tests {
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let mut parts = parts(&[("x-api-key", b"k"), ("traceparent", trace.as_bytes())]);
         let question = guard.question(&mut parts);
-        assert_eq!(question.metadata().get(TRACE).expect("passed on"), trace);
+        assert_eq!(question.metadata().get(TRACEPARENT).expect("passed on"), trace);
         let question = question.into_inner();
         assert_eq!(question.api_key, "k");
         assert_eq!(question.required_permissions, ["reports:read"]);
@@ -289,11 +288,11 @@ mod tests {
             ("user-agent", &[b"a\t", &[b'b'; 65_536][..]].concat()),
             ("content-type", b"application/grpc"),
         ]);
-        parts.uri = format!("/{}", "p".repeat(MOST_ACTION)).parse().expect("a path");
-        assert_eq!(take_key(&mut parts.headers), "k".repeat(MOST_KEY));
+        parts.uri = format!("/{}", "p".repeat(MAX_ACTION)).parse().expect("a path");
+        assert_eq!(take_key(&mut parts.headers), "k".repeat(MAX_PRESENTED_BYTES));
         let mut context = AuthenticateContext::default();
         complete(&mut context, &parts);
-        assert_eq!(context.user_agent, format!("a{}", "b".repeat(MOST_AGENT - 1)));
+        assert_eq!(context.user_agent, format!("a{}", "b".repeat(MAX_AGENT - 1)));
         assert_eq!(context.action, "");
     }
 

@@ -2,6 +2,17 @@
 
 use crate::domain::ids::TraceId;
 
+/// The header that says so.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The trace of a request, of all values of its `traceparent`. Of several none is picked.
+#[must_use]
+pub fn trace_of_all<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<TraceId> {
+    let mut values = values.into_iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    trace_of(str::from_utf8(value).ok()?)
+}
+
 /// The trace of a `traceparent`: `version-trace-parent-flags` in lower-case hexadecimal. One that breaks the rules
 /// counts as none.
 #[must_use]

@@ -33,6 +33,12 @@ pub fn presented<'a>(authorization: &[&'a [u8]], x_api_key: &[&'a [u8]]) -> &'a 
     }
 }
 
+/// Whether a value of `authorization` is one that holds a key, if a bad one: another scheme is the service's own.
+#[must_use]
+pub fn is_bearer(value: &[u8]) -> bool {
+    bearer(value).is_some()
+}
+
 /// What follows the scheme, if that is `Bearer`.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked("bearer".len())?;
