@@ -42,28 +42,28 @@ def sample(house: House, service: Service, name: str, port: int, *pairs: tuple[s
     return place
 
 
-def nginx(binary: str, house: House, service: Service) -> Proxy:
+def nginx(binary: str, house: House, service: Service, credential: str) -> Proxy:
     port, work = free_port(), house.keyledger.work
     caller = work / "keyledger-caller.conf"
-    caller.write_text(f"proxy_set_header X-Keyledger-Caller {house.keyledger.caller('nginx')};\n")
+    caller.write_text(f"proxy_set_header X-Keyledger-Caller {credential};\n")
     paths = [("/etc/nginx/keyledger-caller.conf", str(caller)), ("/run/nginx.pid", str(work / "pid"))]
     config = sample(house, service, "nginx/nginx.conf", port, PATIENT, *paths)
     command = [binary, "-c", str(config), "-p", str(work), "-e", "stderr", "-g", "daemon off;"]
     return Proxy(command, port, work / "nginx.log", {})
 
 
-def caddy(binary: str, house: House, service: Service) -> Proxy:
+def caddy(binary: str, house: House, service: Service, credential: str) -> Proxy:
     port, work = free_port(), house.keyledger.work
     config = sample(house, service, "caddy/Caddyfile", port, PATIENT)
-    environment = {"KEYLEDGER_CREDENTIAL": house.keyledger.caller("caddy"), "HOME": str(work)}
+    environment = {"KEYLEDGER_CREDENTIAL": credential, "HOME": str(work)}
     command = [binary, "run", "--config", str(config), "--adapter", "caddyfile"]
     return Proxy(command, port, work / "caddy.log", environment)
 
 
-def traefik(binary: str, house: House, service: Service) -> Proxy:
+def traefik(binary: str, house: House, service: Service, credential: str) -> Proxy:
     port, work = free_port(), house.keyledger.work
     config = sample(house, service, "traefik/dynamic.yaml", port)
-    environment = {"KEYLEDGER_CREDENTIAL": house.keyledger.caller("traefik")}
+    environment = {"KEYLEDGER_CREDENTIAL": credential}
     command = [binary, f"--entrypoints.web.address=127.0.0.1:{port}", f"--providers.file.filename={config}"]
     proxy = Proxy(command, port, work / "traefik.log", environment)
     # Its port is open before it knows of any route.
@@ -118,6 +118,16 @@ def outage(house: House, proxy: Proxy, service: Service) -> None:
     cases.let_through(house, proxy)
 
 
+def failures(house: House, proxy: Proxy, service: Service, tells: bool) -> None:
+    step(f"nobody is let through by a proxy whose credential is none, and clients {'see' if tells else 'do not see'} why")
+    before = service.reached
+    for path in ("/", "/public"):
+        answer = proxy.get(path, bearer(house.other))
+        expect(answer.status in (500, 502, 503, 504), True)
+        expect("credential" in answer.body.lower(), tells)
+    expect(service.reached, before)
+
+
 def who_am_i(house: House) -> None:
     print("whoami, with a key alone", flush=True)
     port = house.keyledger.http_port
@@ -127,12 +137,12 @@ def who_am_i(house: House) -> None:
 
 
 def main() -> None:
-    for name, start, binary, header, malformed, hangs in (
+    for name, start, binary, header, malformed, hangs, tells in (
         # nginx itself refuses a second Authorization header.
-        ("nginx", nginx, sys.argv[2], "x-real-ip", {400, 401}, True),
-        ("Caddy", caddy, sys.argv[3], "x-real-ip", {401}, True),
-        # It would wait for 30 s.
-        ("Traefik", traefik, sys.argv[4], "x-forwarded-for", {401}, False),
+        ("nginx", nginx, sys.argv[2], "x-real-ip", {400, 401}, True, False),
+        ("Caddy", caddy, sys.argv[3], "x-real-ip", {401}, True, False),
+        # It would wait for 30 s, and passes on whatever is no success.
+        ("Traefik", traefik, sys.argv[4], "x-forwarded-for", {401}, False, True),
     ):
         with tempfile.TemporaryDirectory() as directory:
             Path(directory).chmod(0o755)
@@ -140,9 +150,14 @@ def main() -> None:
             try:
                 house, service = House(keyledger), Service()
                 print(f"{name}, the sample as it is", flush=True)
-                proxy = start(binary, house, service)
+                proxy = start(binary, house, service, keyledger.caller("edge"))
                 try:
                     all_cases(house, proxy, service, malformed, hangs)
+                finally:
+                    proxy.stop()
+                proxy = start(binary, house, service, "kl_svc_of_nobody")
+                try:
+                    failures(house, proxy, service, tells)
                 finally:
                     proxy.stop()
                 who_am_i(house)
