@@ -1,8 +1,8 @@
 //! Moves keys and callers to the pepper in force, each when its secret is next presented.
 //!
-//! The request that presents it computes the new tag; nothing else ever has the secret. It leaves the tag in a place of
-//! a bounded table, which it takes without a lock and without waiting; one that finds its place taken leaves it to a
-//! later use. A task hands the tags to the writer behind every command. The rule that decides does nothing if the key
+//! The request that presents it computes the new tag; nothing else ever has the secret. It takes a place, of which
+//! there are so many, without waiting, and queues the tag; one that finds its place taken leaves it to a later use. A
+//! task hands the tags to the writer behind every command. The rule that decides does nothing if the key
 //! has changed meanwhile.
 
 use std::fmt;
@@ -40,7 +40,7 @@ struct Move {
 
 /// Those on their way to the writer: at most one of each key or caller.
 pub(crate) struct Rehashing {
-    /// By the first bits of ids, which are random.
+    /// By bits of ids, which are random.
     taken: Arc<[AtomicBool]>,
     queue: mpsc::Sender<Move>,
     /// The other end, until the task takes it.

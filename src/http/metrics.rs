@@ -296,9 +296,9 @@ fn ratio(part: u64, whole: u64) -> String {
     format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
 }
 
-/// The text so far.
 const TAKES_ALL: &str = "a String takes all text";
 
+/// The text so far.
 struct Page(String);
 
 impl Page {
