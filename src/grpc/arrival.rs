@@ -1,6 +1,7 @@
 //! Calls as they arrive: counted until they begin, and held to the deadline that their clients give them.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use http::{Extensions, HeaderMap, Request};
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tonic::transport::server::TcpConnectInfo;
 
 use crate::grpc::lanes::{LaneOfConnection, Waiting};
 
@@ -17,6 +19,13 @@ const TIMEOUT: &str = "grpc-timeout";
 
 /// The most digits that the protocol allows there.
 const MAX_DIGITS: usize = 8;
+
+/// The other end of the connection that a call came on.
+#[must_use]
+pub fn peer_of(told: &Extensions) -> Option<IpAddr> {
+    let peer = told.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    peer.map(|address| address.ip().to_canonical())
+}
 
 /// The calls of one connection, on their way to `inner`.
 #[derive(Clone, Debug)]

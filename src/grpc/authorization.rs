@@ -23,7 +23,7 @@ use crate::app::proxied::Proxied;
 use crate::domain::proxied::route::Route;
 use crate::domain::proxied::{context, credential};
 use crate::domain::source::parse_source;
-use crate::domain::trace_context::trace_of;
+use crate::domain::trace_context::{TRACEPARENT, trace_of_all};
 use crate::grpc::authorization::sent::Sent;
 use crate::grpc::call::{identity, trace_id};
 use crate::grpc::status;
@@ -64,12 +64,11 @@ async fn handle(app: &App, request: Request<CheckRequest>) -> Result<CheckRespon
     let http = http.ok_or_else(|| AppError::field("attributes.request.http", "must be set"))?;
     let sent = Sent::of(http);
     let route = route(&attributes)?;
-    let traceparent = || sent.one("traceparent").and_then(|value| str::from_utf8(value).ok());
     let context = UseContext {
         action: String::new(),
         source: source(&attributes).and_then(parse_source),
         agent: context::agent(sent.one("user-agent")),
-        trace_id: trace_id.or_else(|| traceparent().and_then(trace_of)),
+        trace_id: trace_id.or_else(|| trace_of_all(sent.all(TRACEPARENT))),
     };
     let [authorization, x_api_key] = credential::HEADERS.map(|name| sent.all(name));
     let api_key = credential::presented(&authorization, &x_api_key);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Extensions, Request};
@@ -13,7 +13,7 @@ use crate::app::identify::Identity;
 use crate::domain::conduct::Named;
 use crate::domain::ids::{AccountId, CallerId, KeyId, TenantId, TraceId};
 use crate::domain::requests::Method;
-use crate::domain::trace_context::trace_of;
+use crate::domain::trace_context::{TRACEPARENT, trace_of_all};
 use crate::grpc::decode::{Violations, decode};
 use crate::proto::v1;
 
@@ -185,9 +185,7 @@ pub(super) fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
 
 /// As [`trace_id`], from the headers that the metadata came in.
 pub(super) fn trace_id_of(headers: &HeaderMap) -> Option<TraceId> {
-    let mut values = headers.get_all("traceparent").iter();
-    let value = values.next().filter(|_| values.next().is_none())?;
-    trace_of(value.to_str().ok()?)
+    trace_of_all(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -26,7 +25,7 @@ use crate::domain::conduct::Refused;
 use crate::domain::conduct::window::RefusedOne;
 use crate::domain::ids::{CallerId, TraceId};
 use crate::grpc::access::{self, Rule};
-use crate::grpc::arrival::Deadline;
+use crate::grpc::arrival::{Deadline, peer_of};
 use crate::grpc::call::{NamedByCall, trace_id_of};
 use crate::grpc::callers::Callers;
 use crate::grpc::ended::{Endable, Ending};
@@ -139,12 +138,9 @@ struct Particulars {
 
 impl Particulars {
     fn of<B>(request: &Request<B>) -> Self {
-        let peer =
-            request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-        let source = peer.map(|address| address.ip().to_canonical());
         Particulars {
             trace_id: trace_id_of(request.headers()),
-            source,
+            source: peer_of(request.extensions()),
             named: NamedByCall::default(),
         }
     }

@@ -5,6 +5,7 @@ use http::HeaderValue;
 use tokio::sync::oneshot;
 use tonic::Code;
 use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
 use tonic_types::StatusExt as _;
 
 use super::*;

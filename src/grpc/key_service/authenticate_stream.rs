@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 
 use prost::Message as _;
 use tokio_stream::Stream;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Status};
 
 use crate::app::App;
@@ -20,6 +19,7 @@ use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::domain::ids::TraceId;
 use crate::grpc::access::AUTHENTICATE_STREAM;
+use crate::grpc::arrival::peer_of;
 use crate::grpc::call::{identity, trace_id};
 use crate::grpc::key_service::authenticate;
 use crate::grpc::layer;
@@ -117,12 +117,11 @@ pub(in crate::grpc) struct Answers<Q> {
 }
 
 pub(super) fn handle<Q>(app: &Arc<App>, request: Request<Q>) -> Result<Answers<Q>, AppError> {
-    let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
     let asker = Asker {
         app: Arc::clone(app),
         identity: identity(&request)?,
         trace_id: trace_id(request.metadata()),
-        source: peer.map(|address| address.ip().to_canonical()),
+        source: peer_of(request.extensions()),
     };
     let long_call = request.extensions().get::<LongCalls>().map(LongCalls::begin);
     let drain = app.drain();
