@@ -59,16 +59,18 @@ impl App {
     }
 }
 
-/// Why a request is not let through, as its client may know, and when it may come back; none if it is let through.
-#[must_use]
-pub fn refused(decision: &Decision) -> Option<(Refused, Option<Duration>)> {
+/// Whose key lets a request through.
+///
+/// # Errors
+/// Why it is not let through, as its client may know, and when it may come back.
+pub fn let_through(decision: &Decision) -> Result<&Principal, (Refused, Option<Duration>)> {
     let refused = match &decision.outcome {
-        Outcome::Allowed(_) => return None,
+        Outcome::Allowed(principal) => return Ok(principal),
         Outcome::MissingKey | Outcome::MalformedKey(_) | Outcome::UnknownKey => Refused::InvalidKey,
         Outcome::TooManyUnknown => Refused::RateLimited,
         Outcome::Denied(_, denied) => denied.denial.into(),
     };
-    Some((refused, decision.rate_limit.and_then(|left| left.retry_after)))
+    Err((refused, decision.rate_limit.and_then(|left| left.retry_after)))
 }
 
 /// The request headers that tell the service behind who calls it; nothing is told that is empty.

@@ -7,10 +7,10 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use crate::app::App;
-use crate::app::authenticate::{Outcome, UseContext};
+use crate::app::authenticate::UseContext;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
-use crate::app::proxied::{Passage, Proxied, identity_headers, refused};
+use crate::app::proxied::{self, Passage, Proxied, identity_headers};
 use crate::domain::proxied::context::{self, ClientAddress, client_address};
 use crate::domain::proxied::refusal::{Refused, retry_after_seconds};
 use crate::domain::proxied::route::{Route, RouteError};
@@ -82,19 +82,13 @@ pub async fn authz(
     let request = Proxied { api_key: asked.api_key(), route, context: asked.context(from) };
     match app.pass(identity, request).await? {
         Passage::Anonymous => Ok(let_through(&[])),
-        Passage::Decided(decision) => match refused(&decision) {
-            Some((Refused::RateLimited, again)) => {
-                Ok(refusal(Refused::RateLimited, limit_status, again.map(retry_after_seconds)))
+        Passage::Decided(decision) => Ok(match proxied::let_through(&decision) {
+            Ok(principal) => let_through(&identity_headers(principal, decision.position)),
+            Err((Refused::RateLimited, again)) => {
+                refusal(Refused::RateLimited, limit_status, again.map(retry_after_seconds))
             }
-            Some((refused, _)) => Ok(refusal(refused, status(refused), None)),
-            None => {
-                let told = match &decision.outcome {
-                    Outcome::Allowed(principal) => identity_headers(principal, decision.position),
-                    _ => Vec::new(),
-                };
-                Ok(let_through(&told))
-            }
-        },
+            Err((refused, _)) => refusal(refused, status(refused), None),
+        }),
     }
 }
 

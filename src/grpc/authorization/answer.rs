@@ -12,7 +12,7 @@ use envoy_types::pb::google::rpc;
 use tonic::Code;
 
 use crate::app::authenticate::{Decision, Outcome, Principal};
-use crate::app::proxied::{Passage, identity_headers, refused};
+use crate::app::proxied::{self, Passage, identity_headers};
 use crate::domain::proxied::identity;
 use crate::domain::proxied::refusal::{Refused, retry_after_seconds};
 use crate::grpc::authorization::sent::Sent;
@@ -23,15 +23,12 @@ use crate::proto::v1::DenialReason;
 pub(super) fn of(passage: Passage, sent: &Sent) -> CheckResponse {
     match passage {
         Passage::Anonymous => let_through(Vec::new(), sent, vec![("outcome", text("ANONYMOUS"))]),
-        Passage::Decided(decision) => match refused(&decision) {
-            Some((refused, retry_after)) => refuse(refused, retry_after, told(&decision)),
-            None => {
-                let headers = match &decision.outcome {
-                    Outcome::Allowed(principal) => identity_headers(principal, decision.position),
-                    _ => Vec::new(),
-                };
+        Passage::Decided(decision) => match proxied::let_through(&decision) {
+            Ok(principal) => {
+                let headers = identity_headers(principal, decision.position);
                 let_through(headers, sent, told(&decision))
             }
+            Err((refused, retry_after)) => refuse(refused, retry_after, told(&decision)),
         },
     }
 }
