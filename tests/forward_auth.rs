@@ -6,11 +6,13 @@ mod common;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use common::check::check;
 use common::requests::may;
 use common::usage::other_id;
-use common::{Client, TestServer};
-use keyledger::grpc::access::{self, Bound, Rule};
+use common::{Client, TestServer, wire};
+use keyledger::grpc::access::{self, Bound, CHECK, Rule};
 use keyledger::proto::v1::{self, Role};
+use tonic::Code;
 
 /// An answer over HTTP.
 #[derive(Debug)]
@@ -156,6 +158,53 @@ async fn a_proxy_that_may_not_ask_or_asks_nonsense_is_never_answered_with_a_deni
         assert_eq!(answer.status, 500, "{query}");
     }
     assert_eq!(proxy.asks("", &[key.as_bytes()]).status, 200);
+    let without = send(&server, "GET /authz", &[key.as_bytes()]);
+    assert!(without.body.contains("X-Keyledger-Caller: <credential>"), "{without:?}");
+}
+
+#[tokio::test]
+async fn what_is_refused_to_a_proxy_is_on_record_as_a_refused_check() {
+    let server = TestServer::start().await;
+    let admin = server.admin().await;
+    let (bound, credential) = admin.create_caller(&[Role::Authenticator], &["globex"]).await;
+    let (analyst, without_role) = admin.create_caller(&[Role::Analyst], &[]).await;
+    let ask = |credential: &str| {
+        let caller = format!("x-keyledger-caller: {credential}");
+        send(&server, "GET /authz?tenant=acme", &[caller.as_bytes(), b"x-api-key: k"]).status
+    };
+    assert_eq!((ask(&credential), ask(&without_role)), (500, 500));
+    // By gRPC the same.
+    let channel = server.channel().await;
+    for credential in [&credential, &without_role] {
+        let message = check(&[("x-api-key", "k")], &[("tenant", "acme")]);
+        let answer = wire::call(&channel, CHECK, Some(credential), message).await;
+        assert_eq!(answer.code, Code::PermissionDenied);
+    }
+
+    let server = server.restart().await;
+    let admin = server.admin().await;
+    let filter =
+        v1::EventFilter { kinds: vec![v1::EventKind::CallsRefused.into()], ..Default::default() };
+    let request = v1::StreamEventsRequest { filter: Some(filter), ..Default::default() };
+    let mut answers =
+        admin.audit.clone().stream_events(request).await.expect("a stream").into_inner();
+    let mut found = Vec::new();
+    while let Some(answer) = answers.message().await.expect("no error") {
+        if let Some(v1::stream_events_response::Answer::Event(event)) = answer.answer
+            && let Some(v1::event::Kind::CallsRefused(calls)) = event.event.expect("decoded").kind
+        {
+            found.push((calls.caller_id.clone(), calls.rpc.clone(), calls.reason(), calls.count));
+        }
+    }
+    let check = "envoy.service.auth.v3.Authorization/Check".to_owned();
+    let expected = [
+        (bound.caller_id, check.clone(), v1::ErrorReason::TenantNotAllowed, 2),
+        (analyst.caller_id, check, v1::ErrorReason::RoleMissing, 2),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for one in expected {
+        assert!(found.contains(&one), "{one:?} in {found:?}");
+    }
 }
 
 /// As the table of access has it for the RPC that `/authz` stands for.

@@ -35,7 +35,7 @@ pub mod long_calls;
 pub mod open_calls;
 pub mod remembered;
 mod room;
-mod status;
+pub mod status;
 mod usage_service;
 
 use std::sync::Arc;

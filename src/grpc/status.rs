@@ -86,8 +86,9 @@ pub(super) fn answer<T>(
     result.map(Response::new).map_err(|error| of(&error, method))
 }
 
-/// The status of an error.
-pub(super) fn of(error: &AppError, method: Option<Method>) -> Status {
+/// The status of an error; `method` as in [`answer`].
+#[must_use]
+pub fn of(error: &AppError, method: Option<Method>) -> Status {
     fault_of(error, method).into_status()
 }
 
@@ -171,7 +172,8 @@ pub(super) fn no_such_rpc() -> Status {
 }
 
 /// Why a status of ours was answered; none if it has no reason of ours.
-pub(super) fn reason_of(status: &Status) -> Option<ErrorReason> {
+#[must_use]
+pub fn reason_of(status: &Status) -> Option<ErrorReason> {
     let reason = status.get_details_error_info()?.reason;
     ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}"))
 }

@@ -15,7 +15,7 @@ use crate::domain::proxied::context::{self, ClientAddress, client_address};
 use crate::domain::proxied::refusal::{Refused, retry_after_seconds};
 use crate::domain::proxied::route::{Route, RouteError};
 use crate::domain::proxied::{credential, identity, query};
-use crate::domain::trace_context::trace_of;
+use crate::domain::trace_context::{TRACEPARENT, trace_of_all};
 
 /// The path that proxies ask at.
 pub const AUTHZ: &str = "/authz";
@@ -54,16 +54,12 @@ impl Asked {
 
     /// What is known of the use, without what it is for.
     pub(super) fn context(&self, from: Option<&ClientAddress>) -> UseContext {
-        let traceparent = match self.all("traceparent")[..] {
-            [value] => str::from_utf8(value).ok(),
-            _ => None,
-        };
         UseContext {
             action: String::new(),
             source: from
                 .and_then(|from| client_address(&self.all(&from.header), from.trusted_hops)),
             agent: context::agent(self.headers.get(USER_AGENT).map(HeaderValue::as_bytes)),
-            trace_id: traceparent.and_then(trace_of),
+            trace_id: trace_of_all(self.all(TRACEPARENT)),
         }
     }
 }
@@ -144,29 +140,6 @@ pub(super) fn refusal(
     answer
 }
 
-/// The answer where there is none about a key: 503 for what passes, 500 for what somebody has to mend.
-#[must_use]
-pub fn failure(error: &AppError) -> Response<String> {
-    let passes = matches!(
-        error,
-        AppError::Overloaded { .. }
-            | AppError::UsesBehind { .. }
-            | AppError::TooSlow
-            | AppError::Draining
-            | AppError::RevocationsUnresolved { .. }
-    );
-    let text = match error {
-        AppError::Invalid(violations) => {
-            let told = violations.iter().map(|one| format!("{}: {}", one.field, one.description));
-            told.collect::<Vec<_>>().join("; ")
-        }
-        error => error.to_string(),
-    };
-    let status =
-        if passes { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
-    plain(status, &text)
-}
-
 /// A text as an answer; nothing, if it is empty.
 #[must_use]
 pub fn plain(status: StatusCode, text: &str) -> Response<String> {
@@ -204,10 +177,9 @@ mod tests {
             ("permission=s3%20&tenant=", "tenant"),
             ("cost=s3cret", "cost"),
         ] {
-            let answer = failure(&settings(query).expect_err("refused"));
-            assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
-            assert!(answer.body().starts_with(name), "{query}: {}", answer.body());
-            assert!(!answer.body().contains("s3cret"), "{}", answer.body());
+            let Err(AppError::Invalid(violations)) = settings(query) else { panic!("{query}") };
+            assert_eq!(violations[0].field, name, "{query}");
+            assert!(!format!("{violations:?}").contains("s3cret"), "{violations:?}");
         }
     }
 
@@ -216,14 +188,6 @@ mod tests {
         let answer = let_through(&[(identity::TENANT, "acme".to_owned())]);
         for name in identity::ALL {
             assert_eq!(answer.headers()[name], if name == identity::TENANT { "acme" } else { "" });
-        }
-    }
-
-    #[test]
-    fn no_failure_is_taken_for_a_denial() {
-        let errors = [AppError::CredentialMissing, AppError::CredentialInvalid, AppError::Draining];
-        for (error, status) in errors.iter().zip([500, 500, 503]) {
-            assert_eq!(failure(error).status().as_u16(), status, "{error}");
         }
     }
 

@@ -5,13 +5,13 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{ALLOW, AUTHORIZATION};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,20 +21,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::body::Body;
-use tonic::transport::server::Connected as _;
+use tonic::transport::server::{Connected as _, TcpConnectInfo};
 use tonic::{Code, Status};
 use tower::Service;
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::domain::proxied::context::ClientAddress;
-use crate::grpc::access;
+use crate::domain::trace_context::TRACEPARENT;
+use crate::grpc::arrival::peer_of;
 use crate::grpc::lanes::LaneOfConnection;
 use crate::grpc::layer::Gate;
 use crate::grpc::remembered::Remembered;
-use crate::http::proxied::{AUTHZ, Asked, CALLER, authz, failure, plain};
+use crate::grpc::{access, status};
+use crate::http::proxied::{AUTHZ, Asked, CALLER, authz, plain};
 use crate::http::who_am_i::{WHO_AM_I, who_am_i};
+use crate::proto::v1::ErrorReason;
 
 /// Connections open at once; more are closed as they come. A proxy keeps a few for each of its threads.
 const MAX_CONNECTIONS: usize = 1024;
@@ -48,6 +52,10 @@ const MAX_HEAD_BYTES: usize = 128 * 1024;
 
 /// The most headers of a request.
 const MAX_HEADERS: usize = 256;
+
+/// What is told where no caller's credential came, which has another place here than in gRPC.
+const CREDENTIAL_MISSING: &str =
+    "a caller credential is required: X-Keyledger-Caller: <credential>";
 
 /// How long accepting rests after it failed.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -64,20 +72,54 @@ impl Front {
         Front { app, from }
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<String> {
-        let told = request.extensions();
-        let (asked, identity) = (told.get::<Asked>(), told.get::<Arc<Identity>>());
-        let answer = match (asked, identity) {
-            (Some(asked), Some(identity)) => {
-                authz(&self.app, identity, asked, self.from.as_ref()).await
-            }
-            (Some(asked), None) => {
-                let peer = told.get::<Peer>().map(|peer| peer.0);
-                who_am_i(&self.app, asked, self.from.as_ref(), peer).await
-            }
-            (None, _) => return plain(StatusCode::NOT_FOUND, "not found"),
+    /// As the handlers of RPCs do, what fails is answered as a status, for the gate to see: [`translated`] comes after.
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        match self.handle(request.into_parts().0).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(error) => status::of(&error, None).into_http(),
+        }
+    }
+
+    async fn handle(&self, call: Parts) -> Result<Response<String>, AppError> {
+        let (told, from) = (&call.extensions, self.from.as_ref());
+        let missing = || {
+            tracing::error!("a call reached its handler without what it is about");
+            AppError::Internal
         };
-        answer.unwrap_or_else(|error| failure(&error))
+        let asked = told.get::<Asked>().ok_or_else(missing)?;
+        match told.get::<Form>().ok_or_else(missing)? {
+            Form::Authz => {
+                let identity = told.get::<Arc<Identity>>().ok_or_else(missing)?;
+                authz(&self.app, identity, asked, from).await
+            }
+            Form::WhoAmI => who_am_i(&self.app, asked, from, peer_of(told)).await,
+        }
+    }
+}
+
+/// The RPCs that have another form here.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Authz,
+    WhoAmI,
+}
+
+impl Form {
+    /// What is asked at a path.
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            AUTHZ => Some(Form::Authz),
+            WHO_AM_I => Some(Form::WhoAmI),
+            _ => None,
+        }
+    }
+
+    /// The RPC it stands for.
+    fn rpc(self) -> &'static str {
+        match self {
+            Form::Authz => access::CHECK,
+            Form::WhoAmI => access::WHO_AM_I,
+        }
     }
 }
 
@@ -92,13 +134,9 @@ impl Service<Request<Body>> for Front {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let front = self.clone();
-        Box::pin(async move { Ok(front.answer(request).await.map(Body::new)) })
+        Box::pin(async move { Ok(front.answer(request).await) })
     }
 }
-
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-struct Peer(IpAddr);
 
 /// Serves until `stop` changes or is gone; then each connection has `drain` to end its request.
 pub(super) async fn serve(
@@ -113,8 +151,8 @@ pub(super) async fn serve(
             _ = stopped.changed() => break,
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if open.len() < MAX_CONNECTIONS => {
-                    open.spawn(connection(stream, peer, gate.clone(), stop.clone()));
+                Ok((stream, _)) if open.len() < MAX_CONNECTIONS => {
+                    open.spawn(connection(stream, gate.clone(), stop.clone()));
                 }
                 Ok(_) => tracing::warn!("a connection to the HTTP port was over the bound"),
                 Err(error) => {
@@ -132,18 +170,12 @@ pub(super) async fn serve(
     open.shutdown().await;
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    gate: Gate<App, Front>,
-    mut stop: watch::Receiver<()>,
-) {
+async fn connection(stream: TcpStream, gate: Gate<App, Front>, mut stop: watch::Receiver<()>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let about = About {
         tcp: stream.connect_info(),
-        peer: Peer(peer.ip().to_canonical()),
         lane: LaneOfConnection::default(),
         remembered: Remembered::default(),
     };
@@ -170,8 +202,7 @@ async fn connection(
 /// What each call of a connection is told of it.
 #[derive(Clone)]
 struct About {
-    tcp: tonic::transport::server::TcpConnectInfo,
-    peer: Peer,
+    tcp: TcpConnectInfo,
     lane: LaneOfConnection,
     remembered: Remembered,
 }
@@ -181,25 +212,23 @@ async fn answer(
     mut gate: Gate<App, Front>,
     about: About,
 ) -> Result<Response<Body>, Infallible> {
-    let call = match request.uri().path() {
-        AUTHZ => access::CHECK,
-        WHO_AM_I => access::WHO_AM_I,
-        _ => return Ok(plain(StatusCode::NOT_FOUND, "not found").map(Body::new)),
+    let Some(form) = Form::at(request.uri().path()) else {
+        return Ok(plain(StatusCode::NOT_FOUND, "not found").map(Body::new));
     };
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET");
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Ok(refused.map(Body::new));
     }
-    gate.call(as_call(request, call, about)).await.map(translated)
+    gate.call(as_call(request, form, about)).await.map(translated)
 }
 
 /// A request in the form of the RPC it stands for. Who calls is in the place where the gate looks; what the client of
 /// a proxy sent is nowhere but in [`Asked`].
-fn as_call(request: Request<Incoming>, path: &'static str, about: About) -> Request<Body> {
+fn as_call(request: Request<Incoming>, form: Form, about: About) -> Request<Body> {
     let (parts, _) = request.into_parts();
     let mut call = Request::new(Body::default());
-    *call.uri_mut() = Uri::from_static(path);
+    *call.uri_mut() = Uri::from_static(form.rpc());
     for credential in parts.headers.get_all(CALLER) {
         let bearer = Zeroizing::new([b"Bearer ", credential.as_bytes()].concat());
         if let Ok(mut value) = HeaderValue::from_bytes(&bearer) {
@@ -207,27 +236,55 @@ fn as_call(request: Request<Incoming>, path: &'static str, about: About) -> Requ
             call.headers_mut().append(AUTHORIZATION, value);
         }
     }
-    if let Some(trace) = parts.headers.get("traceparent") {
-        call.headers_mut().insert("traceparent", trace.clone());
+    for trace in parts.headers.get_all(TRACEPARENT) {
+        call.headers_mut().append(TRACEPARENT, trace.clone());
     }
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let told = call.extensions_mut();
     told.insert(Asked { headers: parts.headers, query });
     told.insert(about.tcp);
-    told.insert(about.peer);
+    told.insert(form);
     told.insert(about.lane);
     told.insert(about.remembered);
     call
 }
 
-/// What the gate answered in place of a handler, as HTTP has it; never a denial of the client, who is not at fault.
+/// What gate or handler answered in place of a verdict, as HTTP has it: 503 for what passes, 500 for what somebody has to
+/// mend; never a denial of the client, who is not at fault.
 fn translated(answer: Response<Body>) -> Response<Body> {
-    let Some(refused) = answer.extensions().get::<Status>() else { return answer };
-    let status = match refused.code() {
+    let Some(failed) = answer.extensions().get::<Status>() else { return answer };
+    let status = match failed.code() {
         Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    plain(status, refused.message()).map(Body::new)
+    let text = match status::reason_of(failed) {
+        Some(ErrorReason::CallerCredentialMissing) => CREDENTIAL_MISSING,
+        _ => failed.message(),
+    };
+    plain(status, text).map(Body::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_failure_is_taken_for_a_denial() {
+        for (error, code) in [
+            (AppError::CredentialMissing, 500),
+            (AppError::CredentialInvalid, 500),
+            (AppError::TenantNotAllowed, 500),
+            (AppError::field("cost", "must be a number"), 500),
+            (AppError::Internal, 500),
+            (AppError::Overloaded { retry_after: ACCEPT_REST }, 503),
+            (AppError::UsesBehind { retry_after: ACCEPT_REST }, 503),
+            (AppError::TooSlow, 503),
+            (AppError::Draining, 503),
+        ] {
+            let answer = translated(status::of(&error, None).into_http());
+            assert_eq!(answer.status().as_u16(), code, "{error}");
+        }
+    }
 }
