@@ -10,14 +10,16 @@ mod notices;
 mod policy;
 mod privacy;
 mod proxies;
+pub mod settings;
 mod tls;
 mod usage;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::domain::key_format::KeyPrefix;
@@ -50,7 +52,7 @@ pub use usage::{Detail, Durability, UsageSettings, WhenBehind};
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// What the service is told from outside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where everything is kept.
     pub data_dir: PathBuf,
@@ -147,7 +149,7 @@ fn setting(setting: impl Into<String>, problem: impl ToString) -> ConfigError {
     ConfigError::Setting { setting: setting.into(), problem: problem.to_string() }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct FileConfig {
     data_dir: Option<PathBuf>,
@@ -188,11 +190,19 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] naming the setting.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Config::parse(&Config::read_text(path)?)
+    }
+
+    /// The text of a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it cannot be read, is too large or no text.
+    pub fn read_text(path: &Path) -> Result<String, ConfigError> {
         let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
             return Err(ConfigError::TooLarge);
         }
-        Config::parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+        std::fs::read_to_string(path).map_err(unreadable)
     }
 
     /// As [`Config::read`], of the file's text.
@@ -237,6 +247,11 @@ impl Config {
     }
 }
 
+/// The days of a span that is set in days.
+fn whole_days(span: Duration) -> u64 {
+    span.as_secs() / (24 * 3600)
+}
+
 /// What the address of a port must be that need not be there.
 pub const ADDR_OR_OFF: &str = "must be an IP address and a port, or off";
 
@@ -257,8 +272,6 @@ fn without_value(problem: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::domain::permission::{PlanName, RoleName};
 

@@ -25,6 +25,7 @@ mod progress;
 mod resources;
 mod secret;
 pub mod serve;
+mod serve_args;
 mod session;
 mod status;
 mod text;
@@ -36,7 +37,7 @@ mod words;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use account::AccountCommand;
 use admin::AdminCommand;
@@ -49,6 +50,7 @@ use key::KeyCommand;
 use offline::generate_key::GenerateKeyArgs;
 use offline::init::InitArgs;
 use pepper::RotatePepperArgs;
+pub use serve_args::ServeArgs;
 use session::Session;
 use usage::UsageCommand;
 
@@ -93,32 +95,6 @@ enum Command {
     /// See how the server is, and manage who may call it
     #[command(subcommand)]
     Admin(AdminCommand),
-}
-
-/// What `keyledger serve` is given. What is none here comes from the configuration file, or has the
-/// default that the help names.
-#[derive(Clone, Debug, Default, Args)]
-pub struct ServeArgs {
-    /// Configuration file [default: none, all settings have defaults]
-    #[arg(long, env = "KEYLEDGER_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Directory of the log and its keys; made if it is not there [default: ./data]
-    #[arg(long, env = "KEYLEDGER_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Address and port to serve gRPC on; port 0 takes a free one [default: 127.0.0.1:50051]
-    #[arg(long, env = "KEYLEDGER_GRPC_ADDR", value_name = "ADDRESS:PORT")]
-    pub grpc_addr: Option<String>,
-    /// Serve gRPC without TLS on an address that other machines reach: whoever is on the way reads and changes
-    /// credentials, keys and answers
-    #[arg(long)]
-    pub danger_serve_plaintext_beyond_loopback: bool,
-    /// Address and port to serve metrics and probes on, or `off`; port 0 takes a free one [default: 127.0.0.1:9464]
-    #[arg(long, env = "KEYLEDGER_OPS_ADDR", value_name = "ADDRESS:PORT")]
-    pub ops_addr: Option<String>,
-    /// Address and port to serve HTTP on, for proxies that do not speak gRPC and holders of keys, or `off`; port 0 takes a
-    /// free one [default: 127.0.0.1:8080]
-    #[arg(long, env = "KEYLEDGER_HTTP_ADDR", value_name = "ADDRESS:PORT")]
-    pub http_addr: Option<String>,
 }
 
 /// What `keyledger admin recover-admin` is given.
@@ -342,7 +318,12 @@ impl From<Cli> for Invocation {
 /// with 2 and a message on standard error.
 #[must_use]
 pub fn parse() -> Invocation {
-    Cli::parse().into()
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match (cli.into(), matches.subcommand_matches("serve")) {
+        (Invocation::Serve(args), Some(given)) => Invocation::Serve(args.with_origins(given)),
+        (invocation, _) => invocation,
+    }
 }
 
 /// Asks before what cannot be undone, by the rule that every command keeps: `yes` answers beforehand; on

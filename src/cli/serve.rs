@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +15,8 @@ use crate::cli::ServeArgs;
 use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
 use crate::clock::SystemClock;
-use crate::config::{ADDR_OR_OFF, Config, ConfigError, parse_addr_or_off};
+use crate::config::settings::Origins;
+use crate::config::{ADDR_OR_OFF, Config, parse_addr_or_off};
 use crate::process;
 use crate::random::SystemRandom;
 use crate::server::{self, Listeners, Ready, Sources};
@@ -33,7 +35,12 @@ pub fn run(args: &ServeArgs) -> ExitCode {
 }
 
 fn try_run(args: &ServeArgs) -> Result<(), String> {
-    let config = configuration(args)?;
+    let file = read_file(args)?;
+    let config = configuration(args, file.as_ref().map(|(_, text)| text.as_str()))?;
+    if args.print_config {
+        let file = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+        return print(&config, Origins { file, given: &args.origins });
+    }
     let filter = std::env::var(telemetry::LOG_VARIABLE).ok();
     telemetry::start(filter.as_deref())
         .map_err(|error| format!("{}: {error}", telemetry::LOG_VARIABLE))?;
@@ -44,10 +51,24 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     runtime.block_on(serve(config))
 }
 
-fn configuration(args: &ServeArgs) -> Result<Config, String> {
-    let read = |path: &std::path::PathBuf| Config::read(path);
-    let config = args.config.as_ref().map(read).transpose();
-    let mut config = config.map_err(|error: ConfigError| error.to_string())?.unwrap_or_default();
+/// The configuration file that is named, if one is, and its text.
+fn read_file(args: &ServeArgs) -> Result<Option<(PathBuf, String)>, String> {
+    let Some(path) = args.config.clone() else { return Ok(None) };
+    let text = Config::read_text(&path).map_err(|error| error.to_string())?;
+    Ok(Some((path, text)))
+}
+
+/// Tells the configuration that would be served with.
+fn print(config: &Config, origins: Origins<'_>) -> Result<(), String> {
+    let page = config.printed(origins).map_err(|error| error.to_string())?;
+    let written = Output::new(None).line(page.trim_end());
+    written.map_err(|_| "standard output takes nothing".to_owned())
+}
+
+/// What is served with: the text of the configuration file, and over it what was given.
+fn configuration(args: &ServeArgs, text: Option<&str>) -> Result<Config, String> {
+    let config = text.map(Config::parse).transpose();
+    let mut config = config.map_err(|error| error.to_string())?.unwrap_or_default();
     if let Some(data_dir) = &args.data_dir {
         config.data_dir.clone_from(data_dir);
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, setting};
 use crate::merkle::note::KeyName;
@@ -86,7 +86,7 @@ impl fmt::Debug for PostUrl {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileAudit {
     origin: Option<String>,
@@ -97,7 +97,7 @@ pub(super) struct FileAudit {
     witness_quorum: Option<usize>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct FileAnchor {
     file: Option<PathBuf>,
@@ -107,6 +107,22 @@ struct FileAnchor {
 }
 
 impl FileAudit {
+    pub(super) fn of(settings: &AuditSettings) -> Self {
+        let witnesses = &settings.witnesses;
+        FileAudit {
+            origin: settings.origin.as_ref().map(ToString::to_string),
+            anchor: FileAnchor::of(&settings.anchor),
+            witnesses: witnesses.all.iter().map(FileWitness::of).collect(),
+            witness_quorum: (!witnesses.all.is_empty()).then_some(witnesses.quorum),
+        }
+    }
+
+    /// With a witness, to tell which settings one has.
+    #[cfg(test)]
+    pub(super) fn with_a_witness(self) -> Self {
+        FileAudit { witnesses: vec![FileWitness::default()], ..self }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self) -> Result<AuditSettings, ConfigError> {
         let must = "must be 1 to 200 bytes without spaces, control characters and plus signs";
@@ -121,6 +137,15 @@ impl FileAudit {
 }
 
 impl FileAnchor {
+    fn of(settings: &AnchorSettings) -> Self {
+        FileAnchor {
+            file: settings.file.clone(),
+            history: settings.history.clone(),
+            url: settings.url.as_ref().map(|url| url.uri().to_string()),
+            interval_seconds: Some(settings.interval.as_secs()),
+        }
+    }
+
     fn settings(&self) -> Result<AnchorSettings, ConfigError> {
         let default = AnchorSettings::default();
         let path = |name, path: &Option<PathBuf>| match path {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, setting};
 
@@ -52,7 +52,7 @@ impl fmt::Debug for KeySource {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileKeys {
     dir: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub(super) struct FileKeys {
     kek: FileSource,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct FileSource {
     source: Option<String>,
@@ -76,6 +76,14 @@ impl fmt::Debug for FileSource {
 }
 
 impl FileKeys {
+    pub(super) fn of(settings: &KeySettings) -> Self {
+        FileKeys {
+            dir: settings.dir.clone(),
+            pepper: FileSource::of(&settings.pepper),
+            kek: FileSource::of(&settings.kek),
+        }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self) -> Result<KeySettings, ConfigError> {
         if self.dir.as_ref().is_some_and(|dir| dir.file_name().is_none()) {
@@ -90,6 +98,15 @@ impl FileKeys {
 }
 
 impl FileSource {
+    fn of(source: &KeySource) -> Self {
+        let (source, command) = match source {
+            KeySource::File => ("file", None),
+            KeySource::Environment => ("environment", None),
+            KeySource::Command(words) => ("command", Some(words.clone())),
+        };
+        FileSource { source: Some(source.to_owned()), command }
+    }
+
     fn source(&self, table: &str) -> Result<KeySource, ConfigError> {
         let command = || format!("{table}.command");
         let source = match (self.source.as_deref(), &self.command) {

@@ -3,9 +3,12 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, setting};
+
+/// Seconds of an hour.
+const SECONDS_OF_AN_HOUR: u64 = 3600;
 
 /// How the log is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ impl Default for LedgerSettings {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileLedger {
     volume_bytes: Option<u64>,
@@ -39,6 +42,16 @@ pub(super) struct FileLedger {
 }
 
 impl FileLedger {
+    pub(super) fn of(settings: &LedgerSettings) -> Self {
+        FileLedger {
+            volume_bytes: Some(settings.volume_bytes),
+            scrub_bytes_per_second: Some(
+                settings.scrub_bytes_per_second.map_or(0, NonZeroU64::get),
+            ),
+            scrub_interval_hours: Some(settings.scrub_interval.as_secs() / SECONDS_OF_AN_HOUR),
+        }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self) -> Result<LedgerSettings, ConfigError> {
         let default = LedgerSettings::default();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, setting, tls};
 
@@ -53,7 +53,7 @@ impl Default for Limits {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileLimits {
     calls_in_flight: Option<usize>,
@@ -69,6 +69,21 @@ pub(super) struct FileLimits {
 }
 
 impl FileLimits {
+    pub(super) fn of(limits: &Limits) -> Self {
+        FileLimits {
+            calls_in_flight: Some(limits.calls_in_flight),
+            connections: Some(limits.connections),
+            tls_handshakes: Some(limits.tls_handshakes),
+            tls_handshake_seconds: Some(limits.tls_handshake.as_secs()),
+            streams_per_connection: Some(limits.streams_per_connection),
+            connection_age_seconds: Some(limits.connection_age.as_secs()),
+            drain_seconds: Some(limits.drain.as_secs()),
+            who_am_i_per_source_per_minute: Some(limits.who_am_i_per_source),
+            unknown_keys_per_source_per_minute: Some(limits.unknown_keys_per_source),
+            unknown_keys_per_caller_per_minute: Some(limits.unknown_keys_per_caller),
+        }
+    }
+
     pub(super) fn settings(&self) -> Result<Limits, ConfigError> {
         let default = Limits::default();
         let seconds = |name, given: Option<u64>, default: Duration, most| match given {

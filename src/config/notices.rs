@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, setting};
+use super::{ConfigError, setting, whole_days};
 
 /// Hours of a day.
 const HOURS: u64 = 24;
@@ -24,13 +24,17 @@ impl Default for NoticeSettings {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileNotices {
     expires_soon_days: Option<u64>,
 }
 
 impl FileNotices {
+    pub(super) fn of(settings: &NoticeSettings) -> Self {
+        FileNotices { expires_soon_days: Some(whole_days(settings.expires_soon)) }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self) -> Result<NoticeSettings, ConfigError> {
         match self.expires_soon_days {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, setting};
 use crate::domain::permission::{MAX_PERMISSIONS, Permission, Permissions, PlanName, RoleName};
@@ -26,17 +26,30 @@ pub fn shipped_policy() -> Policy {
     Policy { plans, roles: BTreeMap::new() }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilePlan {
     active_keys: Option<u32>,
     requests_per_minute: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileRole {
     permissions: Vec<String>,
+}
+
+impl FilePlan {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let &Plan { active_keys, requests_per_minute } = plan;
+        FilePlan { active_keys, requests_per_minute }
+    }
+}
+
+impl FileRole {
+    pub(super) fn of(granted: &Permissions) -> Self {
+        FileRole { permissions: granted.iter().map(|word| word.as_str().to_owned()).collect() }
+    }
 }
 
 /// Adds plans and roles; one of the same name takes the place of another.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, setting};
+use super::{ConfigError, setting, whole_days};
 
 /// Hours of a day.
 const HOURS: u64 = 24;
@@ -27,13 +27,17 @@ impl Default for PrivacySettings {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FilePrivacy {
     source_retention_days: Option<u64>,
 }
 
 impl FilePrivacy {
+    pub(super) fn of(settings: &PrivacySettings) -> Self {
+        FilePrivacy { source_retention_days: Some(settings.source_retention.map_or(0, whole_days)) }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self) -> Result<PrivacySettings, ConfigError> {
         let source_retention = match self.source_retention_days {

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use http::HeaderName;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::proxied::context::ClientAddress;
 
@@ -36,7 +36,7 @@ impl ProxySettings {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileProxies {
     client_address_header: Option<String>,
@@ -44,6 +44,14 @@ pub(super) struct FileProxies {
 }
 
 impl FileProxies {
+    pub(super) fn of(settings: &ProxySettings) -> Self {
+        let address = settings.client_address.as_ref();
+        FileProxies {
+            client_address_header: address.map(|address| address.header.clone()),
+            trusted_hops: address.map(|address| address.trusted_hops),
+        }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self, http_addr: Option<&str>) -> Result<ProxySettings, ConfigError> {
         let http_addr = match http_addr {

@@ -3,9 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Config, ConfigError, setting};
+
+/// Seconds between two looks at the files, unless told otherwise.
+const CHECK_SECONDS: u64 = 5;
+
+/// Clients are not asked for certificates.
+const OFF: &str = "off";
 
 /// Most seconds between two looks at the files: an hour.
 const MAX_CHECK_SECONDS: u64 = 3600;
@@ -66,7 +72,7 @@ pub enum ClientCertificates {
     Required(PathBuf),
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileTls {
     certificate: Option<PathBuf>,
@@ -77,6 +83,31 @@ pub(super) struct FileTls {
 }
 
 impl FileTls {
+    pub(super) fn of(settings: &TlsSettings) -> Self {
+        let (clients, client_ca) = match &settings.clients {
+            ClientCertificates::Off => (OFF, None),
+            ClientCertificates::Optional(path) => ("optional", Some(path.clone())),
+            ClientCertificates::Required(path) => ("required", Some(path.clone())),
+        };
+        FileTls {
+            certificate: Some(settings.certificate.clone()),
+            private_key: Some(settings.private_key.clone()),
+            client_ca,
+            client_certificate: Some(clients.to_owned()),
+            check_interval_seconds: Some(settings.check_interval.as_secs()),
+        }
+    }
+
+    /// What is so unless `[tls]` says otherwise.
+    #[cfg(test)]
+    pub(super) fn defaults() -> Self {
+        FileTls {
+            client_certificate: Some(OFF.to_owned()),
+            check_interval_seconds: Some(CHECK_SECONDS),
+            ..FileTls::default()
+        }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(self) -> Result<TlsSettings, ConfigError> {
         let file = |name, path: Option<PathBuf>| match path {
@@ -85,11 +116,11 @@ impl FileTls {
         };
         let client_ca = |path| file("tls.client_ca", path);
         let clients = match self.client_certificate.as_deref() {
-            None | Some("off") if self.client_ca.is_some() => {
+            None | Some(OFF) if self.client_ca.is_some() => {
                 let problem = "must be \"optional\" or \"required\", since tls.client_ca is set";
                 return Err(setting("tls.client_certificate", problem));
             }
-            None | Some("off") => ClientCertificates::Off,
+            None | Some(OFF) => ClientCertificates::Off,
             Some("optional") => ClientCertificates::Optional(client_ca(self.client_ca)?),
             Some("required") => ClientCertificates::Required(client_ca(self.client_ca)?),
             Some(_) => {
@@ -98,7 +129,7 @@ impl FileTls {
             }
         };
         let check_interval = match self.check_interval_seconds {
-            None => Duration::from_secs(5),
+            None => Duration::from_secs(CHECK_SECONDS),
             Some(given) if (1..=MAX_CHECK_SECONDS).contains(&given) => Duration::from_secs(given),
             Some(_) => {
                 let problem = format!("must be from 1 to {MAX_CHECK_SECONDS}");

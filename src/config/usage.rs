@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, setting};
+use super::{ConfigError, setting, whole_days};
 use crate::domain::ids::TenantId;
 
 /// The most tenants with a detail of their own.
@@ -106,7 +106,7 @@ impl UsageSettings {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileUsage {
     window_seconds: Option<u64>,
@@ -120,16 +120,37 @@ pub(super) struct FileUsage {
     keep_hours_days: Option<u64>,
     keep_days_days: Option<u64>,
     #[serde(default)]
-    tenants: BTreeMap<String, FileTenant>,
+    pub(super) tenants: BTreeMap<String, FileTenant>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct FileTenant {
+pub(super) struct FileTenant {
     detail: String,
 }
 
 impl FileUsage {
+    pub(super) fn of(settings: &UsageSettings) -> Self {
+        let millis = |span: Duration| u64::try_from(span.as_millis()).ok();
+        let tenants = settings.tenants.iter().map(|(tenant, detail)| {
+            let detail = word(*detail, &DETAILS);
+            (tenant.as_str().to_owned(), FileTenant { detail })
+        });
+        FileUsage {
+            window_seconds: Some(settings.window.as_secs()),
+            flush_interval_ms: millis(settings.flush_interval),
+            max_lag_ms: millis(settings.max_lag),
+            max_windows_waiting: Some(settings.max_windows_waiting),
+            durability: Some(word(settings.durability, &DURABILITIES)),
+            when_behind: Some(word(settings.when_behind, &WHEN_BEHIND)),
+            detail: Some(word(settings.detail, &DETAILS)),
+            keep_minutes_days: Some(whole_days(settings.keep_minutes)),
+            keep_hours_days: Some(whole_days(settings.keep_hours)),
+            keep_days_days: Some(whole_days(settings.keep_days)),
+            tenants: tenants.collect(),
+        }
+    }
+
     /// The settings, each within its bounds.
     pub(super) fn settings(&self) -> Result<UsageSettings, ConfigError> {
         let default = UsageSettings::default();
@@ -241,6 +262,12 @@ fn choice<T: Copy>(
             Err(setting(name, format!("must be {}", words.join(" or "))))
         }
     }
+}
+
+/// The word that names `value`, which is one of the choices.
+fn word<T: Copy + PartialEq>(value: T, choices: &[(&str, T)]) -> String {
+    let found = choices.iter().find(|(_, choice)| *choice == value);
+    found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
 }
 
 fn days(count: u64) -> Duration {

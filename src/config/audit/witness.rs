@@ -1,6 +1,6 @@
 //! `[[audit.witnesses]]`: who is asked to cosign checkpoints.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, PostUrl, post_url, setting};
 use crate::merkle::cosignature::WitnessKey;
@@ -31,7 +31,7 @@ pub struct Witness {
     pub key: WitnessKey,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FileWitness {
     url: String,
@@ -75,6 +75,12 @@ pub(super) fn settings(
 }
 
 impl FileWitness {
+    pub(super) fn of(witness: &Witness) -> Self {
+        let url = witness.add_checkpoint.uri().to_string();
+        let prefix = url.strip_suffix(ADD_CHECKPOINT).unwrap_or(&url);
+        FileWitness { url: prefix.to_owned(), key: witness.key.to_string() }
+    }
+
     fn settings(&self, number: usize) -> Result<Witness, ConfigError> {
         let name = |what| format!("audit.witnesses, number {number}: {what}");
         let key = WitnessKey::parse(&self.key).ok_or_else(|| {
