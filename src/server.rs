@@ -4,6 +4,7 @@ pub mod connections;
 mod front;
 mod ops;
 mod pace;
+mod reload;
 mod tls;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tower::Layer;
 
 pub use crate::app::startup::stop_on_engine_panic;
@@ -35,6 +37,8 @@ use crate::proto::v1::usage_service_server::UsageServiceServer;
 use crate::random::Random;
 use crate::server::connections::Connections;
 use crate::server::front::Front;
+pub use crate::server::reload::ConfigFile;
+use crate::server::reload::Reloader;
 pub use crate::server::tls::TlsError;
 use crate::server::tls::{Loader, Tls};
 
@@ -62,6 +66,20 @@ impl From<TcpListener> for Listeners {
     /// For gRPC alone.
     fn from(grpc: TcpListener) -> Self {
         Listeners { grpc, ops: None, http: None }
+    }
+}
+
+/// What a server has to do with besides its callers.
+pub struct Around {
+    /// Told how far the opening has come.
+    pub progress: Arc<dyn Progress>,
+    /// Where the configuration came from, if it is to be read again.
+    pub file: Option<ConfigFile>,
+}
+
+impl std::fmt::Debug for Around {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Around").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -133,6 +151,23 @@ fn open(
     Ok((opened, tls.map(Arc::new)))
 }
 
+/// Tells which services can be called. While it is held, no key is authenticated; whoever resolves that must be able to
+/// call the rest.
+async fn tell_health(health: &HealthReporter, held: bool) {
+    if held {
+        tracing::warn!(
+            "no key is authenticated: a restore lost events, among which keys may have been revoked; \
+             keyledger admin status says which, keyledger admin restore --help what to do"
+        );
+    }
+    let serves_keys = if held { ServingStatus::NotServing } else { ServingStatus::Serving };
+    for name in SERVICES {
+        let of_keys = ["", KeyServiceServer::<()>::NAME, authorization::SERVICE].contains(&name);
+        let status = if of_keys { serves_keys } else { ServingStatus::Serving };
+        health.set_service_status(name, status).await;
+    }
+}
+
 /// Opens the data directory and serves it on `listeners` until `shutdown` resolves; then says
 /// NOT_SERVING, lets calls under way finish within the drain time, closes the ledger and returns.
 /// Calls wait in the listener's queue while the ledger is replayed; probes are answered from the first.
@@ -147,22 +182,25 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), ServeError> {
-    run_telling(config, listeners, sources, Arc::new(Silent), shutdown, ready).await
+    let around = Around { progress: Arc::new(Silent), file: None };
+    run_within(config, listeners, sources, around, shutdown, ready).await
 }
 
-/// As [`run`], and tells `progress` how far the opening has come.
+/// As [`run`], and tells how far the opening has come and keeps to a configuration file.
 ///
 /// # Errors
 /// [`ServeError`].
-pub async fn run_telling(
+pub async fn run_within(
     config: Config,
     listeners: impl Into<Listeners>,
     sources: Sources,
-    progress: Arc<dyn Progress>,
+    around: Around,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), ServeError> {
     let Listeners { grpc, ops, http } = listeners.into();
+    let Around { progress, file } = around;
+    let reloader = file.map(|file| Reloader::new(file, config.clone()));
     let grpc_addr = grpc.local_addr()?;
     let ops_addr = ops.as_ref().map(TcpListener::local_addr).transpose()?;
     let http_addr = http.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -177,20 +215,7 @@ pub async fn run_telling(
     let (Opened { app, new_admin, closing }, tls) = tokio::task::spawn_blocking(open).await??;
 
     let (health, health_service) = tonic_health::server::health_reporter();
-    // No key is authenticated then; whoever resolves it must be able to call the rest.
-    if app.is_held() {
-        tracing::warn!(
-            "no key is authenticated: a restore lost events, among which keys may have been revoked; \
-             keyledger admin status says which, keyledger admin restore --help what to do"
-        );
-    }
-    let serves_keys =
-        if app.is_held() { ServingStatus::NotServing } else { ServingStatus::Serving };
-    for name in SERVICES {
-        let of_keys = ["", KeyServiceServer::<()>::NAME, authorization::SERVICE].contains(&name);
-        let status = if of_keys { serves_keys } else { ServingStatus::Serving };
-        health.set_service_status(name, status).await;
-    }
+    tell_health(&health, app.is_held()).await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -208,6 +233,7 @@ pub async fn run_telling(
     // Ended when this is dropped.
     let mut sweeping = JoinSet::new();
     app.keep_house(privacy, &mut sweeping);
+    reloader.map(|reloader| sweeping.spawn(reloader.keep(Arc::downgrade(&app))));
     drop(app);
 
     let connections = Connections::new(service, limits, random).with_tls(tls);

@@ -1,4 +1,4 @@
-//! The configuration of the program that serves: what it is told to be, as it prints it.
+//! The configuration of the program that serves: what it is told to be, and what it takes of a file that changes.
 
 mod common;
 
@@ -6,7 +6,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use common::process::{self, refused, serve};
+use common::process::{self, Process, refused, serve};
+use common::{Client, TestServer, new_key};
+use keyledger::proto::v1;
+use keyledger::proto::v1::event::Kind;
+use keyledger::proto::v1::stream_events_response::Answer;
 use tempfile::TempDir;
 
 /// A directory for a server and its configuration file.
@@ -38,6 +42,10 @@ impl Place {
         let mut command = serve(&self.data(), "127.0.0.1:0");
         command.arg("--config").arg(self.file());
         command
+    }
+
+    fn start(&self) -> Process {
+        Process::spawn(self.serve())
     }
 }
 
@@ -105,4 +113,146 @@ fn a_configuration_that_would_not_be_served_is_not_printed() {
         assert_eq!(said, as_served(&[]).1);
         assert!(!place.data().exists());
     }
+}
+
+/// A figure of a server.
+fn figure(server: &Process, name: &str) -> String {
+    let (_, page) = process::get(&server.ops, "/metrics");
+    let found = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    found.unwrap_or_else(|| panic!("no {name} in\n{page}")).to_owned()
+}
+
+const TAKEN: &str = "keyledger_configuration_reloads_total";
+const FAILING: &str = "keyledger_configuration_reload_failing";
+const WAITING: &str = "keyledger_configuration_waiting";
+
+/// Asks until a figure has this value.
+fn until(server: &Process, name: &str, value: &str) {
+    while figure(server, name) != value {}
+}
+
+async fn warnings(client: &Client) -> String {
+    let status = client.admin.clone().get_status(v1::GetStatusRequest {}).await;
+    status.expect("up").into_inner().warnings.join("\n")
+}
+
+/// The limit that an answer to this key tells.
+async fn limit(client: &Client, secret: &str) -> u32 {
+    client.authenticate(secret, &[]).await.rate_limit.expect("a limit").limit
+}
+
+/// Who put each policy in force that is on record, and how many plans it has.
+async fn policies(client: &Client) -> Vec<(v1::Mechanism, usize)> {
+    let request = v1::StreamEventsRequest::default();
+    let mut answers =
+        client.audit.clone().stream_events(request).await.expect("a stream").into_inner();
+    let mut found = Vec::new();
+    while let Some(answer) = answers.message().await.expect("no error") {
+        let Some(Answer::Event(event)) = answer.answer else { continue };
+        let event = event.event.expect("an event");
+        let mechanism = event.actor.as_ref().expect("an actor").mechanism();
+        if let Some(Kind::PolicyChanged(policy)) = event.kind {
+            found.push((mechanism, policy.plans.len()));
+        }
+    }
+    found
+}
+
+const SMALL: &str = "[plans.small]\nrequests_per_minute = 2\n";
+
+/// A server with a key of an account on the plan `small`.
+async fn with_small() -> (Place, Process, Client, String) {
+    let place = Place::new(SMALL);
+    let server = place.start();
+    let admin = server.admin(&place.data()).await;
+    admin.put_account("billing", "small", &[]).await;
+    let (_, secret) = admin.create_key("billing", "ci").await;
+    (place, server, admin, secret)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_plan_is_in_force_after_a_sighup_and_what_needs_a_restart_is_named() {
+    let (place, server, admin, secret) = with_small().await;
+    assert_eq!(limit(&admin, &secret).await, 2);
+    place.put(
+        "key_prefix = \"acme\"\n[plans.small]\nrequests_per_minute = 1000\n[plans.other]\n\
+         [limits]\ndrain_seconds = 5\n",
+    );
+    server.hang_up();
+    until(&server, TAKEN, "1");
+    assert_eq!(limit(&admin, &secret).await, 1000);
+    assert_eq!(figure(&server, WAITING), "2");
+    let warned = warnings(&admin).await;
+    assert!(
+        warned.contains("restart") && warned.contains("key_prefix, limits.drain_seconds"),
+        "{warned}"
+    );
+    admin.put_account("payroll", "other", &[]).await;
+    let by = v1::Mechanism::Service;
+    assert_eq!(policies(&admin).await, [(by, 3), (by, 4)], "who did it is on record");
+    let (status, log) = server.terminate();
+    assert!(status.success(), "{log}");
+    for said in ["plans.small.requests_per_minute", "key_prefix, limits.drain_seconds"] {
+        assert!(log.contains(said), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_accounts_use_is_not_taken_away_and_nothing_beside_it_is_taken() {
+    let (place, server, admin, secret) = with_small().await;
+    place.put("[plans.other]\n");
+    server.hang_up();
+    until(&server, FAILING, "1");
+    let warned = warnings(&admin).await;
+    assert!(
+        warned.contains("configuration file") && warned.contains("plan small by 1"),
+        "{warned}"
+    );
+    assert_eq!(limit(&admin, &secret).await, 2);
+    assert_eq!(policies(&admin).await.len(), 1);
+
+    // A start takes it: a server that is down would deny every key.
+    let (status, log) = server.terminate();
+    assert!(status.success() && log.contains("plan small by 1"), "{log}");
+    let server = place.start();
+    let admin = server.admin(&place.data()).await;
+    assert!(admin.keys.clone().create_key(new_key("acme", "billing", "more")).await.is_err());
+    let (_, log) = server.terminate();
+    assert!(
+        log.contains("accounts use plans or roles") && log.contains("plan small by 1"),
+        "{log}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_fault_changes_nothing_until_it_is_mended() {
+    let (place, server, admin, secret) = with_small().await;
+    let spoiled = "[plans.small]\nrequests_per_minute = 1000\n[limits]\ndrain_seconds = 31337\n";
+    // Nobody says that it has changed.
+    place.put(spoiled);
+    until(&server, FAILING, "1");
+    let warned = warnings(&admin).await;
+    assert!(warned.contains("limits.drain_seconds") && !warned.contains("31337"), "{warned}");
+    fs::remove_file(place.file()).expect("removed");
+    server.hang_up();
+    until_warned(&admin, "cannot be read").await;
+    assert_eq!(limit(&admin, &secret).await, 2);
+    place.put(SMALL);
+    server.hang_up();
+    until(&server, FAILING, "0");
+    assert_eq!(figure(&server, TAKEN), "0");
+    assert!(!warnings(&admin).await.contains("configuration file"));
+    let (status, log) = server.terminate();
+    assert!(status.success() && !log.contains("31337"), "{log}");
+}
+
+/// Asks until something is warned of.
+async fn until_warned(client: &Client, what: &str) {
+    while !warnings(client).await.contains(what) {}
+}
+
+#[tokio::test]
+async fn a_server_without_a_configuration_file_shows_that_nothing_fails() {
+    let server = TestServer::builder().ops().start().await;
+    assert_eq!((server.metric(TAKEN).await, server.metric(FAILING).await), (0, 0));
 }

@@ -41,6 +41,7 @@ pub mod rate_sweep;
 pub mod rebuild;
 pub mod recovery;
 pub mod rehash;
+pub mod reload;
 pub mod report_leaked_key;
 pub mod restore;
 pub mod retire_idle;
@@ -74,6 +75,7 @@ use crate::app::drain::Drain;
 use crate::app::off_host::Places;
 use crate::app::peppers::PepperWork;
 use crate::app::proofs::Proofs;
+use crate::app::reload::ReloadState;
 use crate::app::scrub::ScrubState;
 use crate::app::sealing::OpenedFields;
 use crate::app::status::Vitals;
@@ -105,6 +107,7 @@ pub struct App {
     pub(crate) guessing: Guessing,
     pub(crate) vitals: Vitals,
     pub(crate) transport: Arc<TransportState>,
+    pub(crate) reload: Arc<ReloadState>,
     pub(crate) sealing: Arc<SealingState>,
     pub(crate) scrub: Arc<ScrubState>,
     pub(crate) backup_room: Arc<Semaphore>,

@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DataSettings};
 use crate::domain::command::Act;
 use crate::domain::event::Mechanism;
+use crate::domain::refusal::Refusal;
 use crate::domain::signing::MAX_SIGNING_KEYS;
 use crate::durable_file::create_private_dir;
 use crate::ledger::anchor::{Anchor, AnchorError, AnchorKeeper};
@@ -314,6 +315,7 @@ pub(crate) fn open_existing(
         vitals: vitals(&data_dir, config, &*clock, &snapshots),
         sealing,
         transport: Arc::default(),
+        reload: Arc::default(),
         scrub: Arc::default(),
         clock,
         random,
@@ -352,8 +354,16 @@ fn vitals(
 /// Puts on record which pepper and which policy are in force, where the log does not say so yet.
 fn record_own_facts(app: &App, config: &Config) -> Result<(), StartError> {
     peppers::record_first(app)?;
-    let policy = Act::SetPolicy(config.policy.clone());
-    own_command::commit(app, Lane::Background, Mechanism::Service, policy)?;
+    let commit = |act| own_command::commit(app, Lane::Background, Mechanism::Service, act);
+    let put = match commit(Act::ChangePolicy(config.policy.clone())) {
+        Err(OwnCommandError::Refused(Refusal::PolicyInUse(used))) => {
+            // Nobody is there to put it right, and a server that is down denies every key.
+            tracing::warn!(accounts = %used, "accounts use plans or roles that the configuration has no more");
+            commit(Act::SetPolicy(config.policy.clone()))
+        }
+        put => put,
+    };
+    put?;
     Ok(())
 }
 

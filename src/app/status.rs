@@ -12,6 +12,7 @@ use crate::app::identify::Identity;
 use crate::app::off_host::{OffHostFigures, Places};
 use crate::app::peppers::PepperFigures;
 use crate::app::proofs::{CheckpointFigures, Proofs};
+use crate::app::reload::ReloadFigures;
 use crate::app::scrub::ScrubStatus;
 use crate::app::snapshots::SnapshotState;
 use crate::app::tile_keeper::TileFigures;
@@ -124,6 +125,8 @@ pub struct Figures {
     pub audit: AuditFigures,
     /// How encryption of connections goes.
     pub transport: TransportFigures,
+    /// How reading the configuration file again goes.
+    pub reload: ReloadFigures,
     /// How the scrub goes.
     pub scrub: ScrubStatus,
     /// The generation of the log, and what restores lost of it.
@@ -159,6 +162,7 @@ impl Figures {
             .chain(tiles)
             .chain(self.off_host.warnings())
             .chain(self.transport.warnings())
+            .chain(self.reload.warnings())
             .collect()
     }
 }
@@ -238,6 +242,7 @@ impl App {
             sealing_failing: self.sealing.failing(),
             audit: self.audit.figures(),
             transport: self.transport.figures(self.clock.wall()),
+            reload: self.reload.figures(),
             scrub: self.scrub.status(),
             log_state: self.table.log_state(),
         }

@@ -19,7 +19,7 @@ use crate::config::settings::Origins;
 use crate::config::{ADDR_OR_OFF, Config, parse_addr_or_off};
 use crate::process;
 use crate::random::SystemRandom;
-use crate::server::{self, Listeners, Ready, Sources};
+use crate::server::{self, Around, ConfigFile, Listeners, Ready, Sources};
 use crate::telemetry;
 
 /// Runs the server until a signal stops it.
@@ -48,7 +48,10 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
     process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no threads: {error}"))?;
-    runtime.block_on(serve(config))
+    let args = args.clone();
+    let resolve = Box::new(move |text: &str| configuration(&args, Some(text)));
+    let file = file.map(|(path, text)| ConfigFile { path, text, resolve });
+    runtime.block_on(serve(config, file))
 }
 
 /// The configuration file that is named, if one is, and its text.
@@ -105,7 +108,7 @@ fn configuration(args: &ServeArgs, text: Option<&str>) -> Result<Config, String>
     Ok(config)
 }
 
-async fn serve(config: Config) -> Result<(), String> {
+async fn serve(config: Config, file: Option<ConfigFile>) -> Result<(), String> {
     let grpc = bind(config.grpc_addr, "--grpc-addr").await?;
     let ops = match config.ops_addr {
         Some(address) => Some(bind(address, "--ops-addr").await?),
@@ -119,8 +122,8 @@ async fn serve(config: Config) -> Result<(), String> {
     let stop = stop_signal(&started).map_err(|error| format!("signals: {error}"))?;
     let sources = Sources { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom) };
     let listeners = Listeners { grpc, ops, http };
-    let progress = Arc::new(Shown::new());
-    let running = server::run_telling(config, listeners, sources, progress, stop, |ready| {
+    let around = Around { progress: Arc::new(Shown::new()), file };
+    let running = server::run_within(config, listeners, sources, around, stop, |ready| {
         started.store(true, Ordering::SeqCst);
         announce(ready);
     });

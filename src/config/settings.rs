@@ -13,6 +13,9 @@ use super::{
     FilePlan, FilePrivacy, FileProxies, FileRole, FileTls, FileUsage,
 };
 
+/// The tables of settings that a reload takes. What others hold is taken at a start alone.
+const RELOADED: [&str; 2] = ["plans", "roles"];
+
 /// Settings that may let in whoever knows them: URLs whose path may be a secret, commands whose arguments may.
 const WITHHELD: [&str; 4] =
     ["audit.anchor.url", "audit.witnesses.url", "keys.kek.command", "keys.pepper.command"];
@@ -24,6 +27,13 @@ const NAMED: [&str; 2] = ["plans", "roles"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a path of the configuration is not UTF-8, and cannot be written down")]
 pub struct NotText;
+
+/// Whether a reload takes a change of the setting of this name.
+#[must_use]
+pub fn is_reloaded(name: &str) -> bool {
+    let table = name.split('.').next().unwrap_or(name);
+    RELOADED.contains(&table)
+}
 
 /// Where the values of a configuration come from; what is in none of these is a default.
 #[derive(Clone, Copy, Debug)]

@@ -105,6 +105,14 @@ fn is_empty(value: &toml::Value) -> bool {
     value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty)
 }
 
+#[test]
+fn the_page_says_which_settings_a_reload_takes() {
+    for told in told() {
+        let says = told.about.contains("reload takes");
+        assert_eq!(says, is_reloaded(&told.place), "{}: {}", told.place, told.about);
+    }
+}
+
 /// Settings that are bounded by others too.
 const BOUNDED_BY_OTHERS: [&str; 7] = [
     "usage.flush_interval_ms",

@@ -14,6 +14,7 @@ use crate::domain::key_rules::{
 use crate::domain::log_state::{self, LogRestored, LossResolved};
 use crate::domain::peppers::{self, RehashCaller, RehashKey, RetirePepper, RotatePepper};
 use crate::domain::policy::Policy;
+use crate::domain::policy_rules;
 use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Remembered, Request, RequestKey};
 use crate::domain::signing::{self, SigningKey};
@@ -60,6 +61,8 @@ pub enum Act {
     RecordConduct(RecordConduct),
     /// Put plans and roles in force.
     SetPolicy(Policy),
+    /// Put plans and roles in force, but take none away that accounts use.
+    ChangePolicy(Policy),
     /// Put a pepper in force where none is.
     RegisterPepper {
         /// The pepper's number.
@@ -166,7 +169,8 @@ pub fn decide(facts: &impl Facts, command: &Command, now: Time) -> Result<Decisi
         Act::RecordUnknown(unknown) => Ok(rules::decide_unknown(unknown)),
         Act::RecordGap(gap) => Ok(rules::decide_gap(*gap)),
         Act::RecordConduct(record) => Ok(conduct::decide(record)),
-        Act::SetPolicy(policy) => Ok(set_policy(facts, policy)),
+        Act::SetPolicy(policy) => Ok(policy_rules::decide_set(facts, policy)),
+        Act::ChangePolicy(policy) => policy_rules::decide_change(facts, policy),
         Act::RegisterPepper { version, check } => Ok(register_pepper(facts, *version, *check)),
         Act::RotatePepper(rotate) => peppers::decide_rotate(facts, rotate),
         Act::RetirePepper(retire) => peppers::decide_retire(facts, retire, now),
@@ -189,13 +193,6 @@ fn refuse_of_erased(facts: &impl Facts, events: Vec<Proposal>) -> Result<Vec<Pro
         Subject::Caller(_) | Subject::Service => false,
     };
     if events.iter().any(erased) { Err(Refusal::AccountClosed) } else { Ok(events) }
-}
-
-fn set_policy(facts: &impl Facts, policy: &Policy) -> Vec<Proposal> {
-    if *facts.policy() == *policy {
-        return Vec::new();
-    }
-    vec![service(Event::PolicyChanged(policy.clone()))]
 }
 
 fn register_pepper(

@@ -20,6 +20,8 @@ pub trait Facts {
     fn key(&self, id: &KeyId) -> Option<Key>;
     /// The account of that name.
     fn account(&self, account: &AccountRef) -> Option<Arc<Account>>;
+    /// Shows every account, in no order. For what is rare: there may be a million.
+    fn each_account(&self, see: &mut dyn FnMut(&AccountRef, &Account));
     /// How many of the account's keys count to its plan's cap at `now`: neither rotated, revoked nor expired.
     fn open_keys(&self, account: &AccountRef, now: Time) -> u32;
     /// The caller of that id.

@@ -28,6 +28,7 @@ pub mod peppers;
 pub mod permission;
 pub mod personal;
 pub mod policy;
+pub mod policy_rules;
 pub mod proxied;
 pub mod rate_window;
 pub mod refusal;

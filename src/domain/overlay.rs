@@ -71,6 +71,17 @@ impl<F: Facts> Facts for Overlay<'_, F> {
         self.accounts.get(account).cloned().or_else(|| self.base.account(account))
     }
 
+    fn each_account(&self, see: &mut dyn FnMut(&AccountRef, &Account)) {
+        self.base.each_account(&mut |name, account| {
+            if !self.accounts.contains_key(name) {
+                see(name, account);
+            }
+        });
+        for (name, account) in &self.accounts {
+            see(name, account);
+        }
+    }
+
     fn open_keys(&self, account: &AccountRef, now: Time) -> u32 {
         let base = i64::from(self.base.open_keys(account, now));
         let Some(open) = self.open.get(account) else {

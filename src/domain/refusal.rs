@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::domain::ids::Position;
 use crate::domain::peppers::Dependents;
 use crate::domain::permission::{PlanName, RoleName};
+use crate::domain::policy_rules::InUse;
 
 /// Why a command was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -105,6 +106,12 @@ pub enum Refusal {
     PepperInUse(
         /// Who depends on it.
         Dependents,
+    ),
+    /// Accounts use plans or roles that would be no more. Asked for by the service itself only.
+    #[error("accounts use what would be no more: {0}")]
+    PolicyInUse(
+        /// Which, and how many do.
+        InUse,
     ),
     /// Who asks has been revoked or has expired since the call came in.
     #[error("the caller credential is not valid")]

@@ -222,6 +222,10 @@ impl Facts for World {
         self.accounts.get(account).cloned()
     }
 
+    fn each_account(&self, see: &mut dyn FnMut(&AccountRef, &Account)) {
+        self.accounts.iter().for_each(|(name, account)| see(name, account));
+    }
+
     fn open_keys(&self, account: &AccountRef, now: Time) -> u32 {
         let open = self.open.get(account).into_iter().flatten();
         let unexpired = open.filter(|(_, expire_time)| expire_time.is_none_or(|time| now < time));

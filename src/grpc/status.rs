@@ -273,8 +273,8 @@ fn refused(refusal: &Refusal, method: Option<Method>) -> Fault {
             let position = encode::position(*current);
             fault(Code::Aborted, Reason::StalePosition).with("position", &position)
         }
-        // Asked for by offline commands only.
-        Refusal::OtherLog => fault(Code::Internal, Reason::Internal),
+        // Asked for by offline commands and by the service itself only.
+        Refusal::OtherLog | Refusal::PolicyInUse(_) => fault(Code::Internal, Reason::Internal),
         // Use cases repeat these themselves; one that gave up is contention.
         Refusal::Moved => fault(Code::Aborted, Reason::Contention),
     }

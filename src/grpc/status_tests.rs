@@ -8,6 +8,7 @@ use crate::domain::caller::Role;
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::peppers::Dependents;
 use crate::domain::permission::{PlanName, RoleName};
+use crate::domain::policy_rules::InUse;
 use crate::proto::v1::CreateKeyRequest;
 
 const SOON: Duration = Duration::from_millis(100);
@@ -39,6 +40,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::PepperNotFound,
         Refusal::PepperInForce,
         Refusal::PepperInUse(Dependents { keys: 12, callers: 1 }),
+        Refusal::PolicyInUse(InUse::default()),
         Refusal::CallerRevoked,
         Refusal::CallerExpired,
         Refusal::TooManyCallers { limit: 10_000 },

@@ -6,7 +6,7 @@
 //! witnesses, so the number of series is fixed but for the peppers in use.
 
 mod off_host;
-
+mod reload;
 mod tls;
 
 use std::fmt::{Display, Write as _};
@@ -88,6 +88,7 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
     audit(&mut page, figures);
     projections(&mut page, figures);
     scrub(&mut page, figures);
+    reload::add(&mut page, figures);
     tls::add(&mut page, figures);
     page.0
 }

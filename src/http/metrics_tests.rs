@@ -4,6 +4,7 @@ use super::*;
 use crate::app::audit::AuditFigures;
 use crate::app::off_host::{OffHostFigures, PlaceFigures};
 use crate::app::peppers::PepperFigures;
+use crate::app::reload::ReloadFigures;
 use crate::app::scrub::ScrubStatus;
 use crate::app::status::{EndFigures, RateFigures};
 use crate::app::tile_keeper::TileFigures;
@@ -86,6 +87,7 @@ fn figures() -> Figures {
         sealing_failing: true,
         audit: AuditFigures { streams: 31, opened: 32, events: 33, stalled: 34, damaged: 35 },
         transport: transport(),
+        reload: reload(),
         log_state: Arc::new(LogState { generation: 4, ..LogState::default() }),
         scrub: ScrubStatus {
             runs: true,
@@ -97,6 +99,11 @@ fn figures() -> Figures {
             findings: vec!["ledger/volume-00000001: gone".to_owned()],
         },
     }
+}
+
+fn reload() -> ReloadFigures {
+    let waiting = ["grpc_addr".to_owned()].into();
+    ReloadFigures { taken: 44, refused: Some("why".to_owned()), waiting }
 }
 
 fn transport() -> TransportFigures {
@@ -117,6 +124,13 @@ const OF_SCRUB: [&str; 5] = [
     "keyledger_scrub_damage_total 11",
     "keyledger_scrub_progress_ratio 0.333",
     "keyledger_scrub_last_pass_timestamp_seconds 2.000",
+];
+
+/// Those of the configuration file, between the two.
+const OF_RELOAD: [&str; 3] = [
+    "keyledger_configuration_reloads_total 44",
+    "keyledger_configuration_reload_failing 1",
+    "keyledger_configuration_waiting 1",
 ];
 
 /// The samples of [`transport`], which come last.
@@ -199,7 +213,7 @@ fn every_figure_has_a_sample() {
         "keyledger_signals_total{kind=\"burst\"} 32",
         "keyledger_signals_total{kind=\"unknown_keys\"} 33",
     ];
-    let all = [&expected[..], &OF_SCRUB, &OF_TLS].concat();
+    let all = [&expected[..], &OF_SCRUB, &OF_RELOAD, &OF_TLS].concat();
     assert_eq!(samples(&render(Phase::Ready, Some(&figures()))), all);
 }
 

@@ -348,6 +348,12 @@ impl KeyTable {
         found.map(|(name, _)| Arc::clone(name)).collect()
     }
 
+    pub(super) fn each_account(&self, see: &mut dyn FnMut(&AccountRef, &Account)) {
+        for (name, cell) in &self.accounts.pin() {
+            see(name, &cell.standing().account);
+        }
+    }
+
     pub(super) fn put_caller(&self, id: CallerId, caller: Caller) {
         self.certificate_names.put(id, &caller);
         self.callers.put(id, caller);

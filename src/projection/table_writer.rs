@@ -75,6 +75,10 @@ impl Facts for TableWriter {
         self.table.standing(account).map(|standing| Arc::clone(&standing.account))
     }
 
+    fn each_account(&self, see: &mut dyn FnMut(&AccountRef, &Account)) {
+        self.table.each_account(see);
+    }
+
     fn open_keys(&self, account: &AccountRef, now: Time) -> u32 {
         self.open.get(account).map_or(0, |open| open.count(now))
     }

@@ -29,6 +29,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 use crate::app::transport::{TransportState, Validity};
 use crate::clock::Clock;
 use crate::config::{ClientCertificates, TlsSettings};
+use crate::server::reload::hangup;
 use files::{Digest, Files};
 
 pub(super) use handshake::{Handshakes, Secured};
@@ -256,16 +257,5 @@ impl Tls {
         if let Some(doubt) = certificate.doubt_at(self.loader.clock.wall()) {
             tracing::warn!("{doubt}");
         }
-    }
-}
-
-/// The next SIGHUP; never, if none can be taken.
-async fn hangup(hangups: Option<&mut tokio::signal::unix::Signal>) {
-    let told = match hangups {
-        Some(hangups) => hangups.recv().await,
-        None => None,
-    };
-    if told.is_none() {
-        std::future::pending::<()>().await;
     }
 }

@@ -190,6 +190,7 @@ mod tests {
             callers: 3,
             rates: crate::app::status::RateFigures::default(),
             audit: crate::app::audit::AuditFigures::default(),
+            reload: Default::default(),
             transport: crate::app::transport::TransportFigures {
                 refused: Some("why".to_owned()),
                 ..Default::default()

@@ -295,6 +295,9 @@ impl Facts for Fold<'_> {
         found.or_else(|| in_base().map(|(_, account)| Arc::new(account)))
     }
 
+    /// Only deciding asks for it.
+    fn each_account(&self, _: &mut dyn FnMut(&AccountRef, &Account)) {}
+
     /// Only deciding asks for it. Not known here: it is derived where a snapshot is loaded.
     fn open_keys(&self, _: &AccountRef, _: Time) -> u32 {
         0
