@@ -6,6 +6,7 @@ mod data;
 mod keys;
 mod ledger;
 mod limits;
+mod log;
 mod notices;
 mod policy;
 mod privacy;
@@ -35,6 +36,8 @@ use ledger::FileLedger;
 pub use ledger::LedgerSettings;
 use limits::FileLimits;
 pub use limits::Limits;
+use log::FileLog;
+pub use log::{LOG_LEVEL, LogFormat, LogSettings, is_log_level};
 use notices::FileNotices;
 pub use notices::NoticeSettings;
 pub use policy::shipped_policy;
@@ -87,6 +90,8 @@ pub struct Config {
     pub privacy: PrivacySettings,
     /// How proxies ask that do not speak gRPC.
     pub proxies: ProxySettings,
+    /// What it says of itself.
+    pub log: LogSettings,
 }
 
 impl Default for Config {
@@ -108,6 +113,7 @@ impl Default for Config {
             keys: KeySettings::default(),
             privacy: PrivacySettings::default(),
             proxies: ProxySettings::default(),
+            log: LogSettings::default(),
         }
     }
 }
@@ -181,6 +187,8 @@ struct FileConfig {
     privacy: FilePrivacy,
     #[serde(default)]
     proxies: FileProxies,
+    #[serde(default)]
+    log: FileLog,
 }
 
 impl Config {
@@ -242,6 +250,7 @@ impl Config {
         config.keys = file.keys.settings()?;
         config.privacy = file.privacy.settings()?;
         config.proxies = file.proxies.settings(file.http_addr.as_deref())?;
+        config.log = file.log.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }

@@ -256,3 +256,41 @@ async fn a_server_without_a_configuration_file_shows_that_nothing_fails() {
     let server = TestServer::builder().ops().start().await;
     assert_eq!((server.metric(TAKEN).await, server.metric(FAILING).await), (0, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_level_of_the_log_changes_while_it_runs_unless_the_environment_sets_it() {
+    for (variable, told) in [(None, true), (Some("error"), false)] {
+        let place = Place::new("[log]\nlevel = \"warn\"\n");
+        let mut command = place.serve();
+        command.env_remove("KEYLEDGER_LOG").envs(variable.map(|level| ("KEYLEDGER_LOG", level)));
+        let server = Process::spawn(command);
+        place.put("[log]\nlevel = \"warn,keyledger::cli=info\"\n[plans.other]\n");
+        server.hang_up();
+        until(&server, TAKEN, "1");
+        let (status, log) = server.terminate();
+        assert!(status.success(), "{log}");
+        assert_eq!(log.contains("stopping: calls under way may finish"), told, "{log}");
+        assert!(
+            !log.contains("making a new data directory") && !log.contains("are in force"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn each_line_of_a_json_log_is_an_object_with_time_level_module_and_message() {
+    let place = Place::new("[log]\nformat = \"json\"\n");
+    let mut command = place.serve();
+    command.env_remove("KEYLEDGER_LOG");
+    let (_, log) = Process::spawn(command).terminate();
+    let mut told = Vec::new();
+    for line in log.lines().filter(|line| !line.starts_with("the first admin")) {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        for field in ["timestamp", "level", "target", "message"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+        told.push(line["message"].as_str().expect("text").to_owned());
+    }
+    assert!(told.iter().any(|message| message == "making a new data directory"), "{log}");
+}

@@ -16,11 +16,11 @@ use crate::cli::output::{self, Output};
 use crate::cli::progress::Shown;
 use crate::clock::SystemClock;
 use crate::config::settings::Origins;
-use crate::config::{ADDR_OR_OFF, Config, parse_addr_or_off};
+use crate::config::{ADDR_OR_OFF, Config, LOG_LEVEL, LogFormat, is_log_level, parse_addr_or_off};
 use crate::process;
 use crate::random::SystemRandom;
 use crate::server::{self, Around, ConfigFile, Listeners, Ready, Sources};
-use crate::telemetry;
+use crate::telemetry::log::{self, Form};
 
 /// Runs the server until a signal stops it.
 #[must_use]
@@ -41,16 +41,23 @@ fn try_run(args: &ServeArgs) -> Result<(), String> {
         let file = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
         return print(&config, Origins { file, given: &args.origins });
     }
-    let filter = std::env::var(telemetry::LOG_VARIABLE).ok();
-    telemetry::start(filter.as_deref())
-        .map_err(|error| format!("{}: {error}", telemetry::LOG_VARIABLE))?;
+    let form = match config.log.format {
+        LogFormat::Text => Form::Text,
+        LogFormat::Json => Form::Json,
+    };
+    let log = log::start(form, &config.log.level).map_err(|error| error.to_string())?;
     server::stop_on_engine_panic();
     process::harden().map_err(|error| format!("the operating system refuses: {error}"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no threads: {error}"))?;
     let args = args.clone();
     let resolve = Box::new(move |text: &str| configuration(&args, Some(text)));
-    let file = file.map(|(path, text)| ConfigFile { path, text, resolve });
+    let taken = Box::new(move |config: &Config| {
+        if let Err(error) = log.set(&config.log.level) {
+            tracing::error!(%error, "internal fault: setting the level of the log");
+        }
+    });
+    let file = file.map(|(path, text)| ConfigFile { path, text, resolve, taken });
     runtime.block_on(serve(config, file))
 }
 
@@ -86,6 +93,12 @@ fn configuration(args: &ServeArgs, text: Option<&str>) -> Result<Config, String>
     if let Some(address) = &args.http_addr {
         config.proxies.http_addr =
             parse_addr_or_off(address).ok_or_else(|| format!("--http-addr {ADDR_OR_OFF}"))?;
+    }
+    if let Some(level) = &args.log_level {
+        let fits = is_log_level(level);
+        config.log.level = fits
+            .then(|| level.clone())
+            .ok_or_else(|| format!("--log-level, KEYLEDGER_LOG: {LOG_LEVEL}"))?;
     }
     config.danger_serve_plaintext_beyond_loopback |= args.danger_serve_plaintext_beyond_loopback;
     let allowed = config.danger_serve_plaintext_beyond_loopback;

@@ -34,6 +34,9 @@ pub struct ServeArgs {
     /// free one [default: 127.0.0.1:8080]
     #[arg(long, env = "KEYLEDGER_HTTP_ADDR", value_name = "ADDRESS:PORT")]
     pub http_addr: Option<String>,
+    /// What the log says: a level, or levels by module, such as warn,keyledger::server=debug [default: info]
+    #[arg(id = "log.level", long = "log-level", env = "KEYLEDGER_LOG", value_name = "FILTER")]
+    pub log_level: Option<String>,
     /// By the name of each that was given, the flag or the variable that gave it.
     #[arg(skip)]
     pub origins: BTreeMap<String, String>,
@@ -75,7 +78,8 @@ mod tests {
     fn the_page_of_settings_names_the_option_and_the_variable_that_go_before_each() {
         let mut named = 0;
         for argument in ServeArgs::command().get_arguments() {
-            let setting = format!("\n#{} = ", argument.get_id());
+            let id = argument.get_id().as_str();
+            let setting = format!("\n#{} = ", id.rsplit('.').next().expect("a name"));
             let Some(at) = PAGE.find(&setting) else { continue };
             let about = &PAGE[PAGE[..at].rfind("\n\n").expect("a paragraph")..at];
             let long = format!("--{}", argument.get_long().expect("an option"));
@@ -85,6 +89,6 @@ mod tests {
             }
             named += 1;
         }
-        assert_eq!(named, 5);
+        assert_eq!(named, 6);
     }
 }

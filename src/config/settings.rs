@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::{
-    Config, FileAudit, FileConfig, FileData, FileKeys, FileLedger, FileLimits, FileNotices,
-    FilePlan, FilePrivacy, FileProxies, FileRole, FileTls, FileUsage,
+    Config, FileAudit, FileConfig, FileData, FileKeys, FileLedger, FileLimits, FileLog,
+    FileNotices, FilePlan, FilePrivacy, FileProxies, FileRole, FileTls, FileUsage,
 };
 
-/// The tables of settings that a reload takes. What others hold is taken at a start alone.
-const RELOADED: [&str; 2] = ["plans", "roles"];
+/// The settings and tables of settings that a reload takes. Others are taken at a start alone.
+const RELOADED: [&str; 3] = ["plans", "roles", "log.level"];
 
 /// Settings that may let in whoever knows them: URLs whose path may be a secret, commands whose arguments may.
 const WITHHELD: [&str; 4] =
@@ -31,8 +31,9 @@ pub struct NotText;
 /// Whether a reload takes a change of the setting of this name.
 #[must_use]
 pub fn is_reloaded(name: &str) -> bool {
-    let table = name.split('.').next().unwrap_or(name);
-    RELOADED.contains(&table)
+    RELOADED.iter().any(|taken| {
+        name.strip_prefix(taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
 }
 
 /// Where the values of a configuration come from; what is in none of these is a default.
@@ -108,6 +109,7 @@ impl FileConfig {
             keys: FileKeys::of(&config.keys),
             privacy: FilePrivacy::of(&config.privacy),
             proxies: FileProxies::of(&config.proxies),
+            log: FileLog::of(&config.log),
         }
     }
 }
@@ -184,9 +186,7 @@ impl Page<'_> {
     }
 
     fn source(&self, path: &[&str]) -> String {
-        if let ([name], given) = (path, self.given)
-            && let Some(given) = given.get(*name)
-        {
+        if let Some(given) = self.given.get(&path.join(".")) {
             return given.clone();
         }
         // What a plan of the file leaves open is open because of it.

@@ -226,6 +226,9 @@ source = "environment"
 [proxies]
 client_address_header = "x-real-ip"
 trusted_hops = 2
+[log]
+format = "json"
+level = "warn,keyledger=debug"
 [plans.tiny]
 active_keys = 1
 [plans.open]

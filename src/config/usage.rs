@@ -249,7 +249,7 @@ const DETAILS: [(&str, Detail); 3] =
     [("window", Detail::Window), ("denied", Detail::Denied), ("every", Detail::Every)];
 
 /// The value that `given` names, if it is given.
-fn choice<T: Copy>(
+pub(super) fn choice<T: Copy>(
     name: impl Into<String>,
     given: Option<&str>,
     choices: &[(&str, T)],
@@ -265,7 +265,7 @@ fn choice<T: Copy>(
 }
 
 /// The word that names `value`, which is one of the choices.
-fn word<T: Copy + PartialEq>(value: T, choices: &[(&str, T)]) -> String {
+pub(super) fn word<T: Copy + PartialEq>(value: T, choices: &[(&str, T)]) -> String {
     let found = choices.iter().find(|(_, choice)| *choice == value);
     found.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
 }

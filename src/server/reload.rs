@@ -34,6 +34,8 @@ pub struct ConfigFile {
     pub text: String,
     /// What is to be served with, by what it holds; or why nothing can be.
     pub resolve: Box<Resolve>,
+    /// Called with each configuration that something was taken of.
+    pub taken: Box<dyn Fn(&Config) + Send + Sync>,
 }
 
 impl fmt::Debug for ConfigFile {
@@ -122,7 +124,9 @@ impl Reloader {
                 self.judged = None;
             }
             put.map_err(|error| error.to_string())?;
+            (self.file.taken)(&config);
             self.running.policy = config.policy;
+            self.running.log.level = config.log.level;
             tracing::info!(
                 settings = named(&now),
                 "changed settings of the configuration file are in force"
