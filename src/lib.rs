@@ -17,6 +17,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod counting;
 pub mod domain;
 pub mod durable_file;
 pub mod grpc;

@@ -17,15 +17,21 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::server::NamedService;
+use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::Layer;
 
+use crate::app::App;
+use crate::app::calls::Calls;
 pub use crate::app::startup::stop_on_engine_panic;
 use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::grpc::{self, authorization, layer::AccessLayer};
+use crate::config::{Config, Limits};
+use crate::domain::proxied::context::ClientAddress;
+use crate::grpc::layer::{AccessLayer, Gate};
+use crate::grpc::measured::{self, Measured};
+use crate::grpc::{self, authorization};
 use crate::http::Operations;
 use crate::progress::{Progress, Silent};
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -168,6 +174,23 @@ async fn tell_health(health: &HealthReporter, held: bool) {
     }
 }
 
+/// A service behind the gate, each of its calls counted.
+type Gated<S> = Measured<Gate<App, S>>;
+
+/// What is served by gRPC and over HTTP, behind gates that share one bound, and where their calls are counted.
+fn gated(
+    app: &Arc<App>,
+    routes: Routes,
+    limits: &Limits,
+    client_address: Option<ClientAddress>,
+) -> (Gated<Routes>, Gated<Front>, Arc<Calls>) {
+    let access = AccessLayer::new(Arc::clone(app), limits.calls_in_flight);
+    let calls = Arc::new(measured::calls());
+    let service = Measured::rpcs(access.layer(routes), &calls);
+    let front = access.layer(Front::new(Arc::clone(app), client_address));
+    (service, Measured::over_http(front, &calls), calls)
+}
+
 /// Opens the data directory and serves it on `listeners` until `shutdown` resolves; then says
 /// NOT_SERVING, lets calls under way finish within the drain time, closes the ledger and returns.
 /// Calls wait in the listener's queue while the ledger is replayed; probes are answered from the first.
@@ -221,15 +244,12 @@ pub async fn run_within(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
     let routes = grpc::routes(&app).add_service(health_service).add_service(reflection).prepare();
-    let access = AccessLayer::new(Arc::clone(&app), limits.calls_in_flight);
-    let service = access.layer(routes);
-    let gate = access.layer(Front::new(Arc::clone(&app), client_address));
+    let (service, front, calls) = gated(&app, routes, &limits, client_address);
     let (stopping, stop) = watch::channel(());
     let fronts: JoinSet<()> =
-        http.map(|http| front::serve(http, gate, stop, limits.drain)).into_iter().collect();
+        http.map(|http| front::serve(http, front, stop, limits.drain)).into_iter().collect();
     let drain = app.drain();
-    drop(access);
-    operations.ready(&app);
+    operations.ready(&app, calls);
     // Ended when this is dropped.
     let mut sweeping = JoinSet::new();
     app.keep_house(privacy, &mut sweeping);

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["domain"]),
     ("clock", &["domain"]),
     ("random", &[]),
+    ("counting", &[]),
     ("durable_file", &[]),
     ("process", &[]),
     ("progress", &[]),
@@ -22,7 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("merkle", &["merkle"]),
     ("archive", &["archive", "merkle"]),
     ("vault", &["config", "domain", "durable_file", "random", "vault"]),
-    ("ledger", &["clock", "domain", "durable_file", "ledger", "merkle", "proto", "random"]),
+    (
+        "ledger",
+        &["clock", "counting", "domain", "durable_file", "ledger", "merkle", "proto", "random"],
+    ),
     (
         "projection",
         &["domain", "durable_file", "ledger", "merkle", "progress", "projection", "vault"],
@@ -37,6 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "backup_dir",
             "clock",
             "config",
+            "counting",
             "domain",
             "durable_file",
             "ledger",
@@ -49,7 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("grpc", &["app", "domain", "grpc", "merkle", "proto"]),
-    ("http", &["app", "domain", "http"]),
+    ("http", &["app", "counting", "domain", "http"]),
     // What other programs put before their services; of ours only the messages and the rule which text is a key.
     ("client", &["client", "domain", "proto"]),
     (

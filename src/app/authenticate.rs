@@ -188,6 +188,7 @@ impl App {
             Ok(()) => (outcome, rate_limit),
             Err(spent) => (Outcome::TooManyUnknown, Some(spent)),
         };
+        self.decisions.note(&outcome);
         let asked = Asked { caller: Some(identity.id), required, context, position, charged };
         self.record_use(admission, tried, recorded, asked).await?;
         Ok(Decision { outcome, rate_limit, position })

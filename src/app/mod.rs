@@ -9,11 +9,13 @@ pub mod budget;
 pub mod call;
 pub mod caller_ends;
 pub mod callers;
+pub mod calls;
 pub mod check;
 pub mod checkpoint;
 pub mod closing;
 pub mod conduct;
 pub mod create_key;
+pub mod decisions;
 pub mod drain;
 pub mod erase_account;
 pub mod error;
@@ -71,6 +73,7 @@ use crate::app::audit::Audit;
 use crate::app::budget::Guessing;
 use crate::app::caller_ends::CallerEnds;
 use crate::app::conduct::Conduct;
+use crate::app::decisions::Decisions;
 use crate::app::drain::Drain;
 use crate::app::off_host::Places;
 use crate::app::peppers::PepperWork;
@@ -105,6 +108,7 @@ pub struct App {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) guessing: Guessing,
+    pub(crate) decisions: Decisions,
     pub(crate) vitals: Vitals,
     pub(crate) transport: Arc<TransportState>,
     pub(crate) reload: Arc<ReloadState>,
@@ -157,6 +161,12 @@ impl App {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.table.is_held()
+    }
+
+    /// What is decided on keys, counted.
+    #[must_use]
+    pub fn decisions(&self) -> &Decisions {
+        &self.decisions
     }
 
     /// The handle to the writer.

@@ -18,6 +18,7 @@ use crate::app::budget::Guessing;
 use crate::app::caller_ends::CallerEnds;
 use crate::app::closing::Closing;
 use crate::app::conduct::ConductKeeper;
+use crate::app::decisions::Decisions;
 use crate::app::drain::Drain;
 use crate::app::keys;
 use crate::app::off_host::{self, OffHostError};
@@ -312,6 +313,7 @@ pub(crate) fn open_existing(
         personal: OpenedFields::default(),
         prefix: config.key_prefix.clone(),
         guessing: Guessing::new(&config.limits),
+        decisions: Decisions::default(),
         vitals: vitals(&data_dir, config, &*clock, &snapshots),
         sealing,
         transport: Arc::default(),

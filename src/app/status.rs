@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::app::App;
 use crate::app::audit::AuditFigures;
+use crate::app::decisions::DecisionFigures;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
 use crate::app::off_host::{OffHostFigures, Places};
@@ -22,8 +23,10 @@ use crate::app::uses::{Recording, UseFigures};
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
 use crate::domain::time::Time;
+use crate::durable_file::free_bytes;
 use crate::ledger::anchor::Anchor;
 use crate::ledger::backup::PackingRoom;
+use crate::ledger::writer::CommitFigures;
 use crate::merkle::Hash;
 
 /// The engine that stores the log.
@@ -109,12 +112,16 @@ pub struct Figures {
     pub peppers: Vec<PepperFigures>,
     /// Bytes of the log on disk, all its volumes.
     pub disk_bytes: u64,
+    /// Bytes that may still be written to the disk that the log is on; none if that cannot be told.
+    pub disk_free: Option<u64>,
     /// The position of the newest snapshot; none if there is none yet.
     pub snapshot: Option<Position>,
     /// Whether the last attempt to make a snapshot failed.
     pub snapshots_fail: bool,
-    /// How many commands wait for the writer.
-    pub waiting: usize,
+    /// What waits for the writer, and what it committed.
+    pub commits: CommitFigures,
+    /// What was decided on keys.
+    pub decisions: DecisionFigures,
     /// How many volumes of the log are sealed.
     pub sealed: usize,
     /// How many full volumes wait to be sealed.
@@ -234,9 +241,11 @@ impl App {
             peppers: self.pepper_figures(),
             keks: self.vault.data_keys.under_each_kek(),
             disk_bytes: bytes_below(&self.vitals.ledger),
+            disk_free: free_bytes(&self.vitals.ledger).ok(),
             snapshot: self.vitals.snapshots.newest(),
             snapshots_fail: self.vitals.snapshots.failing(),
-            waiting: self.writer.waiting(),
+            commits: self.writer.figures(),
+            decisions: self.decisions.figures(),
             sealed: self.reader.sealed().len(),
             waiting_to_seal: self.sealing.waiting(),
             sealing_failing: self.sealing.failing(),

@@ -29,6 +29,7 @@ impl App {
         let ask = Ask { tenant: None, required: &[], source };
         let decided = self.decide_key(api_key, &ask, COST, |_| true).await?;
         let Decided { outcome, tried, recorded, rate_limit, charged } = decided;
+        self.decisions.note(&outcome);
         let asked = Asked { caller: None, required: Vec::new(), context, position, charged };
         let error = match outcome {
             Outcome::Allowed(principal) => {

@@ -143,6 +143,17 @@ pub fn find(path: &str) -> Option<(&'static str, Rule)> {
     RULES.iter().find(|(known, ..)| *known == path).map(|(known, rule, _)| (*known, *rule))
 }
 
+/// The paths of all RPCs, in the order of the table.
+pub fn paths() -> impl ExactSizeIterator<Item = &'static str> {
+    RULES.iter().map(|(path, ..)| *path)
+}
+
+/// Which RPC of the table has that path; none if there is no such RPC.
+#[must_use]
+pub fn number(path: &str) -> Option<usize> {
+    RULES.iter().position(|(known, ..)| *known == path)
+}
+
 /// Whether the RPC of that path manages: see [`MANAGING`].
 #[must_use]
 pub fn manages(path: &str) -> bool {

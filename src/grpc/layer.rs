@@ -289,7 +289,7 @@ fn goes_on_record(path: &str, code: Code, reason: ErrorReason) -> bool {
 }
 
 /// The name of an RPC as it goes on record: `KeyService/CreateKey`, and whole if it is not one of keyledger's.
-fn name(path: &'static str) -> &'static str {
+pub(super) fn name(path: &'static str) -> &'static str {
     path.strip_prefix("/keyledger.v1.").or_else(|| path.strip_prefix('/')).unwrap_or(path)
 }
 

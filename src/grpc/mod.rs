@@ -32,6 +32,7 @@ mod key_service;
 pub mod lanes;
 pub mod layer;
 pub mod long_calls;
+pub mod measured;
 pub mod open_calls;
 pub mod remembered;
 mod room;

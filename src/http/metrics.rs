@@ -1,10 +1,12 @@
 //! Figures of the service in the text format of Prometheus, version 0.0.4
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 //!
-//! A few gauges and counters that are read when they are asked for: nothing is kept for them. There are no
-//! labels but the versions', the projection's, the kind of signals, the place of anchors and the name of
-//! witnesses, so the number of series is fixed but for the peppers in use.
+//! They are read when they are asked for; all are described in `docs/metrics.md`. What calls have for labels is from
+//! tables of the program, never from what was sent, so the number of series is bounded but for the peppers in use.
 
+mod calls;
+mod histogram;
+mod ledger;
 mod off_host;
 mod reload;
 mod tls;
@@ -13,6 +15,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::Phase;
+use crate::app::calls::CallFigures;
 use crate::app::peppers::PepperFigures;
 use crate::app::status::Figures;
 use crate::domain::usage::signals::SignalKind;
@@ -20,9 +23,9 @@ use crate::domain::usage::signals::SignalKind;
 /// The content type of the format.
 pub(super) const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The figures as text; only of the process itself while there is no service.
-pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
-    let mut page = Page(String::with_capacity(4096));
+/// The figures of a service and of the calls it has had, as text; only of the process itself while there is no service.
+pub(super) fn render(phase: Phase, service: Option<(&Figures, &[CallFigures])>) -> String {
+    let mut page = Page(String::with_capacity(16 * 1024));
     let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
     page.add("keyledger_build_info", "gauge", "The version of the server.", version, 1);
     let ready = u8::from(phase == Phase::Ready);
@@ -31,56 +34,17 @@ pub(super) fn render(phase: Phase, figures: Option<&Figures>) -> String {
         "Whether calls are answered: not while starting or draining.",
         ready,
     );
-    let Some(figures) = figures else { return page.0 };
+    let Some((figures, calls)) = service else { return page.0 };
     page.gauge(
         "keyledger_start_time_seconds",
         "When the service became ready, in seconds since 1970.",
         seconds(figures.start_time.as_micros()),
     );
-    let head = figures.head.map_or(0, |head| head.get());
-    page.gauge("keyledger_ledger_head", "The last durable position of the log.", head);
-    if let Some(anchor) = figures.anchor_position {
-        let lag = head.saturating_sub(anchor);
-        page.gauge(
-            "keyledger_anchor_lag",
-            "Positions that the head anchor is behind the head.",
-            lag,
-        );
-    }
-    page.gauge("keyledger_ledger_disk_bytes", "Bytes of the log on disk.", figures.disk_bytes);
-    page.gauge("keyledger_commands_waiting", "Changes that wait to be decided.", figures.waiting);
+    calls::calls(&mut page, calls);
+    calls::decisions(&mut page, &figures.decisions);
+    ledger::ledger(&mut page, figures);
     aggregates(&mut page, figures);
-    page.gauge("keyledger_volumes_sealed", "Sealed volumes of the log.", figures.sealed);
-    page.gauge(
-        "keyledger_volumes_waiting_to_seal",
-        "Full volumes of the log that are not sealed yet.",
-        figures.waiting_to_seal,
-    );
-    page.gauge(
-        "keyledger_sealing_failing",
-        "Whether the last attempt to seal a volume failed.",
-        u8::from(figures.sealing_failing),
-    );
-    page.gauge(
-        "keyledger_snapshot_position",
-        "The position of the newest snapshot; 0 if there is none.",
-        figures.snapshot.map_or(0, |position| position.get()),
-    );
-    page.gauge(
-        "keyledger_snapshots_failing",
-        "Whether the last attempt to make a snapshot failed.",
-        u8::from(figures.snapshots_fail),
-    );
-    page.gauge(
-        "keyledger_log_generation",
-        "The generation of the log: 1, and one more for each restore that lost some.",
-        figures.log_state.generation,
-    );
-    page.gauge(
-        "keyledger_unresolved_losses",
-        "What restores lost and nobody has resolved: over 0, no key is authenticated.",
-        figures.log_state.losses.len(),
-    );
+    ledger::volumes(&mut page, figures);
     tiles(&mut page, figures);
     off_host::off_host(&mut page, &figures.off_host);
     rates(&mut page, figures);
@@ -329,3 +293,7 @@ impl Page {
 #[cfg(test)]
 #[path = "metrics_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "metrics/reference_tests.rs"]
+mod reference_tests;

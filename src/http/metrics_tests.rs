@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::app::audit::AuditFigures;
+use crate::app::calls::{Callable, Calls, End, RPC_CODES};
+use crate::app::decisions::DecisionFigures;
 use crate::app::off_host::{OffHostFigures, PlaceFigures};
 use crate::app::peppers::PepperFigures;
 use crate::app::reload::ReloadFigures;
@@ -11,10 +13,12 @@ use crate::app::tile_keeper::TileFigures;
 use crate::app::transport::{TransportFigures, Validity};
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{RecorderState, UseFigures};
+use crate::counting::{Histogram, SIZES, SPANS};
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
 use crate::domain::peppers::Dependents;
 use crate::domain::time::Time;
+use crate::ledger::writer::CommitFigures;
 use std::sync::Arc;
 
 fn place(name: &str, position: u64) -> PlaceFigures {
@@ -26,6 +30,49 @@ fn place(name: &str, position: u64) -> PlaceFigures {
         failing: true,
         overdue: false,
         refused: None,
+    }
+}
+
+/// Two frames: one of a record, one of a hundred.
+fn commits() -> CommitFigures {
+    let (took, records) = (Histogram::new(&SPANS), Histogram::new(&SIZES));
+    for (span, size) in [(Duration::from_micros(40), 1), (Duration::from_secs(6), 100)] {
+        took.note_span(span);
+        records.note(size);
+    }
+    CommitFigures { commands: 4, background: 2, took: took.read(), records: records.read() }
+}
+
+/// One call that was answered and one that was not.
+fn calls() -> Vec<CallFigures> {
+    let callable = Callable { name: "KeyService/GetKey", codes: &RPC_CODES };
+    let calls = Calls::of([callable]);
+    calls.note(0, End::Success, Duration::from_millis(2));
+    calls.note(0, End::ServerError(14), Duration::from_millis(3));
+    calls.figures()
+}
+
+pub(super) fn full_page() -> String {
+    render(Phase::Ready, Some((&figures(), &calls())))
+}
+
+fn uses() -> UseFigures {
+    UseFigures {
+        recorder: RecorderState {
+            flushes: 20,
+            last_flush: Duration::from_micros(1500),
+            lag: Duration::from_millis(2100),
+            entries: 21,
+            shed: 22,
+            refused: 23,
+            bytes: 24,
+            journal: 25,
+            files: 26,
+        },
+        windows_waiting: 27,
+        log_is_behind: true,
+        windows_recorded: 28,
+        refused_by_a_rule: true,
     }
 }
 
@@ -49,23 +96,7 @@ fn figures() -> Figures {
         ends: EndFigures { expiring_soon: 14, retiring: 15 },
         callers: 3,
         rates: RateFigures { windows: 12, refused: 13 },
-        uses: UseFigures {
-            recorder: RecorderState {
-                flushes: 20,
-                last_flush: Duration::from_micros(1500),
-                lag: Duration::from_millis(2100),
-                entries: 21,
-                shed: 22,
-                refused: 23,
-                bytes: 24,
-                journal: 25,
-                files: 26,
-            },
-            windows_waiting: 27,
-            log_is_behind: true,
-            windows_recorded: 28,
-            refused_by_a_rule: true,
-        },
+        uses: uses(),
         usage_projection: ProjectionFigures {
             position: Position::new(39),
             failing: true,
@@ -81,7 +112,12 @@ fn figures() -> Figures {
         disk_bytes: 5,
         snapshot: Position::new(30),
         snapshots_fail: true,
-        waiting: 6,
+        disk_free: Some(44),
+        commits: commits(),
+        decisions: DecisionFigures {
+            answered: vec![("allowed", 45), ("revoked", 46)],
+            in_streams: [47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0],
+        },
         sealed: 7,
         waiting_to_seal: 8,
         sealing_failing: true,
@@ -117,6 +153,22 @@ fn transport() -> TransportFigures {
     }
 }
 
+/// Those of [`uses`].
+const OF_USES: [&str; 12] = [
+    "keyledger_uses_durable_total 21",
+    "keyledger_uses_shed_total 22",
+    "keyledger_uses_refused_total 23",
+    "keyledger_usage_flushes_total 20",
+    "keyledger_usage_flush_seconds 0.001500",
+    "keyledger_usage_lag_seconds 2.100000",
+    "keyledger_usage_journal_bytes_total 24",
+    "keyledger_usage_journals 26",
+    "keyledger_usage_windows_waiting 27",
+    "keyledger_usage_windows_behind 1",
+    "keyledger_usage_windows_recorded_total 28",
+    "keyledger_usage_failing 1",
+];
+
 /// Those of the scrub, which come before those of [`transport`].
 const OF_SCRUB: [&str; 5] = [
     "keyledger_scrub_enabled 1",
@@ -146,16 +198,29 @@ fn samples(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with('#')).collect()
 }
 
+/// The samples of histograms, which have tests of their own.
+fn is_of_histogram(sample: &str) -> bool {
+    sample.contains("_bucket{") || sample.contains("_sum") || sample.contains("_count")
+}
+
 #[test]
 fn every_figure_has_a_sample() {
     let expected = [
         concat!("keyledger_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "keyledger_ready 1",
         "keyledger_start_time_seconds 1.500",
+        "keyledger_calls_total{method=\"KeyService/GetKey\",code=\"OK\"} 1",
+        "keyledger_calls_total{method=\"KeyService/GetKey\",code=\"UNAVAILABLE\"} 1",
+        "keyledger_decisions_total{outcome=\"allowed\"} 45",
+        "keyledger_decisions_total{outcome=\"revoked\"} 46",
+        "keyledger_stream_answers_total{code=\"OK\"} 47",
+        "keyledger_stream_answers_total{code=\"UNAVAILABLE\"} 48",
         "keyledger_ledger_head 42",
         "keyledger_anchor_lag 2",
         "keyledger_ledger_disk_bytes 5",
-        "keyledger_commands_waiting 6",
+        "keyledger_disk_free_bytes 44",
+        "keyledger_commands_waiting{lane=\"commands\"} 4",
+        "keyledger_commands_waiting{lane=\"background\"} 2",
         "keyledger_accounts 1",
         "keyledger_keys 2",
         "keyledger_keys_expiring_soon 14",
@@ -167,6 +232,7 @@ fn every_figure_has_a_sample() {
         "keyledger_volumes_waiting_to_seal 8",
         "keyledger_sealing_failing 1",
         "keyledger_snapshot_position 30",
+        "keyledger_snapshot_lag 12",
         "keyledger_snapshots_failing 1",
         "keyledger_log_generation 4",
         "keyledger_unresolved_losses 0",
@@ -187,18 +253,8 @@ fn every_figure_has_a_sample() {
         "keyledger_cosigned_overdue 1",
         "keyledger_rate_windows 12",
         "keyledger_rate_limited_total 13",
-        "keyledger_uses_durable_total 21",
-        "keyledger_uses_shed_total 22",
-        "keyledger_uses_refused_total 23",
-        "keyledger_usage_flushes_total 20",
-        "keyledger_usage_flush_seconds 0.001500",
-        "keyledger_usage_lag_seconds 2.100000",
-        "keyledger_usage_journal_bytes_total 24",
-        "keyledger_usage_journals 26",
-        "keyledger_usage_windows_waiting 27",
-        "keyledger_usage_windows_behind 1",
-        "keyledger_usage_windows_recorded_total 28",
-        "keyledger_usage_failing 1",
+    ];
+    let rest = [
         "keyledger_audit_streams 31",
         "keyledger_audit_streams_total 32",
         "keyledger_audit_events_total 33",
@@ -213,17 +269,56 @@ fn every_figure_has_a_sample() {
         "keyledger_signals_total{kind=\"burst\"} 32",
         "keyledger_signals_total{kind=\"unknown_keys\"} 33",
     ];
-    let all = [&expected[..], &OF_SCRUB, &OF_RELOAD, &OF_TLS].concat();
-    assert_eq!(samples(&render(Phase::Ready, Some(&figures()))), all);
+    let all = [&expected[..], &OF_USES, &rest, &OF_SCRUB, &OF_RELOAD, &OF_TLS].concat();
+    let page = full_page();
+    let mut samples = samples(&page);
+    samples.retain(|sample| !is_of_histogram(sample));
+    assert_eq!(samples, all);
+}
+
+#[test]
+fn histograms_have_their_bounds_what_is_over_them_their_sum_and_count() {
+    let page = full_page();
+    let samples = samples(&page);
+    let of = |name: &str| samples.iter().filter(|line| line.starts_with(name)).count();
+    for (name, series) in [
+        ("keyledger_ledger_commit_duration_seconds", 1),
+        ("keyledger_ledger_commit_records", 1),
+        ("keyledger_call_duration_seconds", 3),
+    ] {
+        assert_eq!(of(name), 17 * series, "{name}");
+    }
+    for sample in [
+        "keyledger_ledger_commit_duration_seconds_bucket{le=\"0.00005\"} 1",
+        "keyledger_ledger_commit_duration_seconds_bucket{le=\"5\"} 1",
+        "keyledger_ledger_commit_duration_seconds_bucket{le=\"+Inf\"} 2",
+        "keyledger_ledger_commit_duration_seconds_sum 6.000040000",
+        "keyledger_ledger_commit_duration_seconds_count 2",
+        "keyledger_ledger_commit_records_bucket{le=\"64\"} 1",
+        "keyledger_ledger_commit_records_bucket{le=\"128\"} 2",
+        "keyledger_ledger_commit_records_sum 101",
+        "keyledger_call_duration_seconds_bucket{method=\"KeyService/GetKey\",outcome=\"ok\",le=\"0.001\"} 0",
+        "keyledger_call_duration_seconds_bucket{method=\"KeyService/GetKey\",outcome=\"ok\",le=\"0.0025\"} 1",
+        "keyledger_call_duration_seconds_sum{method=\"KeyService/GetKey\",outcome=\"server_error\"} 0.003000000",
+        "keyledger_call_duration_seconds_count{method=\"KeyService/GetKey\",outcome=\"client_error\"} 0",
+    ] {
+        assert!(samples.contains(&sample), "{sample}\n{page}");
+    }
 }
 
 #[test]
 fn each_name_is_described_once_and_counters_end_in_total() {
-    let text = render(Phase::Ready, Some(&figures()));
+    let text = full_page();
     let described: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    let name = |sample: &&str| sample.split(['{', ' ']).next().map(str::to_owned);
-    let names: std::collections::BTreeSet<_> = samples(&text).iter().filter_map(name).collect();
-    assert_eq!(described.len(), names.len());
+    let named: std::collections::BTreeSet<_> =
+        described.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(described.len(), named.len());
+    for sample in samples(&text) {
+        let name = sample.split(['{', ' ']).next().expect("a name");
+        let ends = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let of_histogram = ends.is_some_and(|name| named.contains(name));
+        assert!(named.contains(name) || of_histogram, "{sample}");
+    }
     for line in described {
         let (name, kind) = line.split_once(' ').expect("a kind");
         assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");

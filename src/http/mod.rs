@@ -16,6 +16,7 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::app::App;
+use crate::app::calls::Calls;
 
 /// Where the life of the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +39,24 @@ impl Phase {
     }
 }
 
+/// What is told of.
+#[derive(Debug)]
+struct Service {
+    app: Arc<App>,
+    calls: Arc<Calls>,
+}
+
 /// What the operations port answers from.
 #[derive(Debug, Default)]
 pub struct Operations {
     phase: AtomicU8,
-    app: ArcSwapOption<App>,
+    service: ArcSwapOption<Service>,
 }
 
 impl Operations {
-    /// Says that calls are answered from now on, and by whom.
-    pub fn ready(&self, app: &Arc<App>) {
-        self.app.store(Some(Arc::clone(app)));
+    /// Says that calls are answered from now on, by whom, and where they are counted.
+    pub fn ready(&self, app: &Arc<App>, calls: Arc<Calls>) {
+        self.service.store(Some(Arc::new(Service { app: Arc::clone(app), calls })));
         self.phase.store(Phase::Ready as u8, Ordering::Release);
     }
 
@@ -59,7 +67,7 @@ impl Operations {
 
     /// Lets go of the service, which is about to be closed.
     pub fn let_go(&self) {
-        self.app.store(None);
+        self.service.store(None);
     }
 
     /// Where the life of the process is.
@@ -93,8 +101,11 @@ impl Operations {
         let phase = self.phase();
         match path {
             METRICS => {
-                let figures = self.app.load_full().map(|app| app.figures());
-                let text = metrics::render(phase, figures.as_ref());
+                let service = self.service.load_full();
+                let figures =
+                    service.map(|service| (service.app.figures(), service.calls.figures()));
+                let figures = figures.as_ref().map(|(figures, calls)| (figures, &calls[..]));
+                let text = metrics::render(phase, figures);
                 let mut answer = Response::new(text);
                 answer
                     .headers_mut()
@@ -104,7 +115,7 @@ impl Operations {
             "/readyz" if phase != Phase::Ready => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", phase.name()))
             }
-            "/readyz" if self.app.load().as_ref().is_some_and(|app| app.is_held()) => {
+            "/readyz" if self.service.load().as_ref().is_some_and(|told| told.app.is_held()) => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "revocations unresolved\n".to_owned())
             }
             "/readyz" => plain(StatusCode::OK, "ready\n".to_owned()),

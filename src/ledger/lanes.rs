@@ -146,10 +146,15 @@ impl<T> Lanes<T> {
         self.filled.notify_all();
     }
 
+    /// How many entries wait in the lane of commands, and in that of background work.
+    pub fn lengths(&self) -> [usize; 2] {
+        let state = self.lock();
+        [state.commands.len(), state.background.len()]
+    }
+
     /// How many entries wait in both lanes.
     pub fn len(&self) -> usize {
-        let state = self.lock();
-        state.commands.len() + state.background.len()
+        self.lengths().iter().sum()
     }
 
     /// Whether nothing waits.

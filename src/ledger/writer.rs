@@ -4,6 +4,7 @@
 //! It is an operating-system thread of its own. There is no rollback: what cannot be made durable
 //! ends the process before any answer leaves.
 
+mod commits;
 mod group;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,8 @@ use crate::ledger::durable::{AbortOnPanic, fail_stop};
 use crate::ledger::engine::Ledger;
 use crate::ledger::frame::FrameBuilder;
 use crate::ledger::lanes::{Lane, Lanes, NotTaken, Refused, next_lane};
+pub use crate::ledger::writer::commits::CommitFigures;
+use crate::ledger::writer::commits::Commits;
 use crate::ledger::writer::group::Group;
 use crate::merkle::Frontier;
 use crate::random::Random;
@@ -76,6 +79,7 @@ type PendingAnswer = (oneshot::Sender<Answer>, Answer);
 pub struct WriterHandle {
     lanes: Arc<Lanes<Entry>>,
     published: Arc<Notify>,
+    commits: Arc<Commits>,
     clock: Arc<dyn Clock>,
 }
 
@@ -119,6 +123,12 @@ impl WriterHandle {
         self.lanes.len()
     }
 
+    /// How many commands wait in each lane, and what was committed.
+    #[must_use]
+    pub fn figures(&self) -> CommitFigures {
+        self.commits.figures(self.lanes.lengths())
+    }
+
     /// Told after each group that has been published; one permit is kept if nobody waits, so that one
     /// who waits again and again misses nothing.
     #[must_use]
@@ -153,6 +163,7 @@ pub struct Writer<L, T> {
     random: Arc<dyn Random>,
     lanes: Arc<Lanes<Entry>>,
     published: Arc<Notify>,
+    commits: Arc<Commits>,
     /// Taken from its lane but did not fit the frame: first of the next group.
     carried: Option<Entry>,
     next: Position,
@@ -178,10 +189,12 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
     ) -> std::io::Result<(WriterHandle, JoinHandle<L>)> {
         let lanes = Arc::new(Lanes::default());
         let published = Arc::new(Notify::new());
+        let commits = Arc::<Commits>::default();
         let handle = WriterHandle {
             lanes: Arc::clone(&lanes),
             clock: Arc::clone(&clock),
             published: Arc::clone(&published),
+            commits: Arc::clone(&commits),
         };
         let writer = Writer {
             ledger,
@@ -191,6 +204,7 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
             random,
             lanes,
             published,
+            commits,
             carried: None,
             next: start.head.map_or(Position::FIRST, Position::next),
             frontier: start.frontier,
@@ -238,9 +252,12 @@ impl<L: Ledger + 'static, T: Table + 'static> Writer<L, T> {
         if let Some(last) = facts.last() {
             let head = last.position;
             let frame = builder.finish();
+            let begun = self.clock.monotonic();
             if let Err(error) = self.ledger.append(&frame) {
                 fail_stop("a frame could not be made durable", &error);
             }
+            let took = self.clock.monotonic().saturating_sub(begun);
+            self.commits.note(facts.len(), took);
             for fact in &facts {
                 if let Err(error) = apply(&mut self.table, fact) {
                     fail_stop("a durable record could not be applied", &error);

@@ -20,9 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::server::{Connected as _, TcpConnectInfo};
-use tonic::{Code, Status};
 use tower::Service;
 use zeroize::Zeroizing;
 
@@ -34,6 +34,7 @@ use crate::domain::trace_context::TRACEPARENT;
 use crate::grpc::arrival::peer_of;
 use crate::grpc::lanes::LaneOfConnection;
 use crate::grpc::layer::Gate;
+use crate::grpc::measured::{Measured, http_status};
 use crate::grpc::remembered::Remembered;
 use crate::grpc::{access, status};
 use crate::http::proxied::{AUTHZ, Asked, CALLER, authz, plain};
@@ -141,7 +142,7 @@ impl Service<Request<Body>> for Front {
 /// Serves until `stop` changes or is gone; then each connection has `drain` to end its request.
 pub(super) async fn serve(
     listener: TcpListener,
-    gate: Gate<App, Front>,
+    gate: Measured<Gate<App, Front>>,
     stop: watch::Receiver<()>,
     drain: Duration,
 ) {
@@ -170,7 +171,11 @@ pub(super) async fn serve(
     open.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, gate: Gate<App, Front>, mut stop: watch::Receiver<()>) {
+async fn connection(
+    stream: TcpStream,
+    gate: Measured<Gate<App, Front>>,
+    mut stop: watch::Receiver<()>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
@@ -209,7 +214,7 @@ struct About {
 
 async fn answer(
     request: Request<Incoming>,
-    mut gate: Gate<App, Front>,
+    mut gate: Measured<Gate<App, Front>>,
     about: About,
 ) -> Result<Response<Body>, Infallible> {
     let Some(form) = Form::at(request.uri().path()) else {
@@ -253,17 +258,11 @@ fn as_call(request: Request<Incoming>, form: Form, about: About) -> Request<Body
 /// mend; never a denial of the client, who is not at fault.
 fn translated(answer: Response<Body>) -> Response<Body> {
     let Some(failed) = answer.extensions().get::<Status>() else { return answer };
-    let status = match failed.code() {
-        Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
     let text = match status::reason_of(failed) {
         Some(ErrorReason::CallerCredentialMissing) => CREDENTIAL_MISSING,
         _ => failed.message(),
     };
-    plain(status, text).map(Body::new)
+    plain(http_status(failed), text).map(Body::new)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn answer(status: Status) -> GetStatusResponse {
             version: ENGINE_VERSION.to_owned(),
             disk_bytes: status.disk_bytes,
         }),
-        queue_depth: u32::try_from(status.waiting).unwrap_or(u32::MAX),
+        queue_depth: u32::try_from(status.commits.waiting()).unwrap_or(u32::MAX),
         snapshot_position: encode::position(status.snapshot),
         snapshots_failing: status.snapshots_fail,
         warnings,
@@ -115,10 +115,12 @@ mod tests {
     use crate::app::off_host::{OffHostFigures, PlaceFigures};
     use crate::app::proofs::CheckpointFigures;
     use crate::app::status::Figures;
+    use crate::counting::{Histogram, SIZES, SPANS};
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::{self as domain, LogState, TreeRoot};
     use crate::domain::peppers::Dependents;
     use crate::domain::time::Time;
+    use crate::ledger::writer::CommitFigures;
     use crate::merkle::{HASH_BYTES, Hash};
 
     #[test]
@@ -173,6 +175,11 @@ mod tests {
         }
     }
 
+    fn waiting(commands: usize, background: usize) -> CommitFigures {
+        let (took, records) = (Histogram::new(&SPANS).read(), Histogram::new(&SIZES).read());
+        CommitFigures { commands, background, took, records }
+    }
+
     fn figures() -> Figures {
         let (first, root) = (Position::FIRST, TreeRoot([0; 32]));
         let loss = domain::Loss { generation: 7, first, last: None, root };
@@ -202,7 +209,9 @@ mod tests {
                 dependents: Dependents { keys: 40, callers: 41 },
             }],
             disk_bytes: 5,
-            waiting: 6,
+            disk_free: None,
+            commits: waiting(4, 2),
+            decisions: Default::default(),
             snapshot: Position::new(40),
             snapshots_fail: true,
             sealed: 7,

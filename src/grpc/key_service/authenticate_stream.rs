@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use prost::Message as _;
 use tokio_stream::Stream;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::app::App;
 use crate::app::drain::Drain;
@@ -24,6 +24,7 @@ use crate::grpc::call::{identity, trace_id};
 use crate::grpc::key_service::authenticate;
 use crate::grpc::layer;
 use crate::grpc::long_calls::{LongCall, LongCalls};
+use crate::grpc::measured::number_of;
 use crate::grpc::status;
 use crate::proto::v1::authenticate_stream_response::Answer;
 use crate::proto::v1::{
@@ -87,8 +88,10 @@ impl Asker {
         tag: u64,
         answered: Result<AuthenticateResponse, AppError>,
     ) -> AuthenticateStreamResponse {
+        let mut code = Code::Ok;
         let answer = answered.map(Answer::Response).unwrap_or_else(|error| {
             let refused = status::of(&error, None);
+            code = refused.code();
             layer::note_of_stream(
                 &*self.app,
                 AUTHENTICATE_STREAM,
@@ -99,6 +102,7 @@ impl Asker {
             // Every status of ours has its whole self among its details.
             Answer::Error(tonic_types::Status::decode(refused.details()).unwrap_or_default())
         });
+        self.app.decisions().note_in_stream(number_of(code));
         AuthenticateStreamResponse { tag, answer: Some(answer) }
     }
 }
