@@ -7,11 +7,15 @@
 //! is right. Needs valgrind. It does not know the newest instructions of a processor, so hashes are counted without
 //! them; comparing uses none.
 //!
+//! Tells what it takes to count and time a call.
+//!
 //! Ends with an error, too, if the decision on a key takes 5 % more than the figure that is kept in
 //! `benches/instructions/decision.kept`: that is how a slower Authenticate shows where time cannot be measured.
 
 #[path = "instructions/decision.rs"]
 mod decision;
+#[path = "instructions/measuring.rs"]
+mod measuring;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -163,6 +167,7 @@ fn run() -> Result<(), String> {
         }
         say(&format!("comparing takes the same wherever two {what} differ"));
     }
+    measuring::tell()?;
     decision::check()
 }
 
@@ -185,6 +190,12 @@ fn main() -> ExitCode {
         && argument == decision::ARGUMENT
     {
         decision::decide(Path::new(data_dir), secret);
+        return ExitCode::SUCCESS;
+    }
+    if let [argument, way] = &words[..]
+        && argument == measuring::ARGUMENT
+    {
+        measuring::call(way);
         return ExitCode::SUCCESS;
     }
     match run() {
