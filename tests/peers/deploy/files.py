@@ -63,7 +63,7 @@ def compose() -> None:
     expect(read["services"]["edge"]["image"], f"envoyproxy/envoy:v{tested}")
     build = read["services"]["keyledger"]["build"]
     expect((Path(build["context"]), Path(build["dockerfile"])), (ROOT, Path("deploy/Dockerfile")))
-    run("promtool", "check", "config", DEPLOY / "compose" / "prometheus.yml")
+    run("promtool", "check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
 
 def kubernetes() -> None:

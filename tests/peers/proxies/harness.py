@@ -66,7 +66,7 @@ class Keyledger:
         self.start()
 
     def start(self) -> None:
-        command = [self.binary, "serve", "--data-dir", self.data, "--ops-addr", "off"]
+        command = [self.binary, "serve", "--data-dir", self.data, "--ops-addr", self.ops_addr()]
         command += ["--grpc-addr", f"127.0.0.1:{self.port}"]
         command += self.more()
         self.process = subprocess.Popen(
@@ -77,6 +77,9 @@ class Keyledger:
         ready = self.process.stdout.readline()
         watchdog.cancel()
         expect(ready.startswith("ready "), True)
+
+    def ops_addr(self) -> str:
+        return "off"
 
     def more(self) -> list[str]:
         return []
