@@ -13,6 +13,7 @@ mod privacy;
 mod proxies;
 pub mod settings;
 mod tls;
+mod tracing;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ use proxies::FileProxies;
 pub use proxies::ProxySettings;
 use tls::FileTls;
 pub use tls::{ClientCertificates, TlsSettings};
+use tracing::FileTracing;
+pub use tracing::TracingSettings;
 use usage::FileUsage;
 pub use usage::{Detail, Durability, UsageSettings, WhenBehind};
 
@@ -55,7 +58,7 @@ pub use usage::{Detail, Durability, UsageSettings, WhenBehind};
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// What the service is told from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where everything is kept.
     pub data_dir: PathBuf,
@@ -92,6 +95,8 @@ pub struct Config {
     pub proxies: ProxySettings,
     /// What it says of itself.
     pub log: LogSettings,
+    /// Where spans of calls are sent; none: nowhere, and none are made.
+    pub tracing: Option<TracingSettings>,
 }
 
 impl Default for Config {
@@ -114,6 +119,7 @@ impl Default for Config {
             privacy: PrivacySettings::default(),
             proxies: ProxySettings::default(),
             log: LogSettings::default(),
+            tracing: None,
         }
     }
 }
@@ -189,6 +195,8 @@ struct FileConfig {
     proxies: FileProxies,
     #[serde(default)]
     log: FileLog,
+    #[serde(default)]
+    tracing: FileTracing,
 }
 
 impl Config {
@@ -251,6 +259,7 @@ impl Config {
         config.privacy = file.privacy.settings()?;
         config.proxies = file.proxies.settings(file.http_addr.as_deref())?;
         config.log = file.log.settings()?;
+        config.tracing = file.tracing.settings()?;
         add_policy(&mut config.policy, &file.plans, &file.roles)?;
         Ok(config)
     }

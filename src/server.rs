@@ -24,6 +24,7 @@ use tower::Layer;
 
 use crate::app::App;
 use crate::app::calls::Calls;
+use crate::app::closing::Closing;
 pub use crate::app::startup::stop_on_engine_panic;
 use crate::app::startup::{self, Opened, StartError};
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ use crate::config::{Config, Limits};
 use crate::domain::proxied::context::ClientAddress;
 use crate::grpc::layer::{AccessLayer, Gate};
 use crate::grpc::measured::{self, Measured};
+use crate::grpc::traced::Traced;
 use crate::grpc::{self, authorization};
 use crate::http::Operations;
 use crate::progress::{Progress, Silent};
@@ -47,6 +49,8 @@ pub use crate::server::reload::ConfigFile;
 use crate::server::reload::Reloader;
 pub use crate::server::tls::TlsError;
 use crate::server::tls::{Loader, Tls};
+use crate::telemetry::otlp::{Sending, TracingError};
+use crate::telemetry::spans::Tracer;
 
 /// Where time and randomness come from.
 #[derive(Clone, Debug)]
@@ -111,6 +115,9 @@ pub enum ServeError {
     /// Connections cannot be encrypted.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Spans of calls cannot be sent.
+    #[error(transparent)]
+    Tracing(#[from] TracingError),
     /// The listening socket failed.
     #[error("the listening socket: {0}")]
     Listener(#[from] std::io::Error),
@@ -227,7 +234,8 @@ pub async fn run_within(
     let grpc_addr = grpc.local_addr()?;
     let ops_addr = ops.as_ref().map(TcpListener::local_addr).transpose()?;
     let http_addr = http.as_ref().map(TcpListener::local_addr).transpose()?;
-    let operations = Arc::new(Operations::default());
+    let (sending, tracer) = begin_tracing(&config, &sources)?.unzip();
+    let operations = Arc::new(Operations::new(sending.as_ref().map(Sending::counts)));
     // Ended when this is dropped.
     let mut probed = JoinSet::new();
     ops.map(|ops| probed.spawn(ops::serve(ops, Arc::clone(&operations))));
@@ -245,9 +253,12 @@ pub async fn run_within(
         .build_v1()?;
     let routes = grpc::routes(&app).add_service(health_service).add_service(reflection).prepare();
     let (service, front, calls) = gated(&app, routes, &limits, client_address);
+    let service = Traced::new(service, tracer.clone());
     let (stopping, stop) = watch::channel(());
-    let fronts: JoinSet<()> =
-        http.map(|http| front::serve(http, front, stop, limits.drain)).into_iter().collect();
+    let fronts: JoinSet<()> = http
+        .map(|http| front::serve(http, front, tracer, stop, limits.drain))
+        .into_iter()
+        .collect();
     let drain = app.drain();
     operations.ready(&app, calls);
     // Ended when this is dropped.
@@ -279,6 +290,27 @@ pub async fn run_within(
     probed.shutdown().await;
     sweeping.shutdown().await;
     operations.let_go();
-    tokio::task::spawn_blocking(move || closing.close()).await??;
+    close(closing, sending).await
+}
+
+/// Closes the data directory, and meanwhile sends what is left of spans.
+async fn close(closing: Closing, sending: Option<Sending>) -> Result<(), ServeError> {
+    let closed = tokio::task::spawn_blocking(move || closing.close());
+    if let Some(sending) = sending {
+        sending.stop().await;
+    }
+    closed.await??;
     Ok(())
+}
+
+/// Begins to trace calls, if a collector is configured.
+fn begin_tracing(
+    config: &Config,
+    sources: &Sources,
+) -> Result<Option<(Sending, Tracer)>, TracingError> {
+    let Some(settings) = &config.tracing else { return Ok(None) };
+    let sending = Sending::begin(settings)?;
+    let Sources { clock, random } = sources.clone();
+    let tracer = Tracer::new(settings.sample_ratio, sending.outbox(), clock, random);
+    Ok(Some((sending, tracer)))
 }

@@ -1,4 +1,7 @@
-//! What the process says of itself: the log, on standard error.
+//! What the process says of itself: the log, on standard error; and spans of sampled calls, to a collector.
+
+pub mod otlp;
+pub mod spans;
 
 pub mod log;
 

@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("progress", &[]),
     ("proto", &[]),
     ("backup_dir", &["backup_dir", "durable_file"]),
-    ("telemetry", &[]),
+    ("telemetry", &["clock", "config", "domain", "durable_file", "random", "telemetry"]),
     ("config", &["domain", "merkle"]),
     ("merkle", &["merkle"]),
     ("archive", &["archive", "merkle"]),
@@ -49,12 +49,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "progress",
             "projection",
             "random",
+            "telemetry",
             "usage",
             "vault",
         ],
     ),
-    ("grpc", &["app", "domain", "grpc", "merkle", "proto"]),
-    ("http", &["app", "counting", "domain", "http"]),
+    ("grpc", &["app", "domain", "grpc", "merkle", "proto", "telemetry"]),
+    ("http", &["app", "counting", "domain", "http", "telemetry"]),
     // What other programs put before their services; of ours only the messages and the rule which text is a key.
     ("client", &["client", "domain", "proto"]),
     (
@@ -72,6 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "proto",
             "random",
             "server",
+            "telemetry",
         ],
     ),
     (
@@ -105,8 +107,9 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio_rustls::", &["server"]),
     ("x509_cert::", &["server"]),
     ("envoy_types::", &["grpc"]),
-    ("tonic::", &["grpc", "server", "cli", "client", "proto"]),
-    ("tokio::", &["app", "grpc", "ledger", "server", "cli", "client", "usage"]),
+    ("opentelemetry", &["telemetry", "grpc", "server"]),
+    ("tonic::", &["grpc", "server", "cli", "client", "proto", "telemetry"]),
+    ("tokio::", &["app", "grpc", "ledger", "server", "cli", "client", "usage", "telemetry"]),
     ("prost::", &["ledger", "proto", "grpc", "usage"]),
 ];
 

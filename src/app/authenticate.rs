@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::app::App;
 use crate::app::error::AppError;
 use crate::app::identify::Identity;
+use crate::app::outcome_words::words;
 use crate::app::uses::record::Asked;
 use crate::domain::account::Account;
 use crate::domain::ids::{AccountRef, KeyId, Position, TenantId, TraceId};
@@ -21,6 +22,7 @@ use crate::domain::time::Time;
 use crate::domain::usage::{Tried, UseOutcome};
 use crate::domain::verdict::{self, Ask, Denial, Denied};
 use crate::projection::key_table::{Row, Standing};
+use crate::telemetry::spans;
 
 /// What is known of a use besides the key.
 #[derive(Debug, Default)]
@@ -182,13 +184,16 @@ impl App {
         let Question { required, context, .. } = question;
         let ask = Ask { tenant, required: &required, source: context.source };
         let may_know = |row: &Row| identity.may_enter(&row.key.account.tenant);
+        let deciding = spans::part("keyledger.decide");
         let decided = self.decide_key(question.api_key, &ask, question.cost, may_know).await?;
+        drop(deciding);
         let Decided { outcome, tried, recorded, rate_limit, charged } = decided;
         let (outcome, rate_limit) = match self.refuse_guessing(identity, &context, &outcome) {
             Ok(()) => (outcome, rate_limit),
             Err(spent) => (Outcome::TooManyUnknown, Some(spent)),
         };
         self.decisions.note(&outcome);
+        spans::tell(|| words(&outcome));
         let asked = Asked { caller: Some(identity.id), required, context, position, charged };
         self.record_use(admission, tried, recorded, asked).await?;
         Ok(Decision { outcome, rate_limit, position })

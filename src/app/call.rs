@@ -14,6 +14,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::requests::{Method, Request};
 use crate::ledger::lanes::Lane;
 use crate::ledger::writer::Done;
+use crate::telemetry::spans;
 use crate::vault::Scope;
 
 /// Counts how often a command is sealed and decided again because others changed its subject in
@@ -88,6 +89,7 @@ impl App {
         let identity = &call.identity;
         let actor = Actor { caller: Some(identity.id), mechanism: identity.mechanism() };
         let command = Command { act, actor, trace_id: call.trace_id, request };
+        let _commit = spans::part("keyledger.commit");
         let answer = self.writer.submit(Lane::Commands, command)?;
         answer.await.map_err(|_| AppError::Draining)?.map_err(AppError::Refused)
     }

@@ -32,6 +32,7 @@ pub mod list_signals;
 #[cfg(test)]
 mod model_tests;
 pub mod off_host;
+mod outcome_words;
 pub mod own_command;
 pub mod page;
 pub mod peppers;

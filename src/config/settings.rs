@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{
     Config, FileAudit, FileConfig, FileData, FileKeys, FileLedger, FileLimits, FileLog,
-    FileNotices, FilePlan, FilePrivacy, FileProxies, FileRole, FileTls, FileUsage,
+    FileNotices, FilePlan, FilePrivacy, FileProxies, FileRole, FileTls, FileTracing, FileUsage,
 };
 
 /// The settings and tables of settings that a reload takes. Others are taken at a start alone.
@@ -110,6 +110,7 @@ impl FileConfig {
             privacy: FilePrivacy::of(&config.privacy),
             proxies: FileProxies::of(&config.proxies),
             log: FileLog::of(&config.log),
+            tracing: FileTracing::of(config.tracing.as_ref()),
         }
     }
 }

@@ -226,6 +226,11 @@ source = "environment"
 [proxies]
 client_address_header = "x-real-ip"
 trusted_hops = 2
+[tracing]
+otlp_endpoint = "https://collector.example.com:4317"
+sample_ratio = 0.5
+service_name = "keys"
+ca = "/collector-ca.pem"
 [log]
 format = "json"
 level = "warn,keyledger=debug"

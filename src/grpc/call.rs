@@ -13,7 +13,7 @@ use crate::app::identify::Identity;
 use crate::domain::conduct::Named;
 use crate::domain::ids::{AccountId, CallerId, KeyId, TenantId, TraceId};
 use crate::domain::requests::Method;
-use crate::domain::trace_context::{TRACEPARENT, trace_of_all};
+use crate::domain::trace_context::{TRACEPARENT, TraceContext, context_of_all};
 use crate::grpc::decode::{Violations, decode};
 use crate::proto::v1;
 
@@ -177,15 +177,19 @@ impl<M: Changing> Incoming<M> {
     }
 }
 
-/// The trace of a call, from `traceparent` as W3C Trace Context has it: `version-trace-parent-flags`
-/// in lower-case hexadecimal. One that breaks the rules counts as none.
+/// The trace of a call, from its `traceparent`.
 pub(super) fn trace_id(metadata: &MetadataMap) -> Option<TraceId> {
     trace_id_of(metadata.as_ref())
 }
 
 /// As [`trace_id`], from the headers that the metadata came in.
 pub(super) fn trace_id_of(headers: &HeaderMap) -> Option<TraceId> {
-    trace_of_all(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes))
+    trace_context(headers).map(|context| context.trace)
+}
+
+/// What the `traceparent` of a call says.
+pub(super) fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
+    context_of_all(headers.get_all(TRACEPARENT).iter().map(HeaderValue::as_bytes))
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //!
 //! 1. [`lanes`]: are there too many calls of who called last on its connection that have not begun;
 //! 2. [`arrival`]: does its client still wait for an answer;
-//! 3. [`layer`]: is there such an RPC, is there room for the call, who calls, may it (by the one
+//! 3. [`traced`]: is it sampled;
+//! 4. [`layer`]: is there such an RPC, is there room for the call, who calls, may it (by the one
 //!    table of [`access`]), has its caller more under way than its share;
-//! 4. tonic: the size of the message, its coding;
-//! 5. the handler: `decode` reads the fields, the use case answers, `encode` writes the answer.
+//! 5. tonic: the size of the message, its coding;
+//! 6. the handler: `decode` reads the fields, the use case answers, `encode` writes the answer.
 //!
 //! A credential that was recognised on a connection is remembered there ([`remembered`]), and a stream ends with the
 //! credential of its caller ([`ended`]).
@@ -37,6 +38,7 @@ pub mod open_calls;
 pub mod remembered;
 mod room;
 pub mod status;
+pub mod traced;
 mod usage_service;
 
 use std::sync::Arc;

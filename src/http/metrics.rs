@@ -9,6 +9,7 @@ mod histogram;
 mod ledger;
 mod off_host;
 mod reload;
+pub(super) mod spans;
 mod tls;
 
 use std::fmt::{Display, Write as _};

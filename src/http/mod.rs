@@ -17,6 +17,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 
 use crate::app::App;
 use crate::app::calls::Calls;
+use crate::telemetry::otlp::SpanCounts;
 
 /// Where the life of the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +52,17 @@ struct Service {
 pub struct Operations {
     phase: AtomicU8,
     service: ArcSwapOption<Service>,
+    /// What became of spans, if any are made.
+    spans: Option<Arc<SpanCounts>>,
 }
 
 impl Operations {
+    /// Of a process that starts; `spans` is told what becomes of spans of calls.
+    #[must_use]
+    pub fn new(spans: Option<Arc<SpanCounts>>) -> Self {
+        Operations { spans, ..Operations::default() }
+    }
+
     /// Says that calls are answered from now on, by whom, and where they are counted.
     pub fn ready(&self, app: &Arc<App>, calls: Arc<Calls>) {
         self.service.store(Some(Arc::new(Service { app: Arc::clone(app), calls })));
@@ -105,7 +114,10 @@ impl Operations {
                 let figures =
                     service.map(|service| (service.app.figures(), service.calls.figures()));
                 let figures = figures.as_ref().map(|(figures, calls)| (figures, &calls[..]));
-                let text = metrics::render(phase, figures);
+                let mut text = metrics::render(phase, figures);
+                if let Some(spans) = &self.spans {
+                    text.push_str(&metrics::spans::render(spans));
+                }
                 let mut answer = Response::new(text);
                 answer
                     .headers_mut()

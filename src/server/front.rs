@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use opentelemetry::KeyValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -36,10 +37,11 @@ use crate::grpc::lanes::LaneOfConnection;
 use crate::grpc::layer::Gate;
 use crate::grpc::measured::{Measured, http_status};
 use crate::grpc::remembered::Remembered;
-use crate::grpc::{access, status};
+use crate::grpc::{access, status, traced};
 use crate::http::proxied::{AUTHZ, Asked, CALLER, authz, plain};
 use crate::http::who_am_i::{WHO_AM_I, who_am_i};
 use crate::proto::v1::ErrorReason;
+use crate::telemetry::spans::Tracer;
 
 /// Connections open at once; more are closed as they come. A proxy keeps a few for each of its threads.
 const MAX_CONNECTIONS: usize = 1024;
@@ -115,6 +117,14 @@ impl Form {
         }
     }
 
+    /// Where it is asked.
+    fn route(self) -> &'static str {
+        match self {
+            Form::Authz => AUTHZ,
+            Form::WhoAmI => WHO_AM_I,
+        }
+    }
+
     /// The RPC it stands for.
     fn rpc(self) -> &'static str {
         match self {
@@ -143,6 +153,7 @@ impl Service<Request<Body>> for Front {
 pub(super) async fn serve(
     listener: TcpListener,
     gate: Measured<Gate<App, Front>>,
+    tracer: Option<Tracer>,
     stop: watch::Receiver<()>,
     drain: Duration,
 ) {
@@ -153,7 +164,8 @@ pub(super) async fn serve(
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if open.len() < MAX_CONNECTIONS => {
-                    open.spawn(connection(stream, gate.clone(), stop.clone()));
+                    let (gate, tracer) = (gate.clone(), tracer.clone());
+                    open.spawn(connection(stream, gate, tracer, stop.clone()));
                 }
                 Ok(_) => tracing::warn!("a connection to the HTTP port was over the bound"),
                 Err(error) => {
@@ -163,7 +175,7 @@ pub(super) async fn serve(
             },
         }
     }
-    drop((listener, gate));
+    drop((listener, gate, tracer));
     let ended = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, ended).await.is_err() {
         tracing::debug!("a connection to the HTTP port was cut after its drain time");
@@ -174,6 +186,7 @@ pub(super) async fn serve(
 async fn connection(
     stream: TcpStream,
     gate: Measured<Gate<App, Front>>,
+    tracer: Option<Tracer>,
     mut stop: watch::Receiver<()>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -183,6 +196,7 @@ async fn connection(
         tcp: stream.connect_info(),
         lane: LaneOfConnection::default(),
         remembered: Remembered::default(),
+        tracer,
     };
     let service = service_fn(move |request| answer(request, gate.clone(), about.clone()));
     let connection = http1::Builder::new()
@@ -210,10 +224,11 @@ struct About {
     tcp: TcpConnectInfo,
     lane: LaneOfConnection,
     remembered: Remembered,
+    tracer: Option<Tracer>,
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     mut gate: Measured<Gate<App, Front>>,
     about: About,
 ) -> Result<Response<Body>, Infallible> {
@@ -225,7 +240,21 @@ async fn answer(
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Ok(refused.map(Body::new));
     }
-    gate.call(as_call(request, form, about)).await.map(translated)
+    let span = about.tracer.as_ref().and_then(|tracer| {
+        // The headers are those of a proxy's client, who does not choose what is recorded.
+        let what = || traced::over_http(request.method(), form.route());
+        traced::begin(tracer, request.headers(), false, what)
+    });
+    let Some(span) = span else {
+        return gate.call(as_call(request, form, about)).await.map(translated);
+    };
+    traced::lead(&span, request.headers_mut());
+    let answer = span.follow(gate.call(as_call(request, form, about))).await?;
+    let refused = answer.extensions().get::<Status>().cloned();
+    let answer = translated(answer);
+    let code = KeyValue::new("http.response.status_code", i64::from(answer.status().as_u16()));
+    traced::end(&span, refused.as_ref(), code);
+    Ok(answer)
 }
 
 /// A request in the form of the RPC it stands for. Who calls is in the place where the gate looks; what the client of

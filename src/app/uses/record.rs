@@ -9,6 +9,7 @@ use crate::app::uses::Recording;
 use crate::config::{Detail, Durability};
 use crate::domain::ids::{CallerId, Position};
 use crate::domain::usage::{Tried, Use, UseOutcome, sampled_permissions};
+use crate::telemetry::spans;
 use crate::usage::recorder::{Admission, Behind, Stopped};
 
 /// When to come back if the disk is behind: it has flushed by then, or it is still behind.
@@ -94,6 +95,7 @@ impl App {
         }
         let ticket = recorder.record(admission, used).map_err(|Stopped| AppError::Draining)?;
         if settings.durability == Durability::BeforeReply {
+            let _flush = spans::part("keyledger.usage.flush");
             recorder.durable(ticket).await;
         }
         Ok(())
