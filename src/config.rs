@@ -95,8 +95,8 @@ pub struct Config {
     pub proxies: ProxySettings,
     /// What it says of itself.
     pub log: LogSettings,
-    /// Where spans of calls are sent; none: nowhere, and none are made.
-    pub tracing: Option<TracingSettings>,
+    /// Where spans of calls are sent.
+    pub tracing: TracingSettings,
 }
 
 impl Default for Config {
@@ -119,7 +119,7 @@ impl Default for Config {
             privacy: PrivacySettings::default(),
             proxies: ProxySettings::default(),
             log: LogSettings::default(),
-            tracing: None,
+            tracing: TracingSettings::default(),
         }
     }
 }

@@ -308,8 +308,8 @@ fn begin_tracing(
     config: &Config,
     sources: &Sources,
 ) -> Result<Option<(Sending, Tracer)>, TracingError> {
-    let Some(settings) = &config.tracing else { return Ok(None) };
-    let sending = Sending::begin(settings)?;
+    let settings = &config.tracing;
+    let Some(sending) = Sending::begin(settings)? else { return Ok(None) };
     let Sources { clock, random } = sources.clone();
     let tracer = Tracer::new(settings.sample_ratio, sending.outbox(), clock, random);
     Ok(Some((sending, tracer)))

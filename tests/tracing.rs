@@ -24,6 +24,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_prost::ProstCodec;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -265,6 +268,33 @@ async fn a_proxys_client_does_not_choose_what_is_recorded() {
     anonymous.keys.who_am_i(traced(v1::WhoAmIRequest {}, "01")).await.expect_err("no key");
     server.stop().await;
     assert_eq!(collector.spans(), []);
+}
+
+/// As [`a_proxys_client_does_not_choose_what_is_recorded`].
+#[tokio::test]
+async fn who_shows_no_credential_does_not_choose_what_is_recorded() {
+    let (collector, address) = Collector::start().await;
+    let server = server(&config(address, "0")).await;
+    let (admin, nobody) = (server.admin().await, server.anonymous().await);
+    let get = || {
+        let key_id = "key_00000000000000001".to_owned();
+        traced(v1::GetKeyRequest { key_id }, "01")
+    };
+    nobody.keys.clone().get_key(get()).await.expect_err("nobody");
+    let channel = server.channel().await;
+    let check = traced(HealthCheckRequest::default(), "01");
+    HealthClient::new(channel.clone()).check(check).await.expect("serving");
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.expect("connected");
+    let nothing = "/keyledger.v1.KeyService/Nothing".parse().expect("a path");
+    let codec = ProstCodec::<HealthCheckRequest, HealthCheckRequest>::default();
+    let request = traced(HealthCheckRequest::default(), "01");
+    client.unary(request, nothing, codec).await.expect_err("no such RPC");
+    // Who is known does.
+    admin.keys.clone().get_key(get()).await.expect_err("no such key");
+    server.stop().await;
+    let names: Vec<_> = collector.spans().into_iter().map(|span| span.name).collect();
+    assert_eq!(names, ["keyledger.v1.KeyService/GetKey"]);
 }
 
 #[tokio::test]

@@ -58,8 +58,10 @@ fn growth(tracer: &Tracer, traceparent: Option<&'static str>) -> usize {
 #[tokio::test]
 async fn a_call_that_is_not_sampled_asks_for_no_memory() {
     let text = "[tracing]\notlp_endpoint = \"http://127.0.0.1:1\"\nsample_ratio = 0";
-    let settings = Config::parse(text).expect("valid").tracing.expect("on");
-    let sending = Sending::begin(&settings).expect("a collector need not be there");
+    let settings = Config::parse(text).expect("valid").tracing;
+    let sending = Sending::begin(&settings)
+        .expect("a collector need not be there")
+        .expect("a collector is named");
     let (clock, random) = (Arc::new(ManualClock::new(Time::EPOCH)), Arc::new(SystemRandom));
     let tracer = Tracer::new(settings.sample_ratio, sending.outbox(), clock, random);
     let of = |traceparent| growth(&tracer, traceparent);

@@ -193,9 +193,9 @@ impl App {
             Err(spent) => (Outcome::TooManyUnknown, Some(spent)),
         };
         self.decisions.note(&outcome);
-        spans::tell(|| words(&outcome));
         let asked = Asked { caller: Some(identity.id), required, context, position, charged };
         self.record_use(admission, tried, recorded, asked).await?;
+        spans::tell(|| words(&outcome));
         Ok(Decision { outcome, rate_limit, position })
     }
 

@@ -1,5 +1,5 @@
 //! What callers did that changed nothing, on its way to the log: reads of the history and refused calls, noted
-//! as they happen and put on record minute by minute by a thread of its own, behind every command.
+//! as they happen and put on record minute by minute by a thread of its own, in the background lane.
 //!
 //! What is noted lies in memory until its minute is over: an orderly stop puts it on record, any other end of
 //! the process loses the open minute.

@@ -2,6 +2,7 @@
 
 use crate::app::authenticate::Outcome;
 use crate::domain::verdict::Denial;
+use crate::telemetry::spans::OUTCOME;
 
 /// The outcome, and why.
 pub(crate) fn words(outcome: &Outcome) -> [(&'static str, &'static str); 2] {
@@ -13,7 +14,7 @@ pub(crate) fn words(outcome: &Outcome) -> [(&'static str, &'static str); 2] {
         Outcome::TooManyUnknown => ("DENIED", "RATE_LIMITED"),
         Outcome::Denied(_, denied) => ("DENIED", reason(denied.denial)),
     };
-    [("keyledger.outcome", outcome), ("keyledger.reason", reason)]
+    [(OUTCOME, outcome), ("keyledger.reason", reason)]
 }
 
 fn reason(denial: Denial) -> &'static str {

@@ -2,7 +2,7 @@
 //!
 //! The request that presents it computes the new tag; nothing else ever has the secret. It takes a place, of which
 //! there are so many, without waiting, and queues the tag; one that finds its place taken leaves it to a later use. A
-//! task hands the tags to the writer behind every command. The rule that decides does nothing if the key
+//! task hands the tags to the writer in the background lane. The rule that decides does nothing if the key
 //! has changed meanwhile.
 
 use std::fmt;

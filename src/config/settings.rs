@@ -110,7 +110,7 @@ impl FileConfig {
             privacy: FilePrivacy::of(&config.privacy),
             proxies: FileProxies::of(&config.proxies),
             log: FileLog::of(&config.log),
-            tracing: FileTracing::of(config.tracing.as_ref()),
+            tracing: FileTracing::of(&config.tracing),
         }
     }
 }

@@ -22,8 +22,8 @@ const MAX_NAME_BYTES: usize = 255;
 /// How calls are traced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracingSettings {
-    /// The collector, which takes OTLP over gRPC: `http://` or `https://`, a host and a port.
-    pub endpoint: Uri,
+    /// The collector, which takes OTLP over gRPC: `http://` or `https://`, a host and a port; none: nothing is traced.
+    pub endpoint: Option<Uri>,
     /// The share of calls that are traced where their caller does not say. Default 0.01. From 0, which is none, to 1,
     /// which is all.
     pub sample_ratio: f64,
@@ -31,6 +31,13 @@ pub struct TracingSettings {
     pub service_name: String,
     /// The certificates, in PEM, of those who vouch for a collector at `https://`; none: those that the machine trusts.
     pub ca: Option<PathBuf>,
+}
+
+impl Default for TracingSettings {
+    fn default() -> Self {
+        let service_name = SERVICE_NAME.to_owned();
+        TracingSettings { endpoint: None, sample_ratio: SAMPLE_RATIO, service_name, ca: None }
+    }
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -43,24 +50,17 @@ pub(super) struct FileTracing {
 }
 
 impl FileTracing {
-    pub(super) fn of(settings: Option<&TracingSettings>) -> Self {
-        let Some(settings) = settings else {
-            return FileTracing {
-                sample_ratio: Some(SAMPLE_RATIO),
-                service_name: Some(SERVICE_NAME.to_owned()),
-                ..FileTracing::default()
-            };
-        };
+    pub(super) fn of(settings: &TracingSettings) -> Self {
         FileTracing {
-            otlp_endpoint: Some(settings.endpoint.to_string()),
+            otlp_endpoint: settings.endpoint.as_ref().map(Uri::to_string),
             sample_ratio: Some(settings.sample_ratio),
             service_name: Some(settings.service_name.clone()),
             ca: settings.ca.clone(),
         }
     }
 
-    /// The settings, each within its bounds; none if no collector is named.
-    pub(super) fn settings(self) -> Result<Option<TracingSettings>, ConfigError> {
+    /// The settings, each within its bounds.
+    pub(super) fn settings(self) -> Result<TracingSettings, ConfigError> {
         let sample_ratio = self.sample_ratio.unwrap_or(SAMPLE_RATIO);
         if !(0.0..=1.0).contains(&sample_ratio) {
             return Err(setting("tracing.sample_ratio", "must be from 0 to 1"));
@@ -74,13 +74,12 @@ impl FileTracing {
         if self.ca.as_ref().is_some_and(|path| path.file_name().is_none()) {
             return Err(setting("tracing.ca", "must name a file"));
         }
-        let Some(endpoint) = self.otlp_endpoint.as_deref().map(endpoint).transpose()? else {
-            return Ok(None);
-        };
-        if self.ca.is_some() && endpoint.scheme_str() != Some("https") {
+        let endpoint = self.otlp_endpoint.as_deref().map(endpoint).transpose()?;
+        let scheme = endpoint.as_ref().and_then(Uri::scheme_str);
+        if self.ca.is_some() && scheme != Some("https") {
             return Err(setting("tracing.ca", "needs an https:// tracing.otlp_endpoint"));
         }
-        Ok(Some(TracingSettings { endpoint, sample_ratio, service_name, ca: self.ca }))
+        Ok(TracingSettings { endpoint, sample_ratio, service_name, ca: self.ca })
     }
 }
 
@@ -111,12 +110,12 @@ mod tests {
 
     #[test]
     fn nothing_is_traced_until_a_collector_is_named() {
-        assert_eq!(Config::parse("[tracing]\nsample_ratio = 1").expect("valid").tracing, None);
+        let tracing = Config::parse("[tracing]\nsample_ratio = 1").expect("valid").tracing;
+        assert_eq!((tracing.endpoint, tracing.sample_ratio), (None, 1.0));
         let text = "[tracing]\notlp_endpoint = \"http://127.0.0.1:4317\"";
-        let tracing = Config::parse(text).expect("valid").tracing.expect("on");
+        let tracing = Config::parse(text).expect("valid").tracing;
+        assert!(tracing.endpoint.is_some());
         assert_eq!((tracing.sample_ratio, tracing.service_name.as_str()), (0.01, "keyledger"));
-        let all = Config::parse(&format!("{text}\nsample_ratio = 1")).expect("valid");
-        assert_eq!(all.tracing.map(|tracing| tracing.sample_ratio), Some(1.0));
     }
 
     #[test]

@@ -49,12 +49,6 @@ pub fn trace_of_all<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Option<Tr
     context_of_all(values).map(|context| context.trace)
 }
 
-/// The trace of a `traceparent`, if it is one.
-#[must_use]
-pub fn trace_of(traceparent: &str) -> Option<TraceId> {
-    TraceContext::parse(traceparent).map(|context| context.trace)
-}
-
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     let valid = text.len() == digits && text.bytes().all(lower);

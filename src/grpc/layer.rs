@@ -34,6 +34,7 @@ use crate::grpc::open_calls::OpenCalls;
 use crate::grpc::room::{Place, Room};
 use crate::grpc::{remembered, status};
 use crate::proto::v1::ErrorReason;
+use crate::telemetry::spans;
 
 /// When to come back to a server that had too many calls under way: it does most within this time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -225,6 +226,7 @@ impl<I: Callers> Shared<I> {
         })?;
         self.callers.note_call(&identity);
         known.caller = Some(identity.id);
+        spans::vouch();
         match rule {
             Rule::Roles(allowed) if !identity.has_any_role(allowed) => {
                 Err(AppError::RoleMissing { allowed })

@@ -95,6 +95,11 @@ fn end_of_rpc(code: Code) -> End {
     }
 }
 
+/// Whether a status of gRPC is the server's failure.
+pub(super) fn is_our_failure(code: Code) -> bool {
+    matches!(end_of_rpc(code), End::ServerError(_))
+}
+
 fn end_over_http(status: StatusCode) -> End {
     if status.is_success() {
         return End::Success;

@@ -4,7 +4,7 @@
 //!
 //! 1. [`lanes`]: are there too many calls of who called last on its connection that have not begun;
 //! 2. [`arrival`]: does its client still wait for an answer;
-//! 3. [`traced`]: is it sampled;
+//! 3. [`traced`]: is it sampled; [`measured`]: from here on it is counted and timed;
 //! 4. [`layer`]: is there such an RPC, is there room for the call, who calls, may it (by the one
 //!    table of [`access`]), has its caller more under way than its share;
 //! 5. tonic: the size of the message, its coding;

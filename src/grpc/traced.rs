@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use opentelemetry::KeyValue;
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::Service;
 
 use crate::domain::trace_context::TRACEPARENT;
-use crate::grpc::access;
+use crate::grpc::access::{self, Rule};
 use crate::grpc::call::trace_context;
+use crate::grpc::measured::is_our_failure;
 use crate::grpc::status::reason_of;
 use crate::telemetry::spans::{CallSpan, Tracer};
 
@@ -33,7 +34,11 @@ pub fn begin(
     let states = headers.get_all("tracestate").iter().map(|value| value.to_str().ok());
     let state = states.collect::<Option<Vec<_>>>().map(|states| states.join(","));
     let (name, attributes) = what();
-    Some(tracer.begin(name, parent.as_ref(), state.as_deref(), attributes))
+    let span = tracer.begin(name, parent.as_ref(), state.as_deref(), attributes);
+    if obeyed && parent.is_some() {
+        span.ask_for();
+    }
+    Some(span)
 }
 
 /// Puts the trace that a span begins, if it is the first of one, among the headers of its call, so that what the call
@@ -45,20 +50,8 @@ pub fn lead(span: &CallSpan, headers: &mut HeaderMap) {
     }
 }
 
-/// Ends the span of a call with what a gate or a handler answered.
-pub fn end(span: &CallSpan, status: Option<&Status>, more: KeyValue) {
-    // As the conventions have it for servers: what the caller is to blame for is no failure.
-    let failed = matches!(
-        status.map(Status::code),
-        Some(
-            Code::Unknown
-                | Code::DeadlineExceeded
-                | Code::Unimplemented
-                | Code::Internal
-                | Code::Unavailable
-                | Code::DataLoss
-        )
-    );
+/// Ends the span of a call with what a gate or a handler answered, and whether that is our failure.
+pub fn end(span: &CallSpan, status: Option<&Status>, failed: bool, more: KeyValue) {
     let reason = status.and_then(reason_of).map(|reason| {
         let name = reason.as_str_name();
         KeyValue::new("keyledger.reason", name.strip_prefix("ERROR_REASON_").unwrap_or(name))
@@ -106,7 +99,8 @@ impl<S> Traced<S> {
 /// Begins the span of an RPC that is sampled.
 fn begin_rpc<B>(tracer: &Tracer, request: &mut Request<B>) -> Option<CallSpan> {
     let path = request.uri().path();
-    let obeyed = path != access::WHO_AM_I;
+    let rule = access::find(path).map(|(_, rule)| rule);
+    let obeyed = matches!(rule, Some(Rule::AnyCaller | Rule::Roles(_)));
     let span = begin(tracer, request.headers(), obeyed, || of_rpc(path))?;
     // A Check without a trace of its own goes on record under that of the request it asks about, in its message.
     if path != access::CHECK {
@@ -133,10 +127,12 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let tracer = self.tracer.as_ref();
         let span = tracer.and_then(|tracer| begin_rpc(tracer, &mut request));
-        let answer = self.inner.call(request);
         match span {
-            None => Answer(Way::Plain(answer)),
-            Some(span) => Answer(Way::Traced(Box::pin(traced(span, answer)))),
+            None => Answer(Way::Plain(self.inner.call(request))),
+            Some(span) => {
+                let answer = span.within(|| self.inner.call(request));
+                Answer(Way::Traced(Box::pin(traced(span, answer))))
+            }
         }
     }
 }
@@ -148,7 +144,8 @@ where
     let answer = span.follow(answer).await?;
     let status = answer.extensions().get::<Status>();
     let code = status.map_or(0, |status| i64::from(i32::from(status.code())));
-    end(&span, status, KeyValue::new("rpc.grpc.status_code", code));
+    let failed = status.is_some_and(|status| is_our_failure(status.code()));
+    end(&span, status, failed, KeyValue::new("rpc.grpc.status_code", code));
     Ok(answer)
 }
 

@@ -2,7 +2,7 @@
 //! the operations port, with figures for monitoring and probes.
 //!
 //! Here is what is answered; `server` listens. Whoever reaches the operations port may ask: an answer holds figures
-//! of the whole service, never a secret, a name or an id.
+//! of the whole service, never a secret, an id, or a name but those of witnesses.
 
 mod metrics;
 pub mod proxied;

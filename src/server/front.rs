@@ -253,7 +253,7 @@ async fn answer(
     let refused = answer.extensions().get::<Status>().cloned();
     let answer = translated(answer);
     let code = KeyValue::new("http.response.status_code", i64::from(answer.status().as_u16()));
-    traced::end(&span, refused.as_ref(), code);
+    traced::end(&span, refused.as_ref(), answer.status().is_server_error(), code);
     Ok(answer)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use http::Uri;
 use opentelemetry::KeyValue;
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
@@ -121,14 +122,16 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Begins to send to the collector of `settings`, which need not be there. MUST be called in a runtime.
+    /// Begins to send to the collector of `settings`, which need not be there; none if none is named. MUST be called in
+    /// a runtime.
     ///
     /// # Errors
     /// [`TracingError`] if there can be no connection to it.
-    pub fn begin(settings: &TracingSettings) -> Result<Self, TracingError> {
+    pub fn begin(settings: &TracingSettings) -> Result<Option<Self>, TracingError> {
+        let Some(endpoint) = &settings.endpoint else { return Ok(None) };
         let mut exporter = OtlpExporter::builder()
             .with_tonic()
-            .with_channel(channel(settings)?)
+            .with_channel(channel(endpoint, settings.ca.as_deref())?)
             .with_timeout(SEND)
             .build()?;
         exporter.set_resource(&resource(&settings.service_name));
@@ -138,7 +141,7 @@ impl Sending {
         let mut task = JoinSet::new();
         let sender = Sender { exporter, counts: Arc::clone(&counts), failing: false };
         task.spawn(sender.run(waiting, stopped));
-        Ok(Sending { outbox: Outbox { queue, counts }, stop, task })
+        Ok(Some(Sending { outbox: Outbox { queue, counts }, stop, task }))
     }
 
     /// Where spans are put.
@@ -164,8 +167,7 @@ impl Sending {
     }
 }
 
-fn channel(settings: &TracingSettings) -> Result<Channel, TracingError> {
-    let TracingSettings { endpoint, ca, .. } = settings;
+fn channel(endpoint: &Uri, ca: Option<&Path>) -> Result<Channel, TracingError> {
     let mut channel = Endpoint::from(endpoint.clone()).connect_timeout(SEND);
     if endpoint.scheme_str() == Some("https") {
         // The brackets of an IPv6 address are no part of the name in its certificate.

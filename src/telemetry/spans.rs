@@ -100,11 +100,14 @@ impl Tracer {
             begun: Begun::now(self),
             parent: parent.map(|parent| parent.parent),
             name,
-            end: Mutex::new(End { attributes, failed: false, answered: false }),
+            end: Mutex::new(End { attributes, ..End::default() }),
         };
         CallSpan(Arc::new(call))
     }
 }
+
+/// What was decided, as a span names it.
+pub const OUTCOME: &str = "keyledger.outcome";
 
 /// Where and when a span begins.
 #[derive(Debug)]
@@ -136,11 +139,15 @@ struct Call {
 }
 
 /// What is known of a call at its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct End {
     attributes: Vec<KeyValue>,
     failed: bool,
     answered: bool,
+    /// Its caller's flag alone has it traced.
+    asked_for: bool,
+    /// Its caller is known.
+    vouched_for: bool,
 }
 
 impl Call {
@@ -189,6 +196,18 @@ impl CallSpan {
         self.0.parent.is_none().then(|| format!("00-{trace:032x}-{span:016x}-01"))
     }
 
+    /// Says that its caller's flag alone has it traced: it is handed on only if that caller proves to be one
+    /// ([`vouch`]), so that nobody else can fill the outbox.
+    pub fn ask_for(&self) {
+        self.0.end().asked_for = true;
+    }
+
+    /// Does what begins the work of the call.
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _before = Before(CURRENT.replace(Some(Arc::clone(&self.0))));
+        work()
+    }
+
     /// Says how the call was answered, and whether that is our failure.
     pub fn answered(&self, attributes: impl IntoIterator<Item = KeyValue>, failed: bool) {
         let mut end = self.0.end();
@@ -206,9 +225,13 @@ impl Drop for CallSpan {
     fn drop(&mut self) {
         let call = &self.0;
         let mut end = call.end();
+        if end.asked_for && !end.vouched_for {
+            return;
+        }
         let mut attributes = std::mem::take(&mut end.attributes);
-        if !end.answered {
-            attributes.push(KeyValue::new("keyledger.outcome", "ABANDONED"));
+        let told = attributes.iter().any(|it| it.key.as_str() == OUTCOME);
+        if !end.answered && !told {
+            attributes.push(KeyValue::new(OUTCOME, "ABANDONED"));
         }
         let status = if end.failed { Status::error("") } else { Status::Unset };
         call.tracer.0.outbox.put(SpanData {
@@ -271,11 +294,22 @@ impl Drop for Part {
     }
 }
 
+/// Says that who makes the call that is worked on has shown a credential or certificate that works.
+pub fn vouch() {
+    CURRENT.with_borrow(|call| {
+        if let Some(call) = call {
+            call.end().vouched_for = true;
+        }
+    });
+}
+
 /// Says something of the call that is worked on, if that is sampled: words of the service's own, never a caller's.
+/// Nothing of a word that is empty.
 pub fn tell<const N: usize>(words: impl FnOnce() -> [(&'static str, &'static str); N]) {
     CURRENT.with_borrow(|call| {
         if let Some(call) = call {
-            let words = words().map(|(name, word)| KeyValue::new(name, word));
+            let words = words().into_iter().filter(|(_, word)| !word.is_empty());
+            let words = words.map(|(name, word)| KeyValue::new(name, word));
             call.end().attributes.extend(words);
         }
     });

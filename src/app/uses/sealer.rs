@@ -1,5 +1,5 @@
 //! The sealer: a thread of its own that puts the windows of ended usage journals on record, spread over
-//! the time until the next journal ends, behind every command. If more than half as many windows wait as may, it
+//! the time until the next journal ends, in the background lane. If more than half as many windows wait as may, it
 //! spreads them no longer; if as many as may, uses count as behind.
 //!
 //! It says that a journal is sealed only when all of its windows are durable in the log. Whatever ends
