@@ -153,6 +153,12 @@ fn open(
              credentials, keys and answers; set [tls] instead"
         );
     }
+    if config.proxies.is_beyond_loopback() {
+        tracing::warn!(
+            "DANGER: HTTP is served unencrypted beyond this machine: whoever is on the way reads and changes credentials, \
+             keys and answers; serve 127.0.0.1 or off instead"
+        );
+    }
     let loader = config.tls.clone().map(|settings| {
         let (data_dir, clock) = (config.data_dir.clone(), Arc::clone(&sources.clock));
         Loader { settings, data_dir, clock }

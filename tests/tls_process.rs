@@ -79,8 +79,14 @@ fn plaintext_beyond_this_machine_is_served_only_where_the_danger_is_named() {
     let configured = Place::new("danger_serve_plaintext_beyond_loopback = true\n");
     for command in [named, configured.serve("0.0.0.0:0")] {
         let (status, log) = Process::spawn(command).terminate();
-        assert!(status.success() && log.contains("DANGER"), "{log}");
+        assert!(status.success() && log.contains("DANGER: gRPC"), "{log}");
+        assert!(!log.contains("DANGER: HTTP"), "{log}");
     }
+    let mut http = configured.serve("127.0.0.1:0");
+    http.args(["--http-addr", "0.0.0.0:0"]);
+    let (status, log) = Process::spawn(http).terminate();
+    assert!(status.success() && log.contains("DANGER: HTTP"), "{log}");
+    assert!(!log.contains("DANGER: gRPC"), "{log}");
     let (status, log) = Process::spawn(place.serve("127.0.0.1:0")).terminate();
     assert!(status.success() && !log.contains("DANGER"), "{log}");
 }
