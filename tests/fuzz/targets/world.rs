@@ -312,7 +312,8 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
     [&[0], &length.to_be_bytes()[..], message].concat()
 }
 
-fn first_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The first message of a body, and what is behind it; none if it has none that is whole.
+pub fn first_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = bytes.split_first_chunk::<5>()?;
     let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
     rest.split_at_checked(usize::try_from(length).ok()?)
