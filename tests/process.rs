@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use common::process::{self, Process, contents, refused, serve};
@@ -19,6 +20,20 @@ fn data_dir() -> (TempDir, PathBuf) {
     let directory = TempDir::new().expect("a directory");
     let path = directory.path().join("data");
     (directory, path)
+}
+
+/// The same command behind a shell that has set limits for it.
+fn limited(limits: &str, command: &Command) -> Command {
+    let mut shell = Command::new("bash");
+    shell.arg("-c").arg(format!("{limits}; exec \"$@\"")).arg("bash");
+    shell.arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,11 +79,8 @@ fn what_others_may_read_or_replace_is_told_at_a_start() {
 #[test]
 fn a_server_leaves_no_core_dump_though_it_was_started_where_they_are_left() {
     let (_directory, path) = data_dir();
-    let mut unlimited = std::process::Command::new("bash");
     let command = serve(&path, "127.0.0.1:0");
-    unlimited.arg("-c").arg("ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"").arg("bash");
-    unlimited.arg(command.get_program()).args(command.get_args());
-    let server = Process::spawn(unlimited);
+    let server = Process::spawn(limited("ulimit -S -c \"$(ulimit -H -c)\"", &command));
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.id())).expect("it runs");
     let of_core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
     // The limit, and the most that it may be raised to.
@@ -276,23 +288,8 @@ async fn a_lost_admin_credential_is_replaced_offline_and_on_record() {
 async fn a_full_disk_ends_the_process_and_what_was_acknowledged_is_there_afterwards() {
     let (_directory, path) = data_dir();
     // A bound on the size of files stands for the full disk: writes behind it fail.
-    let mut limited = std::process::Command::new("bash");
-    let program = env!("CARGO_BIN_EXE_keyledger");
-    limited.arg("-c").arg("trap '' XFSZ; ulimit -c 0 -f 6000; exec \"$@\"").arg("bash");
-    limited
-        .args([
-            program,
-            "serve",
-            "--ops-addr",
-            "off",
-            "--http-addr",
-            "off",
-            "--grpc-addr",
-            "127.0.0.1:0",
-            "--data-dir",
-        ])
-        .arg(&path);
-    let server = Process::spawn(limited);
+    let command = serve(&path, "127.0.0.1:0");
+    let server = Process::spawn(limited("trap '' XFSZ; ulimit -c 0 -f 6000", &command));
     let admin = server.admin(&path).await;
     admin.put_account("billing", "enterprise", &[]).await;
     let bulk = (0..32).map(|n| (format!("bulk {n}"), "x".repeat(512))).collect();
@@ -323,23 +320,8 @@ async fn a_full_disk_ends_the_process_and_what_was_acknowledged_is_there_afterwa
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_do_not_take_the_files_that_the_ledger_needs() {
     let (_directory, path) = data_dir();
-    let mut limited = std::process::Command::new("bash");
-    let program = env!("CARGO_BIN_EXE_keyledger");
-    limited.arg("-c").arg("ulimit -n 400; exec \"$@\"").arg("bash");
-    limited
-        .args([
-            program,
-            "serve",
-            "--ops-addr",
-            "off",
-            "--http-addr",
-            "off",
-            "--grpc-addr",
-            "127.0.0.1:0",
-            "--data-dir",
-        ])
-        .arg(&path);
-    let server = Process::spawn(limited);
+    let command = serve(&path, "127.0.0.1:0");
+    let server = Process::spawn(limited("ulimit -n 400", &command));
     let admin = server.admin(&path).await;
     let address = server.address.strip_prefix("http://").expect("a scheme");
     let mut idle = Vec::new();
