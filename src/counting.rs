@@ -14,8 +14,8 @@ pub const BOUNDS: usize = 14;
 /// Bounds of values, each above the one before it. A value on a bound is below it.
 pub type Scale = [u64; BOUNDS];
 
-/// Spans in nanoseconds, from 50 microseconds to 5 seconds.
-pub static SPANS: Scale = [
+/// Durations in nanoseconds, from 50 microseconds to 5 seconds.
+pub static DURATIONS: Scale = [
     50_000,
     100_000,
     250_000,
@@ -104,9 +104,9 @@ impl Histogram {
         self.counts.add(BOUNDS + 1, value);
     }
 
-    /// Counts a span on a scale of nanoseconds.
-    pub fn note_span(&self, span: Duration) {
-        self.note(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+    /// Counts a duration on a scale of nanoseconds.
+    pub fn note_duration(&self, duration: Duration) {
+        self.note(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// What was counted.
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn scales_rise() {
-        for scale in [&SPANS, &SIZES] {
+        for scale in [&DURATIONS, &SIZES] {
             assert!(scale.is_sorted_by(|one, next| one < next), "{scale:?}");
         }
     }
@@ -182,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn a_span_is_counted_in_nanoseconds() {
-        let spans = Histogram::new(&SPANS);
-        spans.note_span(Duration::from_micros(50));
-        spans.note_span(Duration::from_millis(2));
-        let read = spans.read();
+    fn a_duration_is_counted_in_nanoseconds() {
+        let durations = Histogram::new(&DURATIONS);
+        durations.note_duration(Duration::from_micros(50));
+        durations.note_duration(Duration::from_millis(2));
+        let read = durations.read();
         assert_eq!(read.sum(), 2_050_000);
         assert_eq!(read.up_to().find(|(_, count)| *count == 2), Some((2_500_000, 2)));
     }

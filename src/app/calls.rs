@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::counting::{Counters, Distribution, Histogram, SPANS};
+use crate::counting::{Counters, DURATIONS, Distribution, Histogram};
 
 /// The statuses of gRPC by their numbers, in its own words.
 pub const RPC_CODES: [&str; 17] = [
@@ -81,7 +81,7 @@ impl Calls {
     pub fn of(callables: impl IntoIterator<Item = Callable>) -> Self {
         let row = |callable| Row {
             callable,
-            durations: [(); 3].map(|()| Histogram::new(&SPANS)),
+            durations: [(); 3].map(|()| Histogram::new(&DURATIONS)),
             failures: Counters::default(),
         };
         Calls(callables.into_iter().map(row).collect())
@@ -95,7 +95,7 @@ impl Calls {
             End::ClientError(code) => (1, Some(code)),
             End::ServerError(code) => (2, Some(code)),
         };
-        row.durations[outcome].note_span(took);
+        row.durations[outcome].note_duration(took);
         code.inspect(|code| row.failures.count(*code));
     }
 

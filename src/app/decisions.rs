@@ -5,6 +5,7 @@
 
 use crate::app::authenticate::Outcome;
 use crate::app::calls::RPC_CODES;
+use crate::app::outcome_words::{answered, word};
 use crate::counting::Counters;
 use crate::domain::usage::UseOutcome;
 
@@ -33,15 +34,8 @@ pub struct DecisionFigures {
 
 impl Decisions {
     pub(crate) fn note(&self, outcome: &Outcome) {
-        let recorded = |outcome: UseOutcome| usize::from(outcome as u8);
-        self.answered.count(match outcome {
-            Outcome::Allowed(_) => recorded(UseOutcome::Allowed),
-            Outcome::MissingKey => recorded(UseOutcome::MissingKey),
-            Outcome::MalformedKey(_) => recorded(UseOutcome::MalformedKey),
-            Outcome::UnknownKey => recorded(UseOutcome::UnknownKey),
-            Outcome::TooManyUnknown => TOO_MANY_UNKNOWN,
-            Outcome::Denied(_, denied) => recorded(denied.denial.into()),
-        });
+        let number = answered(outcome).map_or(TOO_MANY_UNKNOWN, |it| usize::from(it as u8));
+        self.answered.count(number);
     }
 
     /// Counts a question of a stream that ended with the status of that number.
@@ -53,28 +47,10 @@ impl Decisions {
     #[must_use]
     pub fn figures(&self) -> DecisionFigures {
         let counted = self.answered.read();
-        let named = |outcome: &UseOutcome| (name(*outcome), counted[usize::from(*outcome as u8)]);
-        let too_many = ("too_many_unknown", counted[TOO_MANY_UNKNOWN]);
+        let named = |outcome: &UseOutcome| (word(*outcome), counted[usize::from(*outcome as u8)]);
+        let too_many = ("TOO_MANY_UNKNOWN", counted[TOO_MANY_UNKNOWN]);
         let answered = UseOutcome::ALL.iter().map(named).chain([too_many]).collect();
         DecisionFigures { answered, in_streams: self.in_streams.read() }
-    }
-}
-
-fn name(outcome: UseOutcome) -> &'static str {
-    match outcome {
-        UseOutcome::Allowed => "allowed",
-        UseOutcome::Revoked => "revoked",
-        UseOutcome::Superseded => "superseded",
-        UseOutcome::Expired => "expired",
-        UseOutcome::Disabled => "disabled",
-        UseOutcome::TenantMismatch => "tenant_mismatch",
-        UseOutcome::AccountInactive => "account_inactive",
-        UseOutcome::PermissionMissing => "permission_missing",
-        UseOutcome::SourceNotAllowed => "source_not_allowed",
-        UseOutcome::RateLimited => "rate_limited",
-        UseOutcome::MissingKey => "missing_key",
-        UseOutcome::MalformedKey => "malformed_key",
-        UseOutcome::UnknownKey => "unknown_key",
     }
 }
 
@@ -99,6 +75,6 @@ mod tests {
         let mut counted = decisions.figures().answered;
         assert_eq!(counted.len(), UseOutcome::ALL.len() + 1);
         counted.retain(|(_, count)| *count > 0);
-        assert_eq!(counted, [("revoked", 1), ("unknown_key", 1), ("too_many_unknown", 2)]);
+        assert_eq!(counted, [("REVOKED", 1), ("UNKNOWN_KEY", 1), ("TOO_MANY_UNKNOWN", 2)]);
     }
 }

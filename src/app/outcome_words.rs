@@ -1,32 +1,47 @@
-//! The answer about a key in the words that its span has: as the caller is answered, whose trace it may be.
+//! Answers about keys in words: one table for spans and figures. They are those of the API's reasons.
 
 use crate::app::authenticate::Outcome;
-use crate::domain::verdict::Denial;
+use crate::domain::usage::UseOutcome;
 use crate::telemetry::spans::OUTCOME;
 
-/// The outcome, and why.
-pub(crate) fn words(outcome: &Outcome) -> [(&'static str, &'static str); 2] {
-    let (outcome, reason) = match outcome {
-        Outcome::Allowed(_) => ("ALLOWED", ""),
-        Outcome::MissingKey => ("DENIED", "MISSING_KEY"),
-        Outcome::MalformedKey(_) => ("DENIED", "MALFORMED_KEY"),
-        Outcome::UnknownKey => ("DENIED", "UNKNOWN_KEY"),
-        Outcome::TooManyUnknown => ("DENIED", "RATE_LIMITED"),
-        Outcome::Denied(_, denied) => ("DENIED", reason(denied.denial)),
-    };
-    [(OUTCOME, outcome), ("keyledger.reason", reason)]
+/// The word for what goes on record.
+pub(crate) fn word(outcome: UseOutcome) -> &'static str {
+    match outcome {
+        UseOutcome::Allowed => "ALLOWED",
+        UseOutcome::Revoked => "REVOKED",
+        UseOutcome::Superseded => "SUPERSEDED",
+        UseOutcome::Expired => "EXPIRED",
+        UseOutcome::Disabled => "DISABLED",
+        UseOutcome::TenantMismatch => "TENANT_MISMATCH",
+        UseOutcome::AccountInactive => "ACCOUNT_INACTIVE",
+        UseOutcome::PermissionMissing => "PERMISSION_MISSING",
+        UseOutcome::SourceNotAllowed => "SOURCE_NOT_ALLOWED",
+        UseOutcome::RateLimited => "RATE_LIMITED",
+        UseOutcome::MissingKey => "MISSING_KEY",
+        UseOutcome::MalformedKey => "MALFORMED_KEY",
+        UseOutcome::UnknownKey => "UNKNOWN_KEY",
+    }
 }
 
-fn reason(denial: Denial) -> &'static str {
-    match denial {
-        Denial::Revoked => "REVOKED",
-        Denial::Superseded => "SUPERSEDED",
-        Denial::Expired => "EXPIRED",
-        Denial::Disabled => "DISABLED",
-        Denial::TenantMismatch => "TENANT_MISMATCH",
-        Denial::AccountInactive => "ACCOUNT_INACTIVE",
-        Denial::PermissionMissing => "PERMISSION_MISSING",
-        Denial::SourceNotAllowed => "SOURCE_NOT_ALLOWED",
-        Denial::RateLimited => "RATE_LIMITED",
-    }
+/// What an answer is on record as, if that is what was answered; none of [`Outcome::TooManyUnknown`], of which what was
+/// tried is on record.
+pub(crate) fn answered(outcome: &Outcome) -> Option<UseOutcome> {
+    Some(match outcome {
+        Outcome::Allowed(_) => UseOutcome::Allowed,
+        Outcome::MissingKey => UseOutcome::MissingKey,
+        Outcome::MalformedKey(_) => UseOutcome::MalformedKey,
+        Outcome::UnknownKey => UseOutcome::UnknownKey,
+        Outcome::TooManyUnknown => return None,
+        Outcome::Denied(_, denied) => denied.denial.into(),
+    })
+}
+
+/// What the span of a call says of it: the outcome, and why, as the caller is answered, whose trace it may be.
+pub(crate) fn words(outcome: &Outcome) -> [(&'static str, &'static str); 2] {
+    let (outcome, reason) = match answered(outcome) {
+        Some(UseOutcome::Allowed) => (word(UseOutcome::Allowed), ""),
+        Some(denied) => ("DENIED", word(denied)),
+        None => ("DENIED", word(UseOutcome::RateLimited)),
+    };
+    [(OUTCOME, outcome), ("keyledger.reason", reason)]
 }

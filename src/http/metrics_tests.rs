@@ -13,7 +13,7 @@ use crate::app::tile_keeper::TileFigures;
 use crate::app::transport::{TransportFigures, Validity};
 use crate::app::usage_model::ProjectionFigures;
 use crate::app::uses::{RecorderState, UseFigures};
-use crate::counting::{Histogram, SIZES, SPANS};
+use crate::counting::{DURATIONS, Histogram, SIZES};
 use crate::domain::ids::{PepperVersion, Position};
 use crate::domain::log_state::LogState;
 use crate::domain::peppers::Dependents;
@@ -35,9 +35,9 @@ fn place(name: &str, position: u64) -> PlaceFigures {
 
 /// Two frames: one of a record, one of a hundred.
 fn commits() -> CommitFigures {
-    let (took, records) = (Histogram::new(&SPANS), Histogram::new(&SIZES));
+    let (took, records) = (Histogram::new(&DURATIONS), Histogram::new(&SIZES));
     for (span, size) in [(Duration::from_micros(40), 1), (Duration::from_secs(6), 100)] {
-        took.note_span(span);
+        took.note_duration(span);
         records.note(size);
     }
     CommitFigures { commands: 4, background: 2, took: took.read(), records: records.read() }
@@ -115,7 +115,7 @@ fn figures() -> Figures {
         disk_free: Some(44),
         commits: commits(),
         decisions: DecisionFigures {
-            answered: vec![("allowed", 45), ("revoked", 46)],
+            answered: vec![("ALLOWED", 45), ("REVOKED", 46)],
             in_streams: [47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 48, 0, 0],
         },
         sealed: 7,

@@ -115,7 +115,7 @@ mod tests {
     use crate::app::off_host::{OffHostFigures, PlaceFigures};
     use crate::app::proofs::CheckpointFigures;
     use crate::app::status::Figures;
-    use crate::counting::{Histogram, SIZES, SPANS};
+    use crate::counting::{DURATIONS, Histogram, SIZES};
     use crate::domain::ids::{PepperVersion, Position};
     use crate::domain::log_state::{self as domain, LogState, TreeRoot};
     use crate::domain::peppers::Dependents;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn waiting(commands: usize, background: usize) -> CommitFigures {
-        let (took, records) = (Histogram::new(&SPANS).read(), Histogram::new(&SIZES).read());
+        let (took, records) = (Histogram::new(&DURATIONS).read(), Histogram::new(&SIZES).read());
         CommitFigures { commands, background, took, records }
     }
 

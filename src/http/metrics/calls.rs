@@ -31,7 +31,8 @@ pub(super) fn decisions(page: &mut Page, figures: &DecisionFigures) {
     let name = "keyledger_decisions_total";
     page.describe(name, "counter", "Decisions on keys, by what was answered.");
     for (answer, count) in &figures.answered {
-        page.sample(name, &format!("{{outcome=\"{answer}\"}}"), count);
+        let outcome = answer.to_ascii_lowercase();
+        page.sample(name, &format!("{{outcome=\"{outcome}\"}}"), count);
     }
     let name = "keyledger_stream_answers_total";
     page.describe(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::counting::{Distribution, Histogram, SIZES, SPANS};
+use crate::counting::{DURATIONS, Distribution, Histogram, SIZES};
 
 /// Counts of frames.
 #[derive(Debug)]
@@ -13,14 +13,14 @@ pub(super) struct Commits {
 
 impl Default for Commits {
     fn default() -> Self {
-        Commits { took: Histogram::new(&SPANS), records: Histogram::new(&SIZES) }
+        Commits { took: Histogram::new(&DURATIONS), records: Histogram::new(&SIZES) }
     }
 }
 
 impl Commits {
     /// Counts a frame of so many records that took so long to be durable.
     pub(super) fn note(&self, records: usize, took: Duration) {
-        self.took.note_span(took);
+        self.took.note_duration(took);
         self.records.note(records as u64);
     }
 
