@@ -1,42 +1,22 @@
 //! Each call is counted once, under its own name and its own end.
 
-use std::future::{Pending, Ready, pending, ready};
+use std::future::{pending, ready};
+
+use tower::service_fn;
 
 use super::*;
 
 /// What answers each call in one way.
-#[derive(Clone)]
-struct Answers(fn() -> Response<()>);
-
-impl Service<Request<()>> for Answers {
-    type Response = Response<()>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<()>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        ready(Ok(self.0()))
-    }
+fn answers(
+    answer: fn() -> Response<()>,
+) -> impl Service<Request<()>, Response = Response<()>, Error = Infallible, Future: Unpin> {
+    service_fn(move |_| ready(Ok(answer())))
 }
 
 /// What never answers.
-struct Hangs;
-
-impl Service<Request<()>> for Hangs {
-    type Response = Response<()>;
-    type Error = Infallible;
-    type Future = Pending<Result<Response<()>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        pending()
-    }
+fn hangs() -> impl Service<Request<()>, Response = Response<()>, Error = Infallible, Future: Unpin>
+{
+    service_fn(|_| pending())
 }
 
 fn request(path: &'static str) -> Request<()> {
@@ -60,7 +40,7 @@ async fn rpc(
     answer: fn() -> Response<()>,
 ) -> (&'static str, &'static str, usize) {
     let calls = Arc::new(calls());
-    let answered = Measured::rpcs(Answers(answer), &calls).call(request(path)).await;
+    let answered = Measured::rpcs(answers(answer), &calls).call(request(path)).await;
     answered.expect("an answer");
     counted(&calls)
 }
@@ -70,7 +50,7 @@ async fn over_http(
     answer: fn() -> Response<()>,
 ) -> (&'static str, &'static str, usize) {
     let calls = Arc::new(calls());
-    let answered = Measured::over_http(Answers(answer), &calls).call(request(path)).await;
+    let answered = Measured::over_http(answers(answer), &calls).call(request(path)).await;
     answered.expect("an answer");
     counted(&calls)
 }
@@ -119,10 +99,10 @@ async fn a_call_over_http_is_counted_by_where_it_was_asked_and_its_status() {
 #[test]
 fn a_call_whose_client_went_away_is_counted_too() {
     let rpcs = Arc::new(calls());
-    drop(Measured::rpcs(Hangs, &rpcs).call(request(access::AUTHENTICATE)));
+    drop(Measured::rpcs(hangs(), &rpcs).call(request(access::AUTHENTICATE)));
     assert_eq!(counted(&rpcs), ("KeyService/Authenticate", "CANCELLED", 1));
     let http = Arc::new(calls());
-    drop(Measured::over_http(Hangs, &http).call(request(access::WHO_AM_I)));
+    drop(Measured::over_http(hangs(), &http).call(request(access::WHO_AM_I)));
     assert_eq!(counted(&http), ("/whoami", "CANCELLED", 1));
 }
 
